@@ -1,0 +1,55 @@
+# Everything a person does here. `make` alone says what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/.installed-run
+DEV := $(BIN)/.installed-dev
+
+.PHONY: help run test check bench docs clean
+
+help:
+	@echo 'make run    the suite on this machine, with suite.ini (Ctrl-C stops it)'
+	@echo 'make test   every test'
+	@echo 'make check  lint, types, documentation, packaging'
+	@echo 'make bench  how fast it is'
+	@echo 'make docs   the documentation, in docs/_build/html'
+	@echo 'make clean  remove what these made'
+
+run: $(RUN)
+	@exec $(BIN)/twistd -n --pidfile= protosuite --config suite.ini
+
+test: $(DEV)
+	@mkdir -p build; failed=0; \
+	for part in protosuite tests; do \
+	    $(BIN)/trial --temp-directory build/trial-$$part $$part 2>&1 | tee build/$$part.log || failed=1; \
+	done; exit $$failed
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python .ci/packaging.py
+	$(MAKE) docs
+
+bench: $(DEV)
+	$(BIN)/python -m benchmarks
+
+docs: $(DEV)
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf .venv build dist docs/_build *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis
+
+# The stamps keep a second run off the network.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "protosuite needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+
+$(RUN): setup.cfg pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install -q -e .
+	@touch $@
+
+$(DEV): setup.cfg pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install -q -e '.[tls,test,check,docs]'
+	@touch $@ $(RUN)

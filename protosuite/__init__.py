@@ -1,0 +1,23 @@
+"""A suite of network services in one Twisted reactor.
+
+Who knows one service's folder knows them all::
+
+    tap, cli ──► suite ──► <service>/server, client ──► <core>, store ──► wire
+                   │
+                   └─────► net, storage               (beneath all of them)
+
+``numbers``, ``counter``
+    The services. Each has ``wire`` (bytes to messages and back, pure), a core named after its
+    thing (``sequence``, ``ledger``: the rules, pure), ``store`` (its table and statements),
+    ``server`` and ``client`` (protocols and factories: they move bytes), ``cli`` (the program).
+``net``
+    What connections share: listening, draining, limits, reconnecting.
+``storage``
+    One database: a pool of readers, one writer with group commit, migrations.
+``config``, ``settings``
+    ``suite.ini`` to frozen values; every setting with its default, unit and check.
+``suite``, ``tap``
+    Configuration to running services; ``tap`` is what ``twistd protosuite`` calls.
+"""
+
+__version__ = "0.1.0"

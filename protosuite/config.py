@@ -1,0 +1,147 @@
+"""Every setting of the suite. The one place to look, and where ``suite.ini`` and the reference come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import Factory, frozen
+
+from protosuite.settings import (
+    ConfigurationError,
+    Problem,
+    choice,
+    count,
+    endpoints,
+    fill,
+    read_environment,
+    read_file,
+    seconds,
+    setting,
+    size,
+    subset,
+    text,
+    written,
+)
+
+SERVICES = ("numbers", "counter")
+
+
+@frozen
+class SuiteConfig:
+    """``[suite]``: what all services share."""
+
+    services: tuple[str, ...] = setting(SERVICES, subset(*SERVICES), "The services to run.")
+    data: str = setting(
+        "./protosuite-data",
+        text("the path of a folder", r"[^\x00\n]+"),
+        "Folder for everything that is kept. Made when missing; only one suite uses it at a time.",
+    )
+    database: str = setting(
+        "sqlite:///protosuite.sqlite3",
+        text("an SQLAlchemy URL that begins with sqlite:///", r"sqlite:///[^\x00\n?]+"),
+        "Database URL. A relative SQLite path is inside the data folder.",
+    )
+    database_readers: int = setting(4, count(1, 64), "Threads that read the database.")
+    database_queue: int = setting(
+        100_000,
+        count(1, 10_000_000),
+        "Writes, and as many reads, that may wait for the database; more are refused until there is room.",
+    )
+    drain_timeout: float = setting(
+        10.0,
+        seconds(0.1, 600),
+        "Seconds that connections get to finish at a stop; what is left is cut off.",
+    )
+
+
+@frozen
+class NumbersConfig:
+    """``[numbers]``: streams of numbers that resume."""
+
+    listen: tuple[str, ...] = setting(
+        ("tcp:5500:interface=127.0.0.1",),
+        endpoints(),
+        "Where to listen; Twisted server endpoints, one a line.",
+    )
+    max_messages: int = setting(20, count(1, 65_535), "Most numbers in one stream.")
+    interval: float = setting(1.0, seconds(0.001, 3600), "Seconds from one number to the next.")
+    window: int = setting(64, count(1, 65_535), "Numbers sent and not acknowledged before the server waits.")
+    ack_timeout: float = setting(
+        60.0, seconds(0.1), "Seconds without an acknowledgement that is due before a connection is closed."
+    )
+    session_ttl: float = setting(86_400.0, seconds(1), "Seconds from its last use until a session expires.")
+    sweep_interval: float = setting(600.0, seconds(0.1), "Seconds between removals of expired sessions.")
+    start_timeout: float = setting(60.0, seconds(0.1), "Seconds that a connection has to send its start.")
+    close_timeout: float = setting(
+        5.0, seconds(0.1), "Seconds that a peer has to close its side after the server closed its own."
+    )
+    max_line: int = setting(1024, size(256, 65_536), "Most bytes in one line from a client.")
+    max_connections: int = setting(12_000, count(1, 1_000_000), "Most connections at once.")
+
+
+@frozen
+class CounterConfig:
+    """``[counter]``: one shared 64-bit counter."""
+
+    listen: tuple[str, ...] = setting(
+        ("tcp:8080:interface=127.0.0.1",),
+        endpoints(),
+        "Where to listen; Twisted server endpoints, one a line.",
+    )
+    durability: str = setting(
+        "everysec",
+        choice("always", "everysec", "no"),
+        "When the total is on stable storage: before each reply, once a second, or at a clean stop only.",
+    )
+    sync_interval: float = setting(
+        0.5, seconds(0.01, 1), "Seconds from one sync to the next with durability = everysec."
+    )
+    frame_timeout: float = setting(2.0, seconds(0.01), "Seconds from the first byte of a frame to its last.")
+    close_timeout: float = setting(
+        5.0, seconds(0.1), "Seconds that a peer has to close its side after the server closed its own."
+    )
+    max_unsent: int = setting(
+        64 << 10,
+        size(1 << 10, 1 << 30),
+        "Replies waiting for one connection, in bytes, before the server stops reading from it.",
+    )
+    max_connections: int = setting(4_000, count(1, 1_000_000), "Most connections at once; more are closed.")
+
+
+@frozen
+class Config:
+    """A whole configuration, checked: one attribute a section."""
+
+    suite: SuiteConfig = Factory(SuiteConfig)
+    numbers: NumbersConfig = Factory(NumbersConfig)
+    counter: CounterConfig = Factory(CounterConfig)
+
+    def written(self) -> str:
+        """The text of a ``suite.ini`` that says all of this, comments included."""
+        lines = [
+            "# Every setting of protosuite. What is left out keeps its default.",
+            "# PROTOSUITE_<SECTION>_<KEY> in the environment overrides a value, as in PROTOSUITE_NUMBERS_WINDOW.",
+            "# `twistd protosuite --check --config FILE` checks a file, `--print-config` prints what is used.",
+            "",
+        ]
+        for name in SECTIONS:
+            lines.extend(written(name, getattr(self, name)))
+        return "\n".join(lines)
+
+
+SECTIONS: dict[str, type] = {"suite": SuiteConfig, "numbers": NumbersConfig, "counter": CounterConfig}
+
+
+def load(file: str | None, environment: Mapping[str, str]) -> Config:
+    """The configuration from `file` (None: defaults alone) with the environment over it.
+
+    Raises :exc:`ConfigurationError` with every problem in both.
+    """
+    problems: list[Problem] = []
+    entries = read_file(file, SECTIONS, problems) if file else {}
+    entries |= read_environment(environment, SECTIONS, problems)
+    values: dict[str, Any] = {name: fill(name, cls, entries, problems) for name, cls in SECTIONS.items()}
+    if problems:
+        raise ConfigurationError(sorted(problems, key=lambda p: (p.source, p.line)))
+    return Config(**values)

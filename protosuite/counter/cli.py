@@ -1,0 +1,143 @@
+"""``protosuite-counter``: add to the counter, read it, or put a load on it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+
+from protosuite import program
+from protosuite.counter.client import CounterClientFactory
+from protosuite.counter.load import Load, Report
+from protosuite.counter.wire import MAX
+from protosuite.errors import OutcomeUnknown
+
+NAME = "protosuite-counter"
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the program."""
+    parser = program.parser(
+        NAME, "Add to a counter that everybody shares, read it, or put a load on it.", f"{NAME} add 1 10 255"
+    )
+    program.add_server(parser, 8080)
+    parser.add_argument(
+        "--timeout",
+        metavar="S",
+        type=program.positive_seconds,
+        default=30.0,
+        help="give up after S seconds without an answer (default: %(default)g)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add = commands.add_parser("add", help="add each N and print the counter after it")
+    add.add_argument("amounts", metavar="N", nargs="+", type=_amount)
+    commands.add_parser("get", help="print the counter")
+    load = commands.add_parser(
+        "load", help="add 1 as fast as the server answers, and print how fast that was"
+    )
+    load.add_argument("--connections", metavar="C", type=program.bounded(1, 10_000), default=40)
+    load.add_argument(
+        "--depth", metavar="D", type=program.bounded(1, 4096), default=1, help="requests in flight"
+    )
+    load.add_argument("--seconds", metavar="S", type=program.positive_seconds, default=5.0)
+    arguments = parser.parse_args(argv)
+    program.run(NAME, _load if arguments.command == "load" else _add, arguments)
+
+
+def _amount(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= MAX):
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 0 to {MAX}")
+    return int(text)
+
+
+def _client(reactor: Any, arguments: Namespace) -> CounterClientFactory:
+    factory = CounterClientFactory(reactor, on_status=program.say)
+    reactor.connectTCP(arguments.host, arguments.port, factory, timeout=10)
+    return factory
+
+
+async def _ask(reactor: Any, arguments: Namespace, factory: CounterClientFactory, amount: int) -> int:
+    """One increment, within the time that the person has."""
+    try:
+        return await factory.increment(amount).addTimeout(arguments.timeout, reactor)
+    except DeferredTimeout:
+        raise program.Failed(
+            f"no answer from {arguments.host}:{arguments.port} within {arguments.timeout:g} s"
+        ) from None
+    except OutcomeUnknown as error:
+        raise program.Failed(
+            f"{error}: {amount} may or may not have counted (a counter that would pass {MAX} also closes)"
+        ) from None
+
+
+async def _add(reactor: Any, arguments: Namespace) -> int:
+    factory = _client(reactor, arguments)
+    for amount in arguments.amounts if arguments.command == "add" else [0]:
+        total = await _ask(reactor, arguments, factory, amount)
+        print(json.dumps({"added": amount, "total": total}) if arguments.json else total, flush=True)
+    factory.close()
+    return program.EXIT_OK
+
+
+async def _load(reactor: Any, arguments: Namespace) -> int:
+    before = await _total(reactor, arguments)
+    shown = sys.stderr.isatty()
+    last = 0
+
+    def tick(requests: int) -> None:
+        nonlocal last
+        if shown:
+            print(f"\r{requests - last:,} requests/s ", end="", file=sys.stderr, flush=True)
+        last = requests
+
+    load = Load(reactor, arguments.connections, arguments.depth, arguments.seconds, tick)
+    load.connect(reactor, arguments.host, arguments.port)
+    report = await load.finished
+    if shown:
+        print("\r" + " " * 40 + "\r", end="", file=sys.stderr, flush=True)
+    after = await _total(reactor, arguments)
+    _print_report(report, before, after, arguments)
+    if report.errors:
+        raise program.Failed(report.errors[0])
+    if after - before != report.requests:
+        raise program.Failed(
+            f"the counter rose by {after - before}, and {report.requests} were added: "
+            "others add to it too, or it is wrong"
+        )
+    return program.EXIT_OK
+
+
+async def _total(reactor: Any, arguments: Namespace) -> int:
+    """The counter now, over a connection of its own: one that idles through a load could be cut."""
+    factory = _client(reactor, arguments)
+    total = await _ask(reactor, arguments, factory, 0)
+    factory.close()
+    return total
+
+
+def _print_report(report: Report, before: int, after: int, arguments: Namespace) -> None:
+    rate = report.requests / report.seconds
+    p50, p99 = (report.latencies.quantile(share) * 1000 for share in (0.5, 0.99))
+    if arguments.json:
+        figures = {
+            "requests": report.requests,
+            "unanswered": report.unanswered,
+            "seconds": report.seconds,
+            "requests_per_second": rate,
+            "p50_ms": p50,
+            "p99_ms": p99,
+            "before": before,
+            "after": after,
+        }
+        print(json.dumps(figures), flush=True)
+        return
+    print(
+        f"{report.requests:,} requests in {report.seconds:.1f} s: {rate:,.0f} a second, "
+        f"p50 {p50:.2f} ms, p99 {p99:.2f} ms\ncounter before {before}, after {after}",
+        flush=True,
+    )

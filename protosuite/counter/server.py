@@ -1,0 +1,271 @@
+"""The server of counter/1: frames to the ledger, totals back, and the total to the store in time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory, IPushProducer
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from protosuite.config import CounterConfig
+from protosuite.counter.ledger import Ledger
+from protosuite.counter.store import CounterStore
+from protosuite.counter.wire import RequestDecoder, encode_replies
+from protosuite.errors import PeerFault
+from protosuite.logs import Muffled
+from protosuite.net.connection import Connection
+from protosuite.net.listening import ListeningService
+
+
+class CounterService(ListeningService):
+    """The counter, and what `durability` asks for.
+
+    ``always``: replies wait for a commit that holds their totals; those of many connections share one.
+    ``everysec``: a timer stores the total. When storing has failed, nothing is added until it works again,
+    so that no more than a second's increments are ever at stake. ``no``: stored at a clean stop.
+    """
+
+    def __init__(self, config: CounterConfig, store: CounterStore, reactor: Any) -> None:
+        super().__init__("counter", reactor, config.listen, config.max_connections)
+        self.config = config
+        self.ledger = Ledger(0)
+        self.strangers = Muffled(self.log, reactor)
+        self.always = config.durability == "always"
+        self.storing_fails = False
+        self._store = store
+        self._stored = 0
+        self._saving: Deferred[None] | None = None
+        self._unanswered: list[
+            tuple[CounterConnection, bytes]
+        ] = []  # bounded by each connection's max_unsent
+        self._syncing = LoopingCall(self._sync)
+        self._syncing.clock = reactor
+
+    def factory(self) -> IProtocolFactory:
+        return _CounterFactory(self)
+
+    def startService(self) -> None:
+        super().startService()
+        self._stored = self.ledger.total = self._store.load()
+        if self.config.durability == "everysec":
+            self._syncing.start(self.config.sync_interval, now=False)
+
+    def stopService(self) -> Deferred[None]:
+        """Store the total. The connections have been drained before."""
+        super().stopService()
+        if self._syncing.running:
+            self._syncing.stop()
+        return (self._saving or succeed(None)).addCallback(lambda _: self._save()).addCallback(self._log_end)
+
+    def answer_when_stored(self, connection: CounterConnection, replies: bytes) -> None:
+        """Send `replies` to `connection` once every total in them is on stable storage."""
+        self._unanswered.append((connection, replies))
+        if self._saving is None:
+            self._commit()
+
+    def refused(self, connection: CounterConnection, fault: PeerFault) -> None:
+        """Count a frame that was not applied, and say why."""
+        self.ledger.refused += 1
+        self.strangers.info(
+            "{peer} refused: {code}: {reason}", peer=connection.peer, code=fault.code, reason=fault.message
+        )
+
+    def _commit(self) -> None:
+        """Store the total for all that wait now, answer them, and go on with those that came meanwhile."""
+        group, self._unanswered = self._unanswered, []
+
+        def stored(_: None) -> None:
+            for connection, replies in group:
+                if self.storing_fails:
+                    connection.cut_off()
+                else:
+                    connection.reply(replies)
+            if self._unanswered:
+                self._commit()
+
+        self._save().addCallback(stored)
+
+    def _sync(self) -> None:
+        if self._saving is None:
+            self._save()
+
+    def _save(self) -> Deferred[None]:
+        """Store the total as it is now; the Deferred never fails, `storing_fails` says how it went."""
+        total = self.ledger.total
+        done: Deferred[None] = Deferred()
+        if total == self._stored and not self.storing_fails:
+            done.callback(None)
+            return done
+        self._saving = done
+        self._store.save(total).addCallbacks(self._saved, self._not_saved, callbackArgs=(total,)).addBoth(
+            self._save_done, done
+        )
+        return done
+
+    def _saved(self, _: None, total: int) -> None:
+        self._stored = total
+        if self.storing_fails:
+            self.storing_fails = False
+            self.log.info("the total is stored again: increments are accepted")
+
+    def _not_saved(self, failure: Failure) -> None:
+        if not self.storing_fails:
+            self.storing_fails = True
+            self.log.error(
+                "the total cannot be stored: no increment is accepted until it can ({reason})",
+                reason=str(failure.value),
+            )
+
+    def _save_done(self, _: None, done: Deferred[None]) -> None:
+        self._saving = None
+        done.callback(None)
+
+    def _log_end(self, _: None) -> None:
+        ledger = self.ledger
+        if self.storing_fails:
+            self.log.critical("the total {total} could not be stored", total=ledger.total)
+        self.log.info(
+            "stopped: total {total}, {requests} requests, {refused} refused frames",
+            total=ledger.total,
+            requests=ledger.requests,
+            refused=ledger.refused,
+        )
+
+
+class _CounterFactory(Factory):
+    noisy = False
+
+    def __init__(self, service: CounterService) -> None:
+        self._service = service
+
+    def buildProtocol(self, addr: IAddress | None) -> CounterConnection | None:
+        service = self._service
+        if len(service.connections) >= service.max_connections:
+            service.strangers.info("{peer} closed: too many connections", peer=str(addr))
+            return None
+        return CounterConnection(service)
+
+
+@implementer(IPushProducer)
+class CounterConnection(Connection):
+    """One client's connection. It is its own producer: it stops reading while its replies are not read."""
+
+    def __init__(self, service: CounterService) -> None:
+        super().__init__(service, service.reactor, service.config.close_timeout)
+        self._service = service
+        self._decoder = RequestDecoder()
+        self._overdue: IDelayedCall | None = None
+        self._unsent = 0  # bytes of replies that wait for a commit
+        self._leaving = False  # finish when those have been sent
+        self._blocked = False  # the transport has enough to send
+        self._paused = False
+
+    def opened(self) -> None:
+        self.transport.registerProducer(self, True)
+
+    def received(self, data: bytes) -> None:
+        if self._leaving:
+            return
+        completed = 0
+        try:
+            for increments in self._decoder.feed(data):
+                completed = len(increments)
+                self._apply(increments)
+        except PeerFault as fault:
+            self._service.refused(self, fault)
+            self._leave()
+        if self._overdue is not None or self._decoder.is_within_frame:
+            self._watch_frame(completed > 0)
+
+    def _apply(self, increments: Any) -> None:
+        service = self._service
+        if service.storing_fails and not service.always and any(increments):
+            raise PeerFault("storage", "the total cannot be stored now")
+        totals, fault = service.ledger.apply(increments)
+        if totals:
+            replies = encode_replies(totals)
+            if service.always:
+                self._unsent += len(replies)
+                service.answer_when_stored(self, replies)
+                self._pace()
+            else:
+                self.transport.write(replies)
+        if fault is not None:
+            raise fault
+
+    def reply(self, replies: bytes) -> None:
+        """Send what has waited for its commit."""
+        self._unsent -= len(replies)
+        if not self.finishing:
+            self.transport.write(replies)
+            if self._leaving and not self._unsent:
+                self.finish()
+            else:
+                self._pace()
+
+    def cut_off(self) -> None:
+        """Close: what it asked for could not be stored, and a close is all that the format can say."""
+        if not self.finishing:
+            self._service.strangers.info("{peer} closed: the total cannot be stored now", peer=self.peer)
+            self.finish()
+
+    def peer_finished(self) -> None:
+        self._leave()
+
+    def shut_down(self) -> None:
+        self._leave()
+
+    def closed(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
+    def _leave(self) -> None:
+        """Close after every reply that is owed."""
+        self._leaving = True
+        if not self._unsent:
+            self.finish()
+
+    def finish(self) -> None:
+        self.transport.unregisterProducer()
+        super().finish()
+
+    def _watch_frame(self, is_new: bool) -> None:
+        """Hold a frame that has been begun against `frame_timeout`, from its first byte on."""
+        if self._overdue is not None and (is_new or not self._decoder.is_within_frame):
+            self._overdue.cancel()
+            self._overdue = None
+        if self._overdue is None and self._decoder.is_within_frame and not self._leaving:
+            self._overdue = self.clock.callLater(self._service.config.frame_timeout, self._frame_overdue)
+
+    def _frame_overdue(self) -> None:
+        self._overdue = None
+        self._service.refused(self, PeerFault("frame-timeout", "a frame was begun and not finished"))
+        self._leave()
+
+    # IPushProducer: the transport says when the peer is behind with reading.
+
+    def pauseProducing(self) -> None:
+        self._blocked = True
+        self._pace()
+
+    def resumeProducing(self) -> None:
+        self._blocked = False
+        self._pace()
+
+    def stopProducing(self) -> None:
+        """The connection is being lost."""
+
+    def _pace(self) -> None:
+        """Read while the peer reads and its replies get away."""
+        pause = not self.finishing and (self._blocked or self._unsent >= self._service.config.max_unsent)
+        if pause != self._paused:
+            self._paused = pause
+            if pause:
+                self.transport.pauseProducing()
+            else:
+                self.resume_reading()

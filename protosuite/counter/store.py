@@ -1,0 +1,41 @@
+"""The counter's total in the database: one row."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import CheckConstraint, Column, Connection, Integer, String, Table
+from sqlalchemy.dialects.sqlite import insert
+from twisted.internet.defer import Deferred
+
+from protosuite.storage import Database, metadata
+
+counter = Table(
+    "counter",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("total", String(20), nullable=False),  # decimal digits: no engine has unsigned 64 bits
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+
+class CounterStore:
+    """Loads the total at the start, and stores it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def load(self) -> int:
+        """The stored total, 0 in a new database. Blocks; before the reactor runs."""
+        with self._database.at_start() as connection:
+            return int(connection.execute(sa.select(counter.c.total)).scalar() or 0)
+
+    def save(self, total: int) -> Deferred[None]:
+        """Store the total. The Deferred fires when it is on stable storage."""
+
+        def work(connection: Connection) -> None:
+            put = insert(counter).values(id=1, total=str(total))
+            connection.execute(
+                put.on_conflict_do_update(index_elements=["id"], set_={"total": put.excluded.total})
+            )
+
+        return self._database.write(work)

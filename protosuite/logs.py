@@ -1,0 +1,115 @@
+"""How the suite logs: one line an event, as text or JSON, and a bound on what a stranger can cause."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent
+from zope.interface import implementer
+
+# What is not a plain field of ours in a log event, by twisted.logger's own naming.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def one_line(value: str) -> str:
+    """`value` with every control character escaped: what a stranger sent cannot begin a line of its own."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", value)
+
+
+def _stamp(event: LogEvent) -> str:
+    at = event["log_time"]
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at * 1000) % 1000:03d}Z"
+
+
+def _fields(event: LogEvent) -> dict[str, Any]:
+    """The fields that the caller gave, those of :mod:`twisted.logger` left out."""
+    return {
+        key: value if isinstance(value, _PLAIN) else str(value)
+        for key, value in event.items()
+        if not key.startswith("log_") and key not in ("message", "time", "system", "format", "isError")
+    }
+
+
+def _traceback(event: LogEvent) -> str | None:
+    failure = event.get("log_failure")
+    return None if failure is None else failure.getTraceback()
+
+
+@implementer(ILogObserver)
+class TextObserver:
+    """Writes ``time level namespace: message`` and, for a failure, its traceback indented below."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def __call__(self, event: LogEvent) -> None:
+        level = event["log_level"].name if event.get("log_level") else "info"
+        namespace = event.get("log_namespace", "-").removeprefix("protosuite.")
+        line = f"{_stamp(event)} {level:8} {namespace}: {one_line(formatEvent(event))}"
+        if traceback := _traceback(event):
+            line += "".join(f"\n    | {one_line(part)}" for part in traceback.rstrip().splitlines())
+        self._out.write(line + "\n")
+        self._out.flush()
+
+
+@implementer(ILogObserver)
+class JSONObserver:
+    """Writes one JSON object a line: time, level, namespace, message, then the event's own fields."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def __call__(self, event: LogEvent) -> None:
+        record = {
+            "time": _stamp(event),
+            "level": event["log_level"].name if event.get("log_level") else "info",
+            "namespace": event.get("log_namespace", "-"),
+            "message": formatEvent(event),
+            **_fields(event),
+        }
+        if traceback := _traceback(event):
+            record["traceback"] = traceback
+        self._out.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self._out.flush()
+
+
+OBSERVERS: dict[str, Callable[[TextIO], TextObserver | JSONObserver]] = {
+    "text": TextObserver,
+    "json": JSONObserver,
+}
+
+
+class Muffled:
+    """A logger for what strangers cause: at most `burst` events each `every` seconds.
+
+    The first event after a silence says how many were left out.
+    """
+
+    def __init__(self, log: Logger, clock: IReactorTime, *, burst: int = 10, every: float = 10.0) -> None:
+        self._log = log
+        self._clock = clock
+        self._burst = burst
+        self._every = every
+        self._since = clock.seconds()
+        self._written = 0
+        self._left_out = 0
+
+    def info(self, format: str, **fields: object) -> None:
+        """Log at level info, or count it as left out."""
+        now = self._clock.seconds()
+        if now - self._since >= self._every:
+            self._since, self._written = now, 0
+        if self._written >= self._burst:
+            self._left_out += 1
+            return
+        self._written += 1
+        if self._left_out:
+            format += " ({left_out} more like this were not logged)"
+            fields["left_out"], self._left_out = self._left_out, 0
+        self._log.info(format, **fields)

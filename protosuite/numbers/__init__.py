@@ -1,0 +1,10 @@
+"""numbers/1: a stream of random numbers that a client can leave and take up again at any place.
+
+``wire`` has the lines, ``sequence`` the rules, ``store`` the sessions, ``server`` and ``client``
+the two ends, ``cli`` the program ``protosuite-numbers``.
+"""
+
+from protosuite.numbers.client import NumbersClientFactory, Result
+from protosuite.numbers.sequence import Progress
+
+__all__ = ["NumbersClientFactory", "Progress", "Result"]

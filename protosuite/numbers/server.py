@@ -1,0 +1,262 @@
+"""The server of numbers/1: moves lines between connections, streams and the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from protosuite.config import NumbersConfig
+from protosuite.errors import Overloaded, PeerFault, StorageError
+from protosuite.logs import Muffled
+from protosuite.net.connection import Connection
+from protosuite.net.listening import ListeningService
+from protosuite.numbers.sequence import Session, Stream, check_agreement, new_session
+from protosuite.numbers.store import NumbersStore
+from protosuite.numbers.wire import (
+    CLIENT_MESSAGES,
+    Ack,
+    Decoder,
+    Error,
+    Message,
+    SessionOpened,
+    Start,
+    encode,
+)
+
+
+class NumbersService(ListeningService):
+    """All streams of numbers. `random` and `wall` (seconds since the epoch) are handed in."""
+
+    def __init__(
+        self,
+        config: NumbersConfig,
+        store: NumbersStore,
+        reactor: Any,
+        random: Random,
+        wall: Callable[[], float],
+    ) -> None:
+        super().__init__("numbers", reactor, config.listen, config.max_connections)
+        self.config = config
+        self.store = store
+        self.streams: dict[str, NumbersConnection] = {}
+        self.strangers = Muffled(self.log, reactor)
+        self._random = random
+        self._wall = wall
+        self._sweeping = LoopingCall(self._sweep)
+        self._sweeping.clock = reactor
+
+    def factory(self) -> IProtocolFactory:
+        return _NumbersFactory(self)
+
+    def startService(self) -> None:
+        super().startService()
+        self._sweeping.start(self.config.sweep_interval, now=False)
+
+    def stopService(self) -> Deferred[None]:
+        """Store what was acknowledged. The connections have been drained before."""
+        super().stopService()
+        if self._sweeping.running:
+            self._sweeping.stop()
+        return self.store.flushed()
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch."""
+        return int(self._wall() * 1000)
+
+    def open(self, start: Start) -> Deferred[tuple[Session, int, int]]:
+        """The session for `start`, the index that comes first, and the checksum before it."""
+        seed, chance = self._random.getrandbits(64), self._random.random()
+        fresh = new_session(start, seed, chance, self.config.max_messages)
+        opening = self.store.open(start, fresh, self.now_ms())
+
+        def opened(found: tuple[Session, int]) -> Deferred[tuple[Session, int, int]]:
+            session, index = found
+            checking = self.store.checksum(session, index)
+
+            def checked(checksum: int) -> tuple[Session, int, int]:
+                check_agreement(start, checksum)
+                return session, index, checksum
+
+            return checking.addCallback(checked)
+
+        return opening.addCallback(opened)
+
+    def take_over(self, client: str, connection: NumbersConnection) -> None:
+        """`connection` is the client's from now on; one that it had is told and closed."""
+        before = self.streams.get(client)
+        self.streams[client] = connection
+        if before is not None:
+            before.refuse(PeerFault("superseded", "another connection continues this stream"))
+
+    def release(self, client: str, connection: NumbersConnection) -> None:
+        """`connection` no longer sends the client's stream."""
+        if self.streams.get(client) is connection:
+            del self.streams[client]
+
+    def _sweep(self) -> Deferred[None]:
+        sweeping = self.store.sweep(self.now_ms())
+        # An exception that got out would end the loop for good.
+        return sweeping.addCallbacks(
+            lambda removed: self.log.debug("{count} expired sessions removed", count=removed),
+            lambda failure: self.log.warn("expired sessions not removed: {why}", why=str(failure.value)),
+        )
+
+
+class _NumbersFactory(Factory):
+    noisy = False
+
+    def __init__(self, service: NumbersService) -> None:
+        self._service = service
+
+    def buildProtocol(self, addr: IAddress | None) -> NumbersConnection:
+        return NumbersConnection(self._service)
+
+
+class NumbersConnection(Connection):
+    """One client's connection: first its start, then the stream one way and acknowledgements the other."""
+
+    def __init__(self, service: NumbersService) -> None:
+        super().__init__(service, service.reactor, service.config.close_timeout)
+        self._service = service
+        self._decoder = Decoder(CLIENT_MESSAGES, service.config.max_line)
+        self._started = False
+        self._stream: Stream | None = None
+        self._timer: IDelayedCall | None = None
+
+    def opened(self) -> None:
+        if len(self._service.connections) > self._service.max_connections:
+            self.finishing = True
+            self._send(Error("overloaded", "too many connections; try again later"))
+            self.transport.loseConnection()
+            return
+        self._set_timer(self._service.config.start_timeout, self._start_overdue)
+
+    def dataReceived(self, data: bytes) -> None:
+        # Unlike others, this protocol has use for what comes after its end: the last acknowledgements.
+        self.received(data)
+
+    def received(self, data: bytes) -> None:
+        if self.finishing and (self._stream is None or not self._stream.ended):
+            return
+        try:
+            for message in self._decoder.feed(data):
+                self._take(message)
+        except PeerFault as fault:
+            self.refuse(fault)
+
+    def peer_finished(self) -> None:
+        """A client that only reads from now on, as `nc -N` does, gets what it asked for."""
+        if not self._started:
+            self.finish()
+
+    def closed(self) -> None:
+        self._cancel_timer()
+        if self._stream is not None:
+            self._service.release(self._stream.session.client, self)
+
+    def shut_down(self) -> None:
+        self.refuse(PeerFault("shutting-down", "the server stops; come back and resume"))
+
+    def refuse(self, fault: PeerFault) -> None:
+        """Tell the peer, and close."""
+        if self.finishing:
+            return
+        if fault.code not in ("superseded", "shutting-down"):
+            self._service.strangers.info(
+                "{peer} refused: {code}: {reason}", peer=self.peer, code=fault.code, reason=fault.message
+            )
+        self._cancel_timer()
+        self._send(Error(fault.code, fault.message))
+        self.finish()
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Start):
+            if self._started:
+                raise PeerFault("already-started", "this connection has a stream; open another for another")
+            self._started = True
+            self._cancel_timer()
+            self._service.open(message).addCallbacks(self._begin, self._not_opened)
+        elif isinstance(message, Ack):
+            if self._stream is None:
+                raise PeerFault("not-started", "an acknowledgement before the stream began")
+            self._acknowledge(self._stream, message)
+
+    def _acknowledge(self, stream: Stream, ack: Ack) -> None:
+        if stream.acknowledge(ack.index, self.clock.seconds()):
+            session = stream.session
+            self._service.store.acknowledge(session.client, stream.acknowledged, self._service.now_ms())
+            if not self.finishing:
+                self._run(stream)
+
+    def _begin(self, found: tuple[Session, int, int]) -> None:
+        if self.finishing:  # the client left, or the service stopped, while the database was asked
+            return
+        session, index, checksum = found
+        config = self._service.config
+        self._service.take_over(session.client, self)
+        self._stream = Stream(
+            session=evolve(session, acknowledged=index),
+            next=index,
+            checksum=checksum,
+            interval=config.interval,
+            window=config.window,
+            ack_timeout=config.ack_timeout,
+            started=self.clock.seconds(),
+        )
+        self._send(SessionOpened(session.client, session.count, index, round(config.interval * 1000)))
+        self._run(self._stream)
+
+    def _not_opened(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, PeerFault):
+            self.refuse(error)
+        elif isinstance(error, StorageError | Overloaded):
+            self.refuse(PeerFault("overloaded", "the session cannot be stored now; try again later"))
+        else:
+            self._service.log.failure("{peer}: no session", failure, peer=self.peer)
+            self.refuse(PeerFault("overloaded", "the server could not do this; try again later"))
+
+    def _run(self, stream: Stream) -> None:
+        """Send what is due, and come back when something is again."""
+        self._cancel_timer()
+        now = self.clock.seconds()
+        try:
+            messages = stream.due(now)
+        except PeerFault as fault:
+            self.refuse(fault)
+            return
+        if messages:
+            self.transport.write(b"".join(map(encode, messages)))
+        wake_at = stream.wake_at()
+        if wake_at is None:
+            self._finish_stream(stream)
+        else:
+            self._set_timer(max(0.0, wake_at - now), self._run, stream)
+
+    def _finish_stream(self, stream: Stream) -> None:
+        self._service.release(stream.session.client, self)
+        self.finish()
+
+    def _start_overdue(self) -> None:
+        self.refuse(
+            PeerFault("not-started", f"no start within {self._service.config.start_timeout:g} seconds")
+        )
+
+    def _send(self, message: Message) -> None:
+        self.transport.write(encode(message))
+
+    def _set_timer(self, delay: float, call: Callable[..., None], *args: object) -> None:
+        self._timer = self.clock.callLater(delay, call, *args)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None

@@ -1,0 +1,127 @@
+"""Sessions of numbers in the database. Acknowledgements are gathered, one statement for all."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, String, Table
+from sqlalchemy.dialects.sqlite import insert
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from protosuite.numbers.sequence import Session, checksum, resume_at
+from protosuite.numbers.wire import Start
+from protosuite.storage import Database, metadata
+
+log = Logger()
+
+sessions = Table(
+    "numbers_session",
+    metadata,
+    Column("client", String(64), primary_key=True),
+    Column("seed", LargeBinary(8), nullable=False),  # unsigned 64 bits, big-endian
+    Column("count", Integer, nullable=False),
+    Column("acknowledged", Integer, nullable=False),  # how many, which is the index that comes next
+    Column("used_at", BigInteger, nullable=False, index=True),  # milliseconds since the epoch
+)
+
+_SWEEP_BATCH = 1000  # a sweep shares the writer: this many rows take a few milliseconds
+
+
+class NumbersStore:
+    """The sessions of all clients. Times are milliseconds since the epoch, handed in."""
+
+    def __init__(self, database: Database, session_ttl: float) -> None:
+        self._database = database
+        self._ttl = int(session_ttl * 1000)
+        # At most one entry a session that was used since the last commit.
+        self._pending: dict[str, tuple[int, int]] = {}
+        self._flushing: Deferred[None] | None = None
+
+    def open(self, start: Start, fresh: Session, now: int) -> Deferred[tuple[Session, int]]:
+        """The client's session and the index that comes first; `fresh` becomes its session if it has none.
+
+        It is stored when the Deferred fires. Fails with :exc:`PeerFault` if `start` asks for what is not.
+        """
+        # What is on its way to the database is ahead of this in the queue; what is not goes with it.
+        unstored, _ = self._pending.pop(start.client, (0, 0))
+
+        def work(connection: Connection) -> tuple[Session, int]:
+            found = self._find(connection, start.client, now, unstored)
+            index = resume_at(start, found)
+            session = found or fresh
+            row = {
+                "client": session.client,
+                "seed": session.seed.to_bytes(8, "big"),
+                "count": session.count,
+                "acknowledged": index,  # a client that says `next` says what it has
+                "used_at": now,
+            }
+            put = insert(sessions).values(row)
+            connection.execute(put.on_conflict_do_update(index_elements=["client"], set_=row))
+            return session, index
+
+        return self._database.write(work)
+
+    def checksum(self, session: Session, index: int) -> Deferred[int]:
+        """Adler-32 over the session's numbers before `index`, computed off the reactor's thread."""
+        return self._database.compute(lambda: checksum(session.seed, index))
+
+    def acknowledge(self, client: str, count: int, now: int) -> None:
+        """Note that `count` numbers are with the client. Stored with the next commit; nobody waits for it."""
+        self._pending[client] = (count, now)
+        if self._flushing is None:
+            self._flush()
+
+    def flushed(self) -> Deferred[None]:
+        """Fires when every acknowledgement so far has been stored, or has failed to be."""
+        done: Deferred[None] = Deferred()
+        if self._flushing is None:
+            done.callback(None)
+        else:
+            self._flushing.addCallback(lambda _: done.callback(None))
+        return done
+
+    def sweep(self, now: int) -> Deferred[int]:
+        """Remove some of the sessions that have expired; how many."""
+
+        def work(connection: Connection) -> int:
+            old = sa.select(sessions.c.client).where(sessions.c.used_at < now - self._ttl).limit(_SWEEP_BATCH)
+            return connection.execute(sa.delete(sessions).where(sessions.c.client.in_(old))).rowcount
+
+        return self._database.write(work)
+
+    def _find(self, connection: Connection, client: str, now: int, unstored: int) -> Session | None:
+        row = connection.execute(sa.select(sessions).where(sessions.c.client == client)).one_or_none()
+        if row is None or row.used_at < now - self._ttl:
+            return None
+        _, seed, count, acknowledged, _ = row
+        return Session(client, int.from_bytes(seed, "big"), count, min(max(acknowledged, unstored), count))
+
+    def _flush(self) -> None:
+        """Store what is pending, and again what came meanwhile, until nothing is."""
+        if self._flushing is None:
+            self._flushing = Deferred()
+        gathered, self._pending = self._pending, {}
+        rows = [
+            {"b_client": client, "b_acknowledged": count, "b_used_at": now}
+            for client, (count, now) in gathered.items()
+        ]
+        done = self._database.write(lambda connection: connection.execute(_ACKNOWLEDGE, rows))
+        # What cannot be stored costs the client some numbers that it gets again: the next one repairs it.
+        done.addErrback(lambda failure: log.debug("acknowledgements not stored: {why}", why=failure.value))
+        done.addCallback(self._flush_done)
+
+    def _flush_done(self, _: object) -> None:
+        if self._pending:
+            self._flush()
+        else:
+            done, self._flushing = self._flushing, None
+            assert done is not None
+            done.callback(None)
+
+
+_ACKNOWLEDGE = (
+    sa.update(sessions)
+    .where(sessions.c.client == sa.bindparam("b_client"))
+    .values(acknowledged=sa.bindparam("b_acknowledged"), used_at=sa.bindparam("b_used_at"))
+)

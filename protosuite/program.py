@@ -1,0 +1,121 @@
+"""What the client programs share: exit codes, one-line errors, Ctrl-C, progress for a person."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+import protosuite
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+
+Main = Callable[[Any, argparse.Namespace], Awaitable[int]]
+
+
+class Failed(Exception):
+    """The program cannot do what it was asked to. The text is the one line that the person sees."""
+
+
+def parser(program: str, description: str, example: str) -> argparse.ArgumentParser:
+    """A command line with what all programs have: ``--help`` with an example, and ``--version``."""
+    result = argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument("--version", action="version", version=f"{program} {protosuite.__version__}")
+    return result
+
+
+def add_server(parser: argparse.ArgumentParser, port: int) -> None:
+    """The options that say which server to use."""
+    parser.add_argument("--host", default="127.0.0.1", help="host of the server (default: %(default)s)")
+    parser.add_argument("--port", default=port, type=port_number, help="its port (default: %(default)s)")
+
+
+def bounded(minimum: int, maximum: int) -> Callable[[str], int]:
+    """An argparse type: a whole number within bounds."""
+
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not minimum <= int(text) <= maximum:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {minimum} to {maximum}")
+        return int(text)
+
+    return parse
+
+
+port_number = bounded(1, 65_535)
+
+
+def positive_seconds(text: str) -> float:
+    """An argparse type: a number of seconds above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def say(text: str) -> None:
+    """One line for the person, apart from the program's output."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(
+    program: str, main: Main, arguments: argparse.Namespace, on_interrupt: Callable[[], None] | None = None
+) -> NoReturn:
+    """Run `main` in the reactor and exit with its code.
+
+    :exc:`Failed` is one line on standard error and exit code 1; SIGINT and SIGTERM end the program with
+    128 + the signal's number, as shells expect, after `on_interrupt`.
+    """
+    from twisted.internet import reactor as _reactor
+
+    reactor: Any = _reactor
+    codes: list[int] = []
+
+    def finish(code: int) -> None:
+        if not codes:
+            codes.append(code)
+            reactor.stop()
+
+    def failed(failure: Failure) -> None:
+        if codes:
+            return  # what breaks while the program ends is not news
+        error = failure.value
+        if isinstance(error, Failed):
+            say(f"{program}: {error}")
+        elif isinstance(error, BrokenPipeError):
+            sys.stderr.close()  # whoever read our output has left: nothing to say and nobody to say it to
+        else:
+            say(f"{program}: {type(error).__name__}: {error}")
+        finish(EXIT_FAILED)
+
+    def interrupted(number: int, _: object) -> None:
+        if codes:
+            return
+        if on_interrupt is not None:
+            on_interrupt()
+        reactor.callFromThread(finish, 128 + number)
+
+    def begin() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, interrupted)
+
+        async def called() -> int:
+            return await main(reactor, arguments)
+
+        Deferred.fromCoroutine(called()).addCallbacks(finish, failed)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    sys.exit(codes[0] if codes else EXIT_FAILED)

@@ -1,0 +1,300 @@
+"""Settings as declared values: each knows its default, its unit, what is allowed and how it is written.
+
+A section is a frozen attrs class whose fields are made with :func:`setting`. This module turns an
+INI file and the environment into such classes, collecting *every* problem with its place, and turns
+them back into a file that is ready to be saved.
+"""
+
+from __future__ import annotations
+
+import configparser
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import attrs
+from attrs import frozen
+
+ENVIRONMENT_PREFIX = "PROTOSUITE_"
+
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
+_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_HEADER = re.compile(r"\[(?P<name>[^\]]+)\]")
+_KEY = re.compile(r"(?P<name>[^\s#;=:\[][^=:]*?)\s*[=:]")
+
+S = TypeVar("S")
+
+
+@frozen
+class Kind:
+    """How one sort of value is read and written.
+
+    `parse` takes the text and returns the value or raises `ValueError`; its words are not shown,
+    `allowed` is. `write` is its inverse.
+    """
+
+    allowed: str
+    parse: Callable[[str], Any]
+    write: Callable[[Any], str] = str
+
+
+def seconds(minimum: float = 0.001, maximum: float = 31_536_000.0) -> Kind:
+    """A span of time in seconds, fractions allowed."""
+
+    def parse(text: str) -> float:
+        value = float(text)
+        if not minimum <= value <= maximum:  # also false for NaN
+            raise ValueError
+        return value
+
+    return Kind(f"a number of seconds from {minimum:g} to {maximum:g}", parse, lambda v: f"{v:g}")
+
+
+def count(minimum: int, maximum: int) -> Kind:
+    """A whole number from `minimum` to `maximum`."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,18}", text):
+            raise ValueError
+        value = int(text)
+        if not minimum <= value <= maximum:
+            raise ValueError
+        return value
+
+    return Kind(f"a whole number from {minimum} to {maximum}", parse)
+
+
+def size(minimum: int, maximum: int) -> Kind:
+    """A number of bytes, with an optional suffix ``KiB``, ``MiB`` or ``GiB``."""
+
+    def parse(text: str) -> int:
+        match = _SIZE.fullmatch(text)
+        if match is None:
+            raise ValueError
+        value = int(match[1]) * _UNITS[match[2] or "B"]
+        if not minimum <= value <= maximum:
+            raise ValueError
+        return value
+
+    return Kind(
+        f"a size from {_write_size(minimum)} to {_write_size(maximum)}, as in 64 KiB", parse, _write_size
+    )
+
+
+def _write_size(value: int) -> str:
+    for unit in ("GiB", "MiB", "KiB"):
+        if value and value % _UNITS[unit] == 0:
+            return f"{value // _UNITS[unit]} {unit}"
+    return str(value)
+
+
+def choice(*names: str) -> Kind:
+    """One of a few words."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError
+        return text
+
+    return Kind("one of " + ", ".join(names), parse)
+
+
+def subset(*names: str) -> Kind:
+    """``all``, or some of a few words separated by commas or white space."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        words = text.replace(",", " ").split()
+        if words == ["all"]:
+            return names
+        if not words or len(set(words)) != len(words) or not set(words) <= set(names):
+            raise ValueError
+        return tuple(name for name in names if name in words)
+
+    def write(value: Sequence[str]) -> str:
+        return "all" if tuple(value) == names else ", ".join(value)
+
+    return Kind("all, or some of " + ", ".join(names) + " separated by commas", parse, write)
+
+
+def endpoints() -> Kind:
+    """One or more Twisted server endpoint strings, one a line."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+        if not lines or not all(re.match(r"[a-z][a-z0-9-]*:", line) for line in lines):
+            raise ValueError
+        return lines
+
+    def write(value: Sequence[str]) -> str:
+        return value[0] if len(value) == 1 else "".join("\n    " + line for line in value)
+
+    return Kind("Twisted server endpoints, one a line, as in tcp:5500:interface=127.0.0.1", parse, write)
+
+
+def text(allowed: str, pattern: str) -> Kind:
+    """Text that matches `pattern` as a whole."""
+
+    def parse(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError
+        return value
+
+    return Kind(allowed, parse)
+
+
+def setting(default: Any, kind: Kind, doc: str) -> Any:
+    """A field of a section: its default value, its kind, and a sentence with the unit."""
+    return attrs.field(default=default, metadata={"kind": kind, "doc": doc}, kw_only=True)
+
+
+def fields_of(section: type) -> dict[str, tuple[Any, Kind, str]]:
+    """Name to (default, kind, doc) for each setting of a section class, in order."""
+    return {f.name: (f.default, f.metadata["kind"], f.metadata["doc"]) for f in attrs.fields(section)}
+
+
+@frozen
+class Problem:
+    """One thing that is wrong with a configuration, and where.
+
+    `line` is 0 where there is none: the problem is then with a variable of the environment.
+    """
+
+    source: str
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}: {self.what}" if self.line else f"{self.source}: {self.what}"
+
+
+class ConfigurationError(Exception):
+    """A configuration that cannot be used, with every problem in it."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = list(problems)
+
+
+@frozen
+class Entry:
+    """One value as it was written, and where."""
+
+    value: str
+    source: str
+    line: int
+
+
+Entries = dict[tuple[str, str], Entry]
+
+
+def read_file(name: str, sections: Mapping[str, type], problems: list[Problem]) -> Entries:
+    """The values of an INI file by section and key; what is wrong with its form goes to `problems`."""
+    try:
+        with open(name, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        problems.append(Problem(name, 0, f"cannot read the configuration: {reason}"))
+        return {}
+    places = _places(name, lines, problems)
+    parser = configparser.RawConfigParser(
+        strict=False, default_section="\0", inline_comment_prefixes=("#",), empty_lines_in_values=False
+    )
+    try:
+        parser.read_string("\n".join(lines))
+    except configparser.MissingSectionHeaderError as error:
+        problems.append(Problem(name, error.lineno, "a setting before the first [section]"))
+        return {}
+    except configparser.ParsingError as error:
+        problems.extend(Problem(name, n, "neither [section] nor key = value") for n, _ in error.errors)
+        return {}
+    entries: Entries = {}
+    for section in parser.sections():
+        if section not in sections:
+            hint = nearest(section, sections)
+            problems.append(Problem(name, places.get((section, ""), 1), f"unknown section [{section}]{hint}"))
+            continue
+        for key, value in parser.items(section):
+            entries[section, key] = Entry(value, name, places.get((section, key), 1))
+    return entries
+
+
+def _places(name: str, lines: Sequence[str], problems: list[Problem]) -> dict[tuple[str, str], int]:
+    """Line numbers by (section, key), with key "" for the header; a repeated one is a problem."""
+    places: dict[tuple[str, str], int] = {}
+    section = ""
+    for number, line in enumerate(lines, 1):
+        if header := _HEADER.match(line):
+            section, key = header["name"], ""
+        elif match := _KEY.match(line):
+            key = match["name"].lower()
+        else:
+            continue
+        if (section, key) in places:
+            what = f"[{section}] {key}" if key else f"section [{section}]"
+            problems.append(
+                Problem(name, number, f"{what} again; it is first on line {places[section, key]}")
+            )
+        places.setdefault((section, key), number)
+    return places
+
+
+def read_environment(
+    environment: Mapping[str, str], sections: Mapping[str, type], problems: list[Problem]
+) -> Entries:
+    """Values from ``PROTOSUITE_<SECTION>_<KEY>``.
+
+    A name that is nearly a known one is a problem. Others that begin alike are left alone: container
+    platforms put variables such as PROTOSUITE_SERVICE_HOST into every process.
+    """
+    known = {
+        f"{ENVIRONMENT_PREFIX}{section}_{key}".upper(): (section, key)
+        for section, cls in sections.items()
+        for key in fields_of(cls)
+    }
+    entries: Entries = {}
+    for name, value in sorted(environment.items()):
+        if name in known:
+            entries[known[name]] = Entry(value, f"environment variable {name}", 0)
+        elif name.startswith(ENVIRONMENT_PREFIX) and difflib.get_close_matches(name, known, 1, 0.85):
+            source = f"environment variable {name}"
+            problems.append(Problem(source, 0, f"unknown setting{nearest(name, known)}"))
+    return entries
+
+
+def fill(section: str, cls: type[S], entries: Entries, problems: list[Problem]) -> S:
+    """The section's values: what `entries` say, and the defaults for the rest."""
+    known = fields_of(cls)
+    values = {}
+    for (where, key), entry in entries.items():
+        if where != section:
+            continue
+        if key not in known:
+            what = f"[{section}] {key}: unknown setting{nearest(key, known)}"
+            problems.append(Problem(entry.source, entry.line, what))
+            continue
+        kind = known[key][1]
+        try:
+            values[key] = kind.parse(entry.value.strip())
+        except ValueError:
+            what = f"[{section}] {key} = {entry.value.strip()!r}: must be {kind.allowed}"
+            problems.append(Problem(entry.source, entry.line, what))
+    return cls(**values)
+
+
+def nearest(name: str, known: Mapping[str, object]) -> str:
+    """``; did you mean X?``, or what is known when nothing is near."""
+    close = difflib.get_close_matches(name, known, 1, 0.6)
+    return f"; did you mean {close[0]}?" if close else "; known are " + ", ".join(known)
+
+
+def written(name: str, section: Any) -> Iterator[str]:
+    """The lines of one section of a file, with comments, that reads back as `section`."""
+    yield f"[{name}]"
+    for key, (default, kind, doc) in fields_of(type(section)).items():
+        shown = kind.write(default).strip().replace("\n    ", " and ")
+        yield f"# {doc}"
+        yield f"# Allowed: {kind.allowed}. Default: {shown}"
+        yield f"{key} = {kind.write(getattr(section, key))}".rstrip()
+        yield ""

@@ -1,0 +1,176 @@
+"""Reads in a small pool, writes in one thread that commits all that are waiting at once."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from attrs import define, field
+from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from protosuite.errors import Overloaded, StorageError
+from protosuite.storage import sqlite
+from protosuite.storage.workers import Worker
+
+T = TypeVar("T")
+Work = Callable[[Connection], Any]
+CallInReactor = Callable[..., Any]
+
+log = Logger()
+
+
+@define
+class _Request:
+    """Work, and whom to tell: `outcome` is its result or a `Failure` once it has run."""
+
+    work: Work
+    answer: Deferred[Any]
+    outcome: Any = None
+
+
+@define(eq=False)
+class Database:
+    """Runs work on connections in threads and answers with Deferreds in the reactor.
+
+    `call_in_reactor` is the reactor's ``callFromThread``. Everything public is for the reactor's
+    thread. `max_queue` bounds the writes, and separately the reads, that wait: past it a request
+    fails at once with :exc:`Overloaded`.
+    """
+
+    url: URL
+    writer: Worker
+    readers: Worker
+    call_in_reactor: CallInReactor
+    max_queue: int
+    reader_connections: int = 4
+
+    _write_engine: Engine = field(init=False)
+    _read_engine: Engine = field(init=False)
+    _lock: threading.Lock = field(init=False, factory=threading.Lock)
+    _waiting: deque[_Request] = field(init=False, factory=deque)  # under _lock
+    _committing: bool = field(init=False, default=False)  # under _lock
+    _reading: int = field(init=False, default=0)
+    _healthy: bool = field(init=False, default=True)  # of the writer's thread
+
+    def __attrs_post_init__(self) -> None:
+        self._write_engine = sqlite.writer(self.url)
+        self._read_engine = sqlite.readers(self.url, self.reader_connections)
+
+    @contextmanager
+    def at_start(self) -> Iterator[Connection]:
+        """A connection for work before the reactor runs: it blocks. Committed when the block ends."""
+        with self._write_engine.begin() as connection:
+            yield connection
+
+    def write(self, work: Callable[[Connection], T]) -> Deferred[T]:
+        """Run `work` in the next commit. The Deferred fires when it is on stable storage.
+
+        If another work of the same commit fails, `work` may be run again in a transaction of its
+        own: it must do nothing but use the connection. Requests are answered in order. Fails with
+        :exc:`StorageError` when the storage cannot do it, or with what `work` raised.
+        """
+        request = _Request(work, Deferred())
+        with self._lock:
+            full = len(self._waiting) >= self.max_queue
+            if not full:
+                self._waiting.append(request)
+                begin, self._committing = not self._committing, True
+        if full:
+            request.answer.errback(Overloaded("too many writes are waiting for the database"))
+        elif begin:
+            self.writer.do(self._commit_waiting)
+        return request.answer
+
+    def read(self, work: Callable[[Connection], T]) -> Deferred[T]:
+        """Run `work` on a reader's connection. It sees every write that was answered before."""
+        request = _Request(work, Deferred())
+        if self._reading >= self.max_queue:
+            request.answer.errback(Overloaded("too many reads are waiting for the database"))
+            return request.answer
+        self._reading += 1
+
+        def task() -> None:
+            self._run(self._read_engine, [request])
+            self.call_in_reactor(self._read_done, request)
+
+        self.readers.do(task)
+        return request.answer
+
+    def compute(self, work: Callable[[], T]) -> Deferred[T]:
+        """Run `work`, which needs a thread but no connection, where reads run."""
+        return self.read(lambda connection: work())
+
+    def close(self) -> None:
+        """Finish what is queued and close. Blocks; answers still come through the reactor."""
+        self.writer.stop()
+        self.readers.stop()
+        self._write_engine.dispose()
+        self._read_engine.dispose()
+
+    # In the reactor's thread.
+
+    def _read_done(self, request: _Request) -> None:
+        self._reading -= 1
+        _answer([request])
+
+    # In the writer's thread.
+
+    def _commit_waiting(self) -> None:
+        """Commit group after group until nothing waits. A group is all that came during the last one."""
+        while True:
+            with self._lock:
+                group = list(self._waiting)
+                self._waiting.clear()
+                if not group:
+                    self._committing = False
+                    return
+            if not self._run(self._write_engine, group):
+                for request in group:
+                    self._run(self._write_engine, [request])
+            self.call_in_reactor(_answer, group)
+
+    def _run(self, engine: Engine, group: list[_Request]) -> bool:
+        """Run a group in one transaction and set the outcomes. False: one of several is at fault."""
+        try:
+            with engine.begin() as connection:
+                outcomes = [request.work(connection) for request in group]
+        except Exception as error:  # the loop must live; whoever asked is told
+            storage = sqlite.storage_error(error) if isinstance(error, DBAPIError) else None
+            if storage is None and len(group) > 1:
+                return False
+            outcomes = [Failure(storage or error) for _ in group]
+            if storage is not None:
+                self._note_health(storage)
+        else:
+            if engine is self._write_engine:
+                self._note_health(None)
+        for request, outcome in zip(group, outcomes, strict=True):
+            request.outcome = outcome
+        return True
+
+    def _note_health(self, error: StorageError | None) -> None:
+        """Log once when writing begins to fail and once when it works again."""
+        if self._healthy == (error is None):
+            return
+        self._healthy = error is None
+        if error is None:
+            log.info("the database accepts writes again")
+        else:
+            log.error("the database refuses: {reason}", reason=str(error))
+
+
+def _answer(group: list[_Request]) -> None:
+    for request in group:
+        if request.answer.called:  # cancelled: it has been told already
+            continue
+        if isinstance(request.outcome, Failure):
+            request.answer.errback(request.outcome)
+        else:
+            request.answer.callback(request.outcome)

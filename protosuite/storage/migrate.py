@@ -1,0 +1,107 @@
+"""The data folder and the schema: taken, checked and brought up to date before anything is served."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from protosuite.errors import StartError
+from protosuite.storage.database import Database
+from protosuite.storage.schema import HEAD
+
+
+def take(folder: Path) -> IO[str]:
+    """Make the data folder and take it for this process until the file that is returned is closed.
+
+    Raises :exc:`StartError` when it cannot be written, or when another process has it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = open(folder / "lock", "a+", encoding="ascii")  # noqa: SIM115 - held while the suite runs
+    except OSError as error:
+        raise StartError(
+            f"cannot write to the data folder {folder} ({error.strerror}): change [suite] data"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        owner = lock.read().strip()
+        lock.close()
+        raise StartError(
+            f"the data folder {folder} is in use by process {owner or 'unknown'}: "
+            "stop that one, or change [suite] data"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def upgrade(database: Database) -> None:
+    """Bring the schema to this version's. Blocks; for the start.
+
+    The check and all migrations are one transaction that excludes other writers. A database that is
+    damaged, or was written by a newer version, is left as it is: :exc:`StartError`.
+    """
+    _guarded(database, _upgrade)
+
+
+def downgrade(database: Database, revision: str) -> None:
+    """Take the schema back to `revision` ("base": empty). For a way back to an older version."""
+    _guarded(database, lambda connection: _alembic(connection, revision, up=False))
+
+
+def _guarded(database: Database, work: Callable[[Connection], None]) -> None:
+    try:
+        with database.at_start() as connection:
+            work(connection)
+    except DBAPIError as error:
+        raise StartError(
+            f"the database {database.url.database} cannot be used ({error.orig}): "
+            "restore a backup, or change [suite] database"
+        ) from None
+
+
+def _upgrade(connection: Connection) -> None:
+    found = _revision(connection)
+    if found == HEAD:
+        return  # the common start: alembic, which takes as long to import as all the rest, is not needed
+    if found is not None and found not in _known():
+        raise StartError(
+            f"the database {connection.engine.url.database} has schema {found}, newer than this version of "
+            f"protosuite ({HEAD}) knows: run the newer version, or restore a backup"
+        )
+    _alembic(connection, "head", up=True)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _known() -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    return {script.revision for script in ScriptDirectory(_folder()).walk_revisions()}
+
+
+def _folder() -> str:
+    return str(Path(__file__).with_name("migrations"))
+
+
+def _alembic(connection: Connection, revision: str, *, up: bool) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", _folder().replace("%", "%%"))
+    config.attributes["connection"] = connection
+    (command.upgrade if up else command.downgrade)(config, revision)

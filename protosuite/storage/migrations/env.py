@@ -1,0 +1,14 @@
+"""Alembic's entry: runs the migrations on the connection, and in the transaction, that it is handed."""
+
+from alembic import context
+
+from protosuite.storage.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,15 @@
+"""What the tables of all services belong to. Each service declares its own in its ``store`` module."""
+
+from sqlalchemy import MetaData
+
+HEAD = "0001"  # the newest migration; a test holds it against the folder of migrations
+
+# Constraints have names, so that a migration can refer to them on every engine.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
