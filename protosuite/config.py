@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import Factory, frozen
 
 from protosuite.settings import (
     ConfigurationError,
+    Entry,
     Problem,
     choice,
     count,
@@ -121,8 +122,8 @@ class Config:
         """The text of a ``suite.ini`` that says all of this, comments included."""
         lines = [
             "# Every setting of protosuite. What is left out keeps its default.",
-            "# PROTOSUITE_<SECTION>_<KEY> in the environment overrides a value, as in PROTOSUITE_NUMBERS_WINDOW.",
-            "# `twistd protosuite --check --config FILE` checks a file, `--print-config` prints what is used.",
+            "# In the environment, PROTOSUITE_<SECTION>_<KEY> overrides one, as in PROTOSUITE_NUMBERS_WINDOW=8.",
+            "# `twistd protosuite --check --config FILE` checks a file, `--print-config` prints it all.",
             "",
         ]
         for name in SECTIONS:
@@ -133,15 +134,23 @@ class Config:
 SECTIONS: dict[str, type] = {"suite": SuiteConfig, "numbers": NumbersConfig, "counter": CounterConfig}
 
 
-def load(file: str | None, environment: Mapping[str, str]) -> Config:
+Check = Callable[["Config"], Iterable[tuple[str, str, str]]]
+
+
+def load(file: str | None, environment: Mapping[str, str], check: Check | None = None) -> Config:
     """The configuration from `file` (None: defaults alone) with the environment over it.
 
-    Raises :exc:`ConfigurationError` with every problem in both.
+    `check` finds what cannot be seen from one value alone: (section, key, sentence) for each problem.
+    Raises :exc:`ConfigurationError` with every problem of every sort.
     """
     problems: list[Problem] = []
     entries = read_file(file, SECTIONS, problems) if file else {}
     entries |= read_environment(environment, SECTIONS, problems)
     values: dict[str, Any] = {name: fill(name, cls, entries, problems) for name, cls in SECTIONS.items()}
+    config = Config(**values)
+    for section, key, what in check(config) if check else ():
+        entry = entries.get((section, key), Entry("", "the defaults", 0))
+        problems.append(Problem(entry.source, entry.line, what))
     if problems:
         raise ConfigurationError(sorted(problems, key=lambda p: (p.source, p.line)))
-    return Config(**values)
+    return config

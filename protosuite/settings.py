@@ -48,7 +48,7 @@ def seconds(minimum: float = 0.001, maximum: float = 31_536_000.0) -> Kind:
             raise ValueError
         return value
 
-    return Kind(f"a number of seconds from {minimum:g} to {maximum:g}", parse, lambda v: f"{v:g}")
+    return Kind(f"a number of seconds from {minimum:g} to {maximum:.0f}", parse, lambda v: f"{v:g}")
 
 
 def count(minimum: int, maximum: int) -> Kind:
@@ -198,17 +198,7 @@ def read_file(name: str, sections: Mapping[str, type], problems: list[Problem]) 
         problems.append(Problem(name, 0, f"cannot read the configuration: {reason}"))
         return {}
     places = _places(name, lines, problems)
-    parser = configparser.RawConfigParser(
-        strict=False, default_section="\0", inline_comment_prefixes=("#",), empty_lines_in_values=False
-    )
-    try:
-        parser.read_string("\n".join(lines))
-    except configparser.MissingSectionHeaderError as error:
-        problems.append(Problem(name, error.lineno, "a setting before the first [section]"))
-        return {}
-    except configparser.ParsingError as error:
-        problems.extend(Problem(name, n, "neither [section] nor key = value") for n, _ in error.errors)
-        return {}
+    parser = _parse(name, lines, problems)
     entries: Entries = {}
     for section in parser.sections():
         if section not in sections:
@@ -218,6 +208,25 @@ def read_file(name: str, sections: Mapping[str, type], problems: list[Problem]) 
         for key, value in parser.items(section):
             entries[section, key] = Entry(value, name, places.get((section, key), 1))
     return entries
+
+
+def _parse(name: str, lines: list[str], problems: list[Problem]) -> configparser.RawConfigParser:
+    """Parse, leaving out one by one the lines that the parser stumbles over, so that it sees the rest."""
+    while True:
+        parser = configparser.RawConfigParser(
+            strict=False, default_section="\0", inline_comment_prefixes=("#",), empty_lines_in_values=False
+        )
+        try:
+            parser.read_string("\n".join(lines))
+        except configparser.MissingSectionHeaderError as error:
+            wrong = [(error.lineno, "a setting before the first [section]")]
+        except configparser.ParsingError as error:
+            wrong = [(number, "neither [section] nor key = value") for number, _ in error.errors]
+        else:
+            return parser
+        for number, what in wrong:
+            problems.append(Problem(name, number, what))
+            lines[number - 1] = ""
 
 
 def _places(name: str, lines: Sequence[str], problems: list[Problem]) -> dict[tuple[str, str], int]:

@@ -135,13 +135,13 @@ def _done() -> Deferred[None]:
     return done
 
 
-def check_endpoints(config: Config, reactor: Any) -> list[tuple[str, str]]:
-    """What is wrong with the ``listen`` of each service that is on: (section, sentence)."""
+def check_endpoints(config: Config, reactor: Any) -> list[tuple[str, str, str]]:
+    """What is wrong with the ``listen`` of each service that is on: (section, key, sentence)."""
     problems = []
     for name in config.suite.services:
         for endpoint in getattr(config, name).listen:
             try:
                 server_endpoint(reactor, name, endpoint)
             except StartError as error:
-                problems.append((name, str(error)))
+                problems.append((name, "listen", str(error)))
     return problems

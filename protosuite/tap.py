@@ -23,7 +23,7 @@ from protosuite import config as configuration
 from protosuite.errors import StartError
 from protosuite.logs import OBSERVERS
 from protosuite.net.systemd import Notifier
-from protosuite.settings import ConfigurationError, Problem
+from protosuite.settings import ConfigurationError
 
 log = Logger(namespace="protosuite.suite")
 
@@ -55,8 +55,7 @@ class Options(usage.Options):
         if self["log-format"] not in OBSERVERS:
             raise usage.UsageError(f"--log-format is one of {', '.join(OBSERVERS)}, not {self['log-format']}")
         try:
-            self.configuration = configuration.load(self["config"], os.environ)
-            self._check_endpoints()
+            self.configuration = configuration.load(self["config"], os.environ, _check_endpoints)
         except ConfigurationError as error:
             for problem in error.problems:
                 print(problem, file=sys.stderr)
@@ -72,14 +71,13 @@ class Options(usage.Options):
             self.parent["logger"] = "protosuite.tap.log_observer"
             Options.parsed = self
 
-    def _check_endpoints(self) -> None:
-        from twisted.internet import reactor
 
-        from protosuite.suite import check_endpoints
+def _check_endpoints(config: configuration.Config) -> list[tuple[str, str, str]]:
+    from twisted.internet import reactor
 
-        source = self["config"] or "the configuration"
-        if found := check_endpoints(self.configuration, reactor):
-            raise ConfigurationError([Problem(source, 0, what) for _, what in found])
+    from protosuite.suite import check_endpoints
+
+    return check_endpoints(config, reactor)
 
 
 def log_observer() -> ILogObserver:
@@ -132,7 +130,7 @@ class _Process(MultiService):
         except StartError as error:
             if not self._twistd.get("nodaemon"):
                 raise  # twistd's parent process prints it as one line
-            print(f"protosuite: {error}", file=sys.stderr, flush=True)
+            print(f"protosuite: {error}", file=sys.__stderr__, flush=True)  # sys.stderr is the log
             _remove_own_pidfile(self._twistd.get("pidfile"))
             raise SystemExit(1) from None
 
