@@ -122,7 +122,7 @@ class Config:
         """The text of a ``suite.ini`` that says all of this, comments included."""
         lines = [
             "# Every setting of protosuite. What is left out keeps its default.",
-            "# In the environment, PROTOSUITE_<SECTION>_<KEY> overrides one, as in PROTOSUITE_NUMBERS_WINDOW=8.",
+            "# PROTOSUITE_<SECTION>_<KEY> in the environment overrides a value: PROTOSUITE_NUMBERS_WINDOW=8",
             "# `twistd protosuite --check --config FILE` checks a file, `--print-config` prints it all.",
             "",
         ]

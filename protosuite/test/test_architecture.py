@@ -1,0 +1,134 @@
+"""The shape of the code itself: what may import what, and that the tests are found at all."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.application.service import IServiceMaker
+from twisted.plugin import getPlugins
+from twisted.trial.runner import TestLoader
+from twisted.trial.unittest import SynchronousTestCase
+
+import protosuite
+
+ROOT = Path(protosuite.__file__).parent
+SERVICES = ("numbers", "counter")
+PURE = ("wire", "sequence", "ledger")
+# What a pure module may not know: I/O, time, threads, chance, and whoever brings them.
+IMPURE = {
+    "twisted",
+    "socket",
+    "time",
+    "datetime",
+    "threading",
+    "random",
+    "secrets",
+    "asyncio",
+    "os",
+    "sqlalchemy",
+}
+# From the top down. A module imports only from its own layer or from those below.
+LAYERS = [
+    {"tap"},
+    {"suite", "cli", "testing"},
+    {"server", "client", "load"},
+    {"store"},
+    {"sequence", "ledger"},
+    {"wire"},
+    {"config", "program"},
+    {"net", "storage"},
+    {"logs", "settings", "errors"},
+]
+
+
+def modules() -> Iterator[tuple[str, set[str]]]:
+    """Each module of the package outside its tests, with the names that it imports."""
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[0] == "test" or "versions" in parts or parts[-1] == "env":
+            continue
+        imported: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: a relative import"
+                imported |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+        yield ".".join(("protosuite", *parts)), imported
+
+
+def layer(module: str) -> int | None:
+    """Which layer a module of ours is in; None for what is outside of all of them."""
+    parts = module.split(".")[1:]
+    for name in (parts[0], parts[-1]) if parts and parts[0] not in SERVICES else parts[1:2]:
+        for number, names in enumerate(LAYERS):
+            if name in names:
+                return number
+    return None
+
+
+class ArchitectureTests(SynchronousTestCase):
+    """Dependencies point one way."""
+
+    def test_pure_modules_know_no_io(self) -> None:
+        """The wire modules and the cores import no I/O, clock, thread or random source."""
+        for name, imported in modules():
+            if name.split(".")[-1] in PURE:
+                impure = {i for i in imported if i.split(".")[0] in IMPURE}
+                self.assertEqual(impure, set(), name)
+
+    def test_services_do_not_know_each_other(self) -> None:
+        """No service imports another one."""
+        for name, imported in modules():
+            for service in SERVICES:
+                others = {
+                    i for i in imported for s in SERVICES if s != service and i.startswith(f"protosuite.{s}")
+                }
+                if name.startswith(f"protosuite.{service}."):
+                    self.assertEqual(others, set(), name)
+
+    def test_nothing_imports_upwards(self) -> None:
+        """A module imports from its own layer or from one below."""
+        for name, imported in modules():
+            own = layer(name)
+            if own is None or name.endswith("__init__"):
+                continue
+            for other in imported:
+                theirs = layer(other) if other.startswith("protosuite.") else None
+                if theirs is not None:
+                    self.assertGreaterEqual(theirs, own, f"{name} imports {other}")
+
+    def test_every_module_has_a_layer(self) -> None:
+        """No module escapes the check above by a name that it does not know."""
+        for name, _ in modules():
+            if not name.endswith("__init__"):
+                self.assertIsNotNone(layer(name), name)
+
+    def test_no_import_cycle(self) -> None:
+        """No module comes back to itself by what it imports."""
+        known = dict(modules())
+        graph = {name: {i for i in imported if i in known and i != name} for name, imported in known.items()}
+        while leaves := [name for name, targets in graph.items() if not targets & graph.keys()]:
+            for leaf in leaves:
+                del graph[leaf]
+        self.assertEqual(graph, {})
+
+    def test_only_the_entries_use_the_global_reactor(self) -> None:
+        """Time and the reactor are handed in: only ``tap`` and the programs take the global one."""
+        found = {name for name, imported in modules() if "twisted.internet.reactor" in imported}
+        self.assertEqual(found, {"protosuite.tap", "protosuite.program"})
+
+
+class DiscoveryTests(SynchronousTestCase):
+    """What has to be found is found."""
+
+    def test_the_tests_are_found(self) -> None:
+        """``trial protosuite`` runs the tests; where it finds none it would print PASSED."""
+        self.assertGreater(TestLoader().loadPackage(protosuite, recurse=True).countTestCases(), 100)
+
+    def test_the_plugin_is_visible(self) -> None:
+        """twistd sees the suite, and there is no package of ours where Twisted's plugins are."""
+        self.assertIn("protosuite", [maker.tapname for maker in getPlugins(IServiceMaker)])
+        self.assertFalse((ROOT.parent / "twisted" / "plugins" / "__init__.py").exists())

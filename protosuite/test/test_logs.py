@@ -1,0 +1,76 @@
+"""Logging: one line an event, and a bound on what strangers cause."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from protosuite.logs import JSONObserver, Muffled, TextObserver
+
+
+class ObserverTests(SynchronousTestCase):
+    """What is written for an event."""
+
+    def logged(self, observer_class: Any, how: str, *args: Any, **fields: Any) -> str:
+        out = io.StringIO()
+        getattr(Logger("protosuite.numbers", observer=observer_class(out)), how)(*args, **fields)
+        return out.getvalue()
+
+    def test_text(self) -> None:
+        """Time, level, service, message."""
+        line = self.logged(TextObserver, "info", "{peer} said {what}", peer="1.2.3.4:5", what="hello")
+        self.assertRegex(
+            line, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z info     numbers: 1\.2\.3\.4:5 said hello\n$"
+        )
+
+    def test_nobody_begins_a_line(self) -> None:
+        """R29: control characters in what was logged are escaped."""
+        line = self.logged(TextObserver, "info", "{what}", what="a\r\nforged\x1b[2J\u2028b\x85c")
+        self.assertEqual(line.count("\n"), 1)
+        self.assertTrue(line.isprintable() or line[:-1].isprintable(), line)
+
+    def test_json(self) -> None:
+        """One object a line, with the event's own fields beside its message."""
+        line = self.logged(JSONObserver, "warn", "{peer} said {what}", peer="p", what="a\nb", count=3)
+        self.assertEqual(line.count("\n"), 1)
+        record = json.loads(line)
+        self.assertEqual((record["level"], record["namespace"]), ("warn", "protosuite.numbers"))
+        self.assertEqual((record["message"], record["peer"], record["count"]), ("p said a\nb", "p", 3))
+
+    def test_failures(self) -> None:
+        """A failure's traceback is there, below its line or in a field of its own."""
+        try:
+            raise LookupError("gone")
+        except LookupError:
+            failure = Failure()
+        text = self.logged(TextObserver, "failure", "it failed", failure)
+        first, *rest = text.splitlines()
+        self.assertTrue(first.endswith("it failed"))
+        self.assertTrue(all(line.startswith("    | ") for line in rest))
+        self.assertIn(
+            "LookupError: gone", json.loads(self.logged(JSONObserver, "failure", "x", failure))["traceback"]
+        )
+
+
+class MuffledTests(SynchronousTestCase):
+    """A bound on what strangers cause."""
+
+    def test_bounded(self) -> None:
+        """A burst is written, the rest is counted, and the count is told with the next one."""
+        out, clock = io.StringIO(), Clock()
+        muffled = Muffled(Logger("x", observer=TextObserver(out)), clock, burst=3, every=10)
+        for i in range(1000):
+            muffled.info("refused {n}", n=i)
+        self.assertEqual(len(out.getvalue().splitlines()), 3)
+        clock.advance(10)
+        muffled.info("refused {n}", n=1000)
+        muffled.info("refused {n}", n=1001)
+        lines = out.getvalue().splitlines()
+        self.assertTrue(lines[3].endswith("refused 1000 (997 more like this were not logged)"))
+        self.assertTrue(lines[4].endswith("refused 1001"))

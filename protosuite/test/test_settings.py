@@ -1,0 +1,160 @@
+"""The configuration: what is read, what is refused and how, what is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from protosuite import config as configuration
+from protosuite.config import SECTIONS, Config, CounterConfig, NumbersConfig, SuiteConfig
+from protosuite.settings import ConfigurationError, fields_of
+
+
+class Fixture(SynchronousTestCase):
+    def write(self, text: str) -> str:
+        path = Path(self.mktemp())
+        path.write_text(text, "utf-8")
+        return str(path)
+
+    def problems(self, text: str, **environment: str) -> list[str]:
+        """What is wrong with a file, without its name."""
+        name = self.write(text)
+        with self.assertRaises(ConfigurationError) as caught:
+            configuration.load(name, environment)
+        return [str(problem).removeprefix(f"{name}:") for problem in caught.exception.problems]
+
+
+class ReadingTests(Fixture):
+    """Files and environments that are right."""
+
+    def test_defaults(self) -> None:
+        """Without a file everything has its default."""
+        self.assertEqual(configuration.load(None, {}), Config())
+
+    def test_a_file(self) -> None:
+        """Values, units, lists and comments are read."""
+        name = self.write(
+            "[suite]\nservices = counter\n# a comment\n[numbers]\nlisten =\n    tcp:1\n    unix:/tmp/x\n"
+            "window=3\n[counter]\nmax_unsent = 2 KiB  # beside it\nframe_timeout = .5\n"
+        )
+        self.assertEqual(
+            configuration.load(name, {}),
+            Config(
+                SuiteConfig(services=("counter",)),
+                NumbersConfig(listen=("tcp:1", "unix:/tmp/x"), window=3),
+                CounterConfig(max_unsent=2048, frame_timeout=0.5),
+            ),
+        )
+
+    def test_the_environment_overrides(self) -> None:
+        """A variable wins over the file, and is checked as the file is."""
+        name = self.write("[numbers]\nwindow = 3\n")
+        config = configuration.load(name, {"PROTOSUITE_NUMBERS_WINDOW": "4", "HOME": "/"})
+        self.assertEqual(config.numbers.window, 4)
+        (problem,) = self.problems("", PROTOSUITE_NUMBERS_WINDOW="x")
+        self.assertIn("PROTOSUITE_NUMBERS_WINDOW: [numbers] window = 'x': must be", problem)
+
+    def test_printed_and_read_back(self) -> None:
+        """What is printed reads back as the same configuration."""
+        config = Config(
+            SuiteConfig(services=("counter",), data="/some where"),
+            NumbersConfig(listen=("tcp:1", "tcp:2"), max_line=1000),
+            CounterConfig(durability="always", max_unsent=1 << 20),
+        )
+        for each in (config, Config()):
+            self.assertEqual(configuration.load(self.write(each.written()), {}), each)
+
+    def test_the_file_at_the_root_is_what_is_printed(self) -> None:
+        """``suite.ini`` says every setting with its default, as the program prints it."""
+        path = Path(configuration.__file__).parent.parent / "suite.ini"
+        if not path.exists():
+            self.skipTest("not a checkout")
+        self.assertEqual(path.read_text("utf-8").rstrip(), Config().written().rstrip())
+
+    def test_every_setting_is_declared_whole(self) -> None:
+        """Each setting has a sentence, and its default is written as something that is allowed."""
+        for cls in SECTIONS.values():
+            for name, (default, kind, doc) in fields_of(cls).items():
+                self.assertEqual(kind.parse(kind.write(default).strip()), default, name)
+                self.assertTrue(doc.endswith("."), name)
+
+
+class RefusingTests(Fixture):
+    """R38: every error is named, with its place and what would be right."""
+
+    def test_every_problem_is_reported(self) -> None:
+        """One reading names them all, each with its line."""
+        text = "\n".join(
+            [
+                "early = 1",
+                "[suite]",
+                "servces = all",
+                "services = numbers, bar",
+                "[numbrs]",
+                "[numbers]",
+                "window = 0",
+                "junk",
+                "interval = nan",
+                "interval = 2",
+                "[counter]",
+                "durability = sometimes",
+                "listen = 8080",
+                "max_unsent = 1 KB",
+                "[counter]",
+            ]
+        )
+        expected = {
+            1: "before the first [section]",
+            3: "did you mean services?",
+            4: "must be all, or some of numbers, counter",
+            5: "unknown section [numbrs]; did you mean numbers?",
+            7: "[numbers] window = '0': must be a whole number from 1 to 65535",
+            8: "neither [section] nor key = value",
+            10: "[numbers] interval again; it is first on line 9",
+            12: "must be one of always, everysec, no",
+            13: "must be Twisted server endpoints",
+            14: "must be a size from 1 KiB to 1 GiB",
+            15: "section [counter] again; it is first on line 11",
+        }
+        found = {int(line): rest for line, rest in (p.split(":", 1) for p in self.problems(text))}
+        self.assertEqual(found.keys(), expected.keys())
+        for line, words in expected.items():
+            self.assertIn(words, found[line])
+
+    def test_a_file_that_cannot_be_read(self) -> None:
+        """A missing file, and one that is not text, are named."""
+        with self.assertRaises(ConfigurationError) as caught:
+            configuration.load("nowhere.ini", {})
+        self.assertIn("nowhere.ini: cannot read", str(caught.exception))
+        path = Path(self.mktemp())
+        path.write_bytes(b"\xff\xfe")
+        with self.assertRaises(ConfigurationError) as caught:
+            configuration.load(str(path), {})
+        self.assertIn("not UTF-8", str(caught.exception))
+
+    def test_a_variable_that_is_nearly_one_of_ours(self) -> None:
+        """A slip in a variable's name is named; what container platforms set is left alone."""
+        (problem,) = self.problems("", PROTOSUITE_COUNTER_DURABILTY="no")
+        self.assertIn("did you mean PROTOSUITE_COUNTER_DURABILITY?", problem)
+        others = {"PROTOSUITE_SERVICE_HOST": "x", "PROTOSUITE_PORT": "x", "PROTOSUITE_REQUIRE_ALL": "1"}
+        self.assertEqual(configuration.load(None, others), Config())
+
+    def test_what_a_check_finds_has_its_place(self) -> None:
+        """A problem that is found later is reported where the value was written."""
+        name = self.write("[numbers]\nlisten = tcp:x\n")
+        with self.assertRaises(ConfigurationError) as caught:
+            configuration.load(
+                name, {}, lambda config: [("numbers", "listen", "no"), ("counter", "listen", "no")]
+            )
+        self.assertEqual([str(p) for p in caught.exception.problems], [f"{name}:2: no", "the defaults: no"])
+
+    @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=60))
+    def test_any_text(self, text: str) -> None:
+        """Any text is a configuration or has problems; nothing else comes of it."""
+        try:
+            configuration.load(self.write("[numbers]\nwindow = " + text), {})
+        except ConfigurationError as error:
+            self.assertTrue(error.problems)

@@ -1,0 +1,241 @@
+"""The database: group commit, failures, the data folder and the schema."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+from twisted.trial.unittest import SynchronousTestCase
+
+import protosuite.counter.store
+import protosuite.numbers.store  # noqa: F401 - declares its table
+from protosuite.counter.store import counter
+from protosuite.errors import Overloaded, StartError, StorageFull
+from protosuite.storage import metadata, migrate
+from protosuite.storage.schema import HEAD
+from protosuite.storage.workers import Threads
+from protosuite.testing import HandWorker, database
+
+
+def put(key: str) -> Any:
+    """Work that stores a key, which must be new, and returns it."""
+
+    def work(connection: Connection) -> str:
+        connection.exec_driver_sql("INSERT INTO thing VALUES (?)", (key,))
+        return key
+
+    return work
+
+
+class Fixture(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = self.mktemp()
+        self.writer = HandWorker()
+        self.database = database(self.folder, self.writer, max_queue=5)
+        self.addCleanup(self.database.close)
+        with self.database.at_start() as connection:
+            connection.exec_driver_sql("CREATE TABLE thing (key TEXT PRIMARY KEY)")
+
+    def keys(self) -> list[str]:
+        """What another connection sees."""
+        return self.successResultOf(
+            self.database.read(
+                lambda c: [k for (k,) in c.exec_driver_sql("SELECT key FROM thing ORDER BY rowid")]
+            )
+        )
+
+
+class GroupCommitTests(Fixture):
+    """Many requests, one commit."""
+
+    def test_answered_after_the_commit(self) -> None:
+        """Nothing is answered, or seen by others, before the commit; then all is, in order."""
+        order: list[str] = []
+        answers = [self.database.write(put(key)).addCallback(order.append) for key in "abc"]
+        self.assertEqual((self.keys(), order), ([], []))
+        self.assertEqual(self.writer.run(), 1)
+        self.assertEqual((self.keys(), order), (["a", "b", "c"], ["a", "b", "c"]))
+        for answer in answers:
+            self.successResultOf(answer)
+
+    def test_one_that_fails_fails_alone(self) -> None:
+        """A statement at fault takes nothing else of its group with it."""
+        answers = [self.database.write(put(key)) for key in "aba"]
+        self.writer.run()
+        self.assertEqual([self.successResultOf(a) for a in answers[:2]], ["a", "b"])
+        self.failureResultOf(answers[2], IntegrityError)
+        self.assertEqual(self.keys(), ["a", "b"])
+
+    def test_what_it_raises_is_what_the_caller_gets(self) -> None:
+        """An exception of the work's own reaches its caller, and its changes do not stay."""
+
+        def work(connection: Connection) -> None:
+            put("a")(connection)
+            raise LookupError("not there")
+
+        answer = self.database.write(work)
+        self.writer.run()
+        self.failureResultOf(answer, LookupError)
+        self.assertEqual(self.keys(), [])
+
+    def test_what_comes_during_a_commit(self) -> None:
+        """Requests made while a group is being committed are in the next one, without another wake-up."""
+
+        def work(connection: Connection) -> None:
+            if not late:
+                late.append(self.database.write(put("late")))
+
+        late: list[Any] = []
+        self.database.write(work)
+        self.assertEqual(self.writer.run(), 1)
+        self.assertEqual(self.successResultOf(late[0]), "late")
+
+    def test_cancelled(self) -> None:
+        """A caller that does not wait any more is not told, and its work may still be done."""
+        answer = self.database.write(put("a"))
+        answer.cancel()
+        self.failureResultOf(answer)
+        self.writer.run()
+        self.assertEqual(self.keys(), ["a"])
+
+    def test_bounded(self) -> None:
+        """A write above `max_queue` fails at once; after a commit there is room again."""
+        answers = [self.database.write(put(str(i))) for i in range(6)]
+        self.failureResultOf(answers[5], Overloaded)
+        self.writer.run()
+        self.database.write(put("x"))
+        self.writer.run()
+        self.assertEqual(len(self.keys()), 6)
+
+    def test_readers_cannot_write(self) -> None:
+        """A reader's connection refuses to write."""
+        self.assertIn("readonly", str(self.failureResultOf(self.database.read(put("a"))).value))
+
+    def test_full_disk(self) -> None:
+        """R6: with no room writes fail as such and reads go on; with room again writes succeed."""
+        with self.database.at_start() as connection:
+            (pages,) = connection.exec_driver_sql("PRAGMA page_count").one()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        answers = [self.database.write(put(c * 9000)) for c in "ab"]
+        self.writer.run()
+        for answer in answers:
+            self.failureResultOf(answer, StorageFull)
+        self.assertEqual(self.keys(), [])
+        with self.database.at_start() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 100000")
+        again = self.database.write(put("a" * 9000))
+        self.writer.run()
+        self.successResultOf(again)
+
+    def test_full_sync(self) -> None:
+        """The writer's commits are synced in full, in a write-ahead log."""
+        with self.database.at_start() as connection:
+            settings = [
+                connection.exec_driver_sql(f"PRAGMA {p}").scalar() for p in ("synchronous", "journal_mode")
+            ]
+        self.assertEqual(settings, [2, "wal"])
+
+
+class ThreadsTests(SynchronousTestCase):
+    """Work in threads."""
+
+    def test_in_order_and_all_of_it(self) -> None:
+        """One thread runs its tasks in order, and a stop waits for all of them."""
+        done: list[int] = []
+        threads = Threads("test")
+        for i in range(100):
+            threads.do(lambda i=i: done.append(i))  # type: ignore[misc]
+        threads.stop()
+        self.assertEqual(done, list(range(100)))
+
+    def test_side_by_side(self) -> None:
+        """Several threads work at the same time."""
+        barrier = threading.Barrier(3)
+        threads = Threads("test", 3)
+        for _ in range(3):
+            threads.do(lambda: [barrier.wait(60)].clear())
+        threads.stop()
+        self.assertFalse(barrier.broken)
+
+
+class SchemaTests(Fixture):
+    """R7 and R8: migrations, and databases that are not ours to touch."""
+
+    def test_migrations_make_the_tables_that_the_stores_declare(self) -> None:
+        """After all migrations nothing differs from what the stores say."""
+        with self.database.at_start() as connection:
+            connection.exec_driver_sql("DROP TABLE thing")
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            self.assertEqual(compare_metadata(context, metadata), [])
+
+    def test_the_newest_migration_is_known(self) -> None:
+        """The revision that a start compares with is the last of the folder."""
+        from alembic.script import ScriptDirectory
+
+        self.assertEqual(ScriptDirectory(migrate._folder()).get_current_head(), HEAD)
+
+    def test_down_and_up_again(self) -> None:
+        """With data in it the schema goes down to nothing and up again, twice."""
+        with self.database.at_start() as connection:
+            connection.execute(counter.insert().values(id=1, total="7"))
+        for _ in range(2):
+            migrate.downgrade(self.database, "base")
+            migrate.upgrade(self.database)
+
+    def test_a_second_start_changes_nothing(self) -> None:
+        """A database that is up to date is left as it is, data included."""
+        with self.database.at_start() as connection:
+            connection.execute(counter.insert().values(id=1, total="7"))
+        migrate.upgrade(self.database)
+        with self.database.at_start() as connection:
+            self.assertEqual(connection.execute(counter.select()).one().total, "7")
+
+    def test_a_newer_database(self) -> None:
+        """One of a version that we do not know is refused with both versions, and stays as it is."""
+        with self.database.at_start() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'x9'")
+        with self.assertRaises(StartError) as caught:
+            migrate.upgrade(self.database)
+        self.assertIn("has schema x9, newer than this version", str(caught.exception))
+        with self.database.at_start() as connection:
+            self.assertEqual(migrate._revision(connection), "x9")
+
+    def test_a_damaged_database(self) -> None:
+        """What is no database is refused, and not overwritten."""
+        self.database.close()
+        path = Path(self.folder, "test.sqlite3")
+        shutil.rmtree(self.folder)
+        Path(self.folder).mkdir()
+        path.write_bytes(b"something else" * 1000)
+        with self.assertRaises(StartError) as caught:
+            migrate.upgrade(self.database)
+        self.assertIn("cannot be used", str(caught.exception))
+        self.assertEqual(path.read_bytes(), b"something else" * 1000)
+
+
+class FolderTests(SynchronousTestCase):
+    """The data folder."""
+
+    def test_one_at_a_time(self) -> None:
+        """A folder is made, taken, refused to a second, and free again when the first is gone."""
+        folder = Path(self.mktemp()) / "deep"
+        lock = migrate.take(folder)
+        with self.assertRaises(StartError) as caught:
+            migrate.take(folder)
+        self.assertIn("in use by process", str(caught.exception))
+        lock.close()
+        migrate.take(folder).close()
+
+    def test_not_writable(self) -> None:
+        """A place where no folder can be is named with the setting to change."""
+        file = Path(self.mktemp())
+        file.write_text("")
+        with self.assertRaises(StartError) as caught:
+            migrate.take(file / "below")
+        self.assertIn("change [suite] data", str(caught.exception))

@@ -1,0 +1,148 @@
+"""The suite as a whole in memory, the service manager's side, and what the programs share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from protosuite import program
+from protosuite.config import SERVICES as CONFIGURED
+from protosuite.config import Config, SuiteConfig
+from protosuite.errors import StartError
+from protosuite.net.systemd import Notifier
+from protosuite.suite import SERVICES, Suite, check_endpoints
+
+
+class Reactor(MemoryReactorClock):
+    """A reactor in memory that runs at once what threads hand to it."""
+
+    def callFromThread(self, function: Any, *args: Any, **kwargs: Any) -> None:
+        function(*args, **kwargs)
+
+
+class SuiteTests(SynchronousTestCase):
+    """Start and stop."""
+
+    def setUp(self) -> None:
+        self.reactor = Reactor()
+        self.folder = self.mktemp()
+        self.config = Config(suite=SuiteConfig(data=self.folder))
+
+    def start(self, config: Config | None = None) -> Suite:
+        suite = Suite(config or self.config, self.reactor)
+        suite.privilegedStartService()
+        suite.startService()
+        self.addCleanup(suite.stopService)
+        return suite
+
+    def test_every_service_has_a_section(self) -> None:
+        """The services that can be configured are those that can be made."""
+        self.assertEqual(tuple(SERVICES), CONFIGURED)
+
+    def test_listens_as_configured(self) -> None:
+        """By default each service listens on its own port of 127.0.0.1; others are not made."""
+        self.start()
+        self.assertEqual(
+            [(port, interface) for port, _, _, interface in self.reactor.tcpServers],
+            [(5500, "127.0.0.1"), (8080, "127.0.0.1")],
+        )
+        self.reactor.tcpServers.clear()
+        config = evolve(self.config, suite=SuiteConfig(data=self.mktemp(), services=("counter",)))
+        self.assertEqual([s.name for s in self.start(config).services], ["counter"])
+
+    def test_sockets_come_before_files(self) -> None:
+        """Sockets are bound with the first rights of the process; the data folder is made with the last."""
+        suite = Suite(self.config, self.reactor)
+        suite.privilegedStartService()
+        self.assertFalse(Path(self.folder).exists())
+        self.assertEqual(len(self.reactor.tcpServers), 2)
+
+    def test_a_stop_frees_the_folder(self) -> None:
+        """After a stop the same folder can be started with again."""
+        suite = self.start()
+        with self.assertRaises(StartError):
+            self.start()
+        self.successResultOf(suite.stopService())
+        self.start()
+
+    def test_a_busy_port(self) -> None:
+        """A port that cannot be had is one line with the setting to change."""
+
+        def busy(port: int, *_: object, **__: object) -> None:
+            raise CannotListenError("127.0.0.1", port, OSError(98, "Address already in use"))
+
+        self.reactor.listenTCP = busy  # type: ignore[method-assign]
+        with self.assertRaises(StartError) as caught:
+            self.start()
+        self.assertEqual(
+            str(caught.exception),
+            "cannot listen on tcp:5500:interface=127.0.0.1 (Address already in use): "
+            "change [numbers] listen, or stop what uses it",
+        )
+
+    def test_endpoints_are_checked(self) -> None:
+        """An endpoint that is none is found without listening; one of a service that is off is not."""
+        wrong = evolve(self.config, counter=evolve(self.config.counter, listen=("tcp:1", "tpc:2", "tcp:x")))
+        self.assertEqual(
+            [place[:2] for place in check_endpoints(wrong, self.reactor)], [("counter", "listen")] * 2
+        )
+        off = evolve(wrong, suite=SuiteConfig(services=("numbers",)))
+        self.assertEqual(check_endpoints(off, self.reactor), [])
+        self.assertEqual(self.reactor.tcpServers, [])
+
+
+class NotifierTests(SynchronousTestCase):
+    """R35: the service manager's side."""
+
+    def test_sends(self) -> None:
+        """States arrive at the socket that the environment names, which no child process is told."""
+        path = self.mktemp()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(path)
+            environment = {"NOTIFY_SOCKET": path}
+            Notifier(environment).send("READY=1")
+            self.assertEqual((manager.recv(100), environment), (b"READY=1", {}))
+
+    def test_nobody_there(self) -> None:
+        """Without a manager, or with one that is gone, sending does nothing."""
+        Notifier({}).send("READY=1")
+        Notifier({"NOTIFY_SOCKET": self.mktemp()}).send("READY=1")
+
+    def test_watchdog(self) -> None:
+        """Signs of life come at half the interval, if they are asked of this process."""
+        pid = str(os.getpid())
+        for environment, interval in (
+            ({"WATCHDOG_USEC": "3000000"}, 1.5),
+            ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": pid}, 1.5),
+            ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}, None),
+            ({"WATCHDOG_USEC": "x"}, None),
+            ({}, None),
+        ):
+            self.assertEqual(Notifier(environment).watchdog_interval, interval)
+
+
+class ArgumentTests(SynchronousTestCase):
+    """The command lines' types."""
+
+    def test_whole_numbers(self) -> None:
+        """A number within its bounds is taken, and what is none is refused with them."""
+        parse = program.bounded(1, 10)
+        self.assertEqual([parse("1"), parse("10")], [1, 10])
+        for text in ("0", "11", "-1", "1.0", "", "x", "٣"):
+            with self.assertRaises(argparse.ArgumentTypeError) as caught:
+                parse(text)
+            self.assertIn("from 1 to 10", str(caught.exception))
+
+    def test_seconds(self) -> None:
+        """A span above 0 is taken."""
+        self.assertEqual(program.positive_seconds("0.5"), 0.5)
+        for text in ("0", "-1", "nan", "inf", "x"):
+            self.assertRaises(argparse.ArgumentTypeError, program.positive_seconds, text)

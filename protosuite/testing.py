@@ -1,0 +1,198 @@
+"""What tests of the suite, and of programs that use it, are made of. Nothing here needs a network.
+
+A :class:`Line` joins a client factory to a server factory in memory, a :class:`HandWorker` runs blocking
+work when a test says so, :func:`decoded` and :func:`assert_cuts_alike` feed a decoder.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.interfaces import IAddress, IConnector
+from twisted.internet.protocol import ClientFactory, ServerFactory
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.test.iosim import FakeAddress, FakeTransport, connect
+from zope.interface import implementer
+
+from protosuite.errors import PeerFault
+from protosuite.storage import Database, sqlite
+from protosuite.storage.migrate import upgrade
+from protosuite.storage.workers import Task
+
+M_co = TypeVar("M_co", covariant=True)
+
+
+class Decodes(Protocol[M_co]):
+    """A decoder: bytes in, messages out, :exc:`PeerFault` where the stream goes wrong."""
+
+    def feed(self, data: bytes) -> Iterator[M_co]:
+        """The messages that `data` completes."""
+
+
+def decoded(decoder: Decodes[Any], *pieces: bytes) -> list[Any]:
+    """All messages of `pieces`; a fault ends them, as its code. Runs of messages are flattened."""
+    messages: list[Any] = []
+    for piece in pieces:
+        try:
+            for message in decoder.feed(piece):
+                messages.extend(message if isinstance(message, list | tuple) else [message])
+        except PeerFault as fault:
+            return [*messages, fault.code]
+    return messages
+
+
+def assert_cuts_alike(make: Callable[[], Decodes[Any]], image: bytes) -> list[Any]:
+    """Hold that `image` gives the same messages whole, byte by byte and cut in two at every place."""
+    whole = decoded(make(), image)
+    ways = {"byte by byte": [image[i : i + 1] for i in range(len(image))]}
+    ways |= {f"cut at {i}": [image[:i], image[i:]] for i in range(len(image) + 1)}
+    for way, pieces in ways.items():
+        if (found := decoded(make(), *pieces)) != whole:
+            raise AssertionError(f"{way}: {found} is not {whole}, for {image!r}")
+    return whole
+
+
+class HandWorker:
+    """A worker whose tasks wait until :meth:`run`; with `at_once`, they run as they come."""
+
+    def __init__(self, at_once: bool = False) -> None:
+        self.at_once = at_once
+        self.tasks: list[Task] = []
+
+    def do(self, task: Task) -> None:
+        self.tasks.append(task)
+        if self.at_once:
+            self.run()
+
+    def run(self) -> int:
+        """Run what waits; how many tasks that were."""
+        count = 0
+        while self.tasks:
+            self.tasks.pop(0)()
+            count += 1
+        return count
+
+    def stop(self) -> None:
+        self.run()
+
+
+def database(path: str, writer: HandWorker | None = None, max_queue: int = 1000) -> Database:
+    """A real database in a file below `path`, its schema in place, whose work runs at once or by hand."""
+    Path(path).mkdir(parents=True, exist_ok=True)
+    result = Database(
+        url=sqlite.resolve("sqlite:///test.sqlite3", Path(path).absolute()),
+        writer=writer or HandWorker(at_once=True),
+        readers=HandWorker(at_once=True),
+        call_in_reactor=lambda call, *args: call(*args),
+        max_queue=max_queue,
+    )
+    upgrade(result)
+    return result
+
+
+class MemoryTransport(FakeTransport):
+    """A transport that remembers what was done with it, and closes whole where TCP would close a half."""
+
+    def __init__(self, protocol: Any, isServer: bool) -> None:
+        super().__init__(protocol, isServer)
+        self.reading = True
+        self.aborted = False
+
+    def loseWriteConnection(self) -> None:
+        self.loseConnection()
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        super().abortConnection()
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
+
+
+@implementer(IConnector)
+class Line:
+    """Connects `client` to `server` in memory, again and again as the client asks. An ``IConnector``.
+
+    While `up` is False attempts are refused. :meth:`pump` carries bytes until both sides are quiet,
+    :meth:`cut` drops the connection with what is on its way, :meth:`advance` lets time pass.
+    """
+
+    def __init__(self, clock: Clock, client: ClientFactory, server: ServerFactory) -> None:
+        self.clock = clock
+        self.up = True
+        self.state = "disconnected"
+        self.attempts = 0
+        self.server_protocol: Any = None
+        self._client = client
+        self._server = server
+        self._io: Any = None
+
+    def connect(self) -> None:
+        """Make the connection, or refuse it."""
+        self.attempts += 1
+        self.state = "connecting"
+        self._client.startedConnecting(self)
+        if not self.up:
+            self.state = "disconnected"
+            self._client.clientConnectionFailed(self, Failure(ConnectionRefusedError(errno.ECONNREFUSED)))
+            return
+        self.state = "connected"
+        server: Any = self._server.buildProtocol(None)
+        client: Any = self._client.buildProtocol(None)
+        self.server_protocol = server
+        self._io = connect(
+            server, MemoryTransport(server, True), client, MemoryTransport(client, False), clock=self.clock
+        )
+        self.pump()
+
+    def stopConnecting(self) -> None:
+        """Nothing is ever half made here."""
+
+    def disconnect(self) -> None:
+        """As the connector of a real connection."""
+        self.cut()
+
+    def getDestination(self) -> IAddress:
+        """An address without content."""
+        address: IAddress = FakeAddress()
+        return address
+
+    def pump(self) -> None:
+        """Carry bytes both ways until nothing moves; tell the client's factory if that ended it."""
+        while self._io is not None:
+            io = self._io
+            if io.pump():
+                continue
+            if io.serverIO.disconnected or io.clientIO.disconnected:
+                self._ended(ConnectionDone())
+            return
+
+    def cut(self) -> None:
+        """Drop the connection: what is on its way is lost, and both sides hear of it."""
+        io = self._io
+        for transport in (io.serverIO, io.clientIO):
+            transport.disconnected = True
+            transport.protocol.connectionLost(Failure(ConnectionLost()))
+        self._ended(ConnectionLost())
+
+    def advance(self, seconds: float, step: float = 0.0) -> None:
+        """Let `seconds` pass, at once or in steps, carrying bytes after each."""
+        left = seconds
+        while left > 1e-9:
+            part = min(step or left, left)
+            left -= part
+            self.clock.advance(part)
+            self.pump()
+
+    def _ended(self, reason: Exception) -> None:
+        self._io = None
+        self.state = "disconnected"
+        self._client.clientConnectionLost(self, Failure(reason))
