@@ -158,8 +158,12 @@ class ThreadsTests(SynchronousTestCase):
         """Several threads work at the same time."""
         barrier = threading.Barrier(3)
         threads = Threads("test", 3)
+
+        def meet() -> None:
+            barrier.wait(60)
+
         for _ in range(3):
-            threads.do(lambda: [barrier.wait(60)].clear())
+            threads.do(meet)
         threads.stop()
         self.assertFalse(barrier.broken)
 
