@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
 
-.PHONY: help run test check bench docs clean
+.PHONY: help run test check bench docs proto clean
 
 help:
 	@echo 'make run    the suite on this machine, with suite.ini (Ctrl-C stops it)'
@@ -14,6 +14,7 @@ help:
 	@echo 'make check  lint, types, documentation, packaging'
 	@echo 'make bench  how fast it is'
 	@echo 'make docs   the documentation, in docs/_build/html'
+	@echo 'make proto  the code generated from bus.proto'
 	@echo 'make clean  remove what these made'
 
 run: $(RUN)
@@ -29,6 +30,7 @@ check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/generated.py
 	$(BIN)/python .ci/packaging.py
 	$(MAKE) docs
 
@@ -37,6 +39,10 @@ bench: $(DEV)
 
 docs: $(DEV)
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+# The code that is generated from bus.proto; .ci/generated.py holds it against what is committed.
+proto: $(DEV)
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. protosuite/bus/bus.proto
 
 clean:
 	rm -rf .venv build dist docs/_build *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis

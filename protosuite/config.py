@@ -25,7 +25,7 @@ from protosuite.settings import (
     written,
 )
 
-SERVICES = ("numbers", "counter")
+SERVICES = ("numbers", "counter", "bus")
 
 
 @frozen
@@ -111,12 +111,76 @@ class CounterConfig:
 
 
 @frozen
+class BusConfig:
+    """``[bus]``: echo, add, publish and subscribe."""
+
+    listen: tuple[str, ...] = setting(
+        ("tcp:8081:interface=127.0.0.1",),
+        endpoints(),
+        "Where to listen; Twisted server endpoints, one a line.",
+    )
+    max_message: int = setting(1 << 20, size(1 << 10, 64 << 20), "Most bytes in the body of one message.")
+    depth: int = setting(
+        1000, count(1, 1_000_000), "Events waiting for a best-effort subscription that says none."
+    )
+    max_depth: int = setting(
+        10_000, count(1, 1_000_000), "Most events that a subscription may ask to have waiting."
+    )
+    max_queued: int = setting(
+        16 << 20,
+        size(1 << 10, 1 << 30),
+        "Events waiting for one connection, in bytes; above it the oldest go.",
+    )
+    prefetch: int = setting(
+        100, count(1, 1_000_000), "Unacknowledged events of a durable subscription that says none."
+    )
+    max_prefetch: int = setting(10_000, count(1, 1_000_000), "Most that a durable subscription may ask for.")
+    retain: int = setting(100, count(0, 100_000), "Last events of each topic that are kept for replay.")
+    max_retained: int = setting(
+        64 << 20, size(0, 1 << 40), "Events kept for replay, in bytes, of all topics."
+    )
+    max_topics: int = setting(
+        10_000, count(1, 10_000_000), "Topics remembered; above it the least recent go."
+    )
+    max_subscriptions: int = setting(1000, count(1, 1_000_000), "Most subscriptions of one connection.")
+    max_durables: int = setting(1000, count(1, 1_000_000), "Most durable subscriptions.")
+    max_durable_events: int = setting(
+        100_000,
+        count(1, 1_000_000_000),
+        "Unacknowledged events stored for one durable subscription; above it publishers wait.",
+    )
+    ack_timeout: float = setting(
+        30.0, seconds(0.1), "Seconds until an event that is not acknowledged is delivered again."
+    )
+    publish_timeout: float = setting(
+        30.0,
+        seconds(0.1),
+        "Seconds that a publish waits for room in a durable subscription until it is refused.",
+    )
+    max_pending: int = setting(
+        1000,
+        count(1, 1_000_000),
+        "Publishes of one connection that wait; above it the connection is not read.",
+    )
+    max_unstored: int = setting(
+        64 << 20,
+        size(1 << 20, 1 << 40),
+        "Events on their way to the store, in bytes; above it publishers wait.",
+    )
+    close_timeout: float = setting(
+        5.0, seconds(0.1), "Seconds that a peer has to close its side after the server closed its own."
+    )
+    max_connections: int = setting(3_000, count(1, 1_000_000), "Most connections at once.")
+
+
+@frozen
 class Config:
     """A whole configuration, checked: one attribute a section."""
 
     suite: SuiteConfig = Factory(SuiteConfig)
     numbers: NumbersConfig = Factory(NumbersConfig)
     counter: CounterConfig = Factory(CounterConfig)
+    bus: BusConfig = Factory(BusConfig)
 
     def written(self) -> str:
         """The text of a ``suite.ini`` that says all of this, comments included."""
@@ -131,7 +195,12 @@ class Config:
         return "\n".join(lines)
 
 
-SECTIONS: dict[str, type] = {"suite": SuiteConfig, "numbers": NumbersConfig, "counter": CounterConfig}
+SECTIONS: dict[str, type] = {
+    "suite": SuiteConfig,
+    "numbers": NumbersConfig,
+    "counter": CounterConfig,
+    "bus": BusConfig,
+}
 
 
 Check = Callable[["Config"], Iterable[tuple[str, str, str]]]

@@ -43,3 +43,12 @@ class ServerRefused(Exception):
 
 class OutcomeUnknown(Exception):
     """The connection was lost after the request was written: it may or may not have counted."""
+
+
+class BadRequest(Exception):
+    """A request that is refused while its stream goes on. `code` and `message` go to the peer."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message

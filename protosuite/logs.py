@@ -100,16 +100,17 @@ class Muffled:
         self._written = 0
         self._left_out = 0
 
-    def info(self, format: str, **fields: object) -> None:
-        """Log at level info, or count it as left out."""
+    def info(self, format: str, **fields: object) -> bool:
+        """Log at level info, or count it as left out: False."""
         now = self._clock.seconds()
         if now - self._since >= self._every:
             self._since, self._written = now, 0
         if self._written >= self._burst:
             self._left_out += 1
-            return
+            return False
         self._written += 1
         if self._left_out:
             format += " ({left_out} more like this were not logged)"
             fields["left_out"], self._left_out = self._left_out, 0
         self._log.info(format, **fields)
+        return True

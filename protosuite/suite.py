@@ -6,34 +6,49 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random, SystemRandom
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from protosuite.config import Config
 from protosuite.errors import StartError
-from protosuite.net.listening import ListeningService, server_endpoint
+from protosuite.net.listening import ListeningService, Publish, server_endpoint, unheard
 from protosuite.storage import Database, sqlite
 from protosuite.storage.migrate import take, upgrade
 from protosuite.storage.workers import Threads
+
+if TYPE_CHECKING:
+    from protosuite.bus.server import BusService
 
 log = Logger(namespace="protosuite.suite")
 
 
 @frozen
 class Shared:
-    """What every service is handed: time, chance, the reactor and the database."""
+    """What every service is handed: time, chance, the reactor, the database and a way to tell the others.
+
+    `publish` puts an event of the suite's own on the bus: a topic, and fields for JSON. Without the bus
+    it does nothing.
+    """
 
     reactor: Any
     random: Random
     wall: Callable[[], float]
     database: Database
+    publish: Publish = unheard
 
 
 # Imported when they are asked for: a service that is off costs nothing at the start.
+
+
+def _bus(config: Config, shared: Shared) -> BusService:
+    from protosuite.bus.server import BusService
+    from protosuite.bus.store import BusStore
+
+    return BusService(config.bus, BusStore(shared.database), shared.reactor, shared.wall)
 
 
 def _numbers(config: Config, shared: Shared) -> ListeningService:
@@ -41,17 +56,21 @@ def _numbers(config: Config, shared: Shared) -> ListeningService:
     from protosuite.numbers.store import NumbersStore
 
     store = NumbersStore(shared.database, config.numbers.session_ttl)
-    return NumbersService(config.numbers, store, shared.reactor, shared.random, shared.wall)
+    return NumbersService(config.numbers, store, shared.reactor, shared.random, shared.wall, shared.publish)
 
 
 def _counter(config: Config, shared: Shared) -> ListeningService:
     from protosuite.counter.server import CounterService
     from protosuite.counter.store import CounterStore
 
-    return CounterService(config.counter, CounterStore(shared.database), shared.reactor)
+    return CounterService(config.counter, CounterStore(shared.database), shared.reactor, shared.publish)
 
 
-SERVICES: dict[str, Callable[[Config, Shared], ListeningService]] = {"numbers": _numbers, "counter": _counter}
+SERVICES: dict[str, Callable[[Config, Shared], ListeningService]] = {
+    "numbers": _numbers,
+    "counter": _counter,
+    "bus": _bus,
+}
 
 
 class Suite(Service):
@@ -85,7 +104,12 @@ class Suite(Service):
         super().privilegedStartService()
         shared = Shared(self._reactor, self._random, self._wall, self._make_database())
         self._database = shared.database
-        self.services = [SERVICES[name](self._config, shared) for name in self._config.suite.services]
+        names = self._config.suite.services
+        if "bus" in names:  # first: the others publish there
+            bus = _bus(self._config, shared)
+            self.services.append(bus)
+            shared = evolve(shared, publish=bus.publish)
+        self.services += [SERVICES[name](self._config, shared) for name in names if name != "bus"]
         for service in self.services:
             service.privilegedStartService()
 

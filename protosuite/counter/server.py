@@ -18,7 +18,7 @@ from protosuite.counter.wire import RequestDecoder, encode_replies
 from protosuite.errors import PeerFault
 from protosuite.logs import Muffled
 from protosuite.net.connection import Connection
-from protosuite.net.listening import ListeningService
+from protosuite.net.listening import ListeningService, Publish, unheard
 
 
 class CounterService(ListeningService):
@@ -29,13 +29,16 @@ class CounterService(ListeningService):
     so that no more than a second's increments are ever at stake. ``no``: stored at a clean stop.
     """
 
-    def __init__(self, config: CounterConfig, store: CounterStore, reactor: Any) -> None:
+    def __init__(
+        self, config: CounterConfig, store: CounterStore, reactor: Any, publish: Publish = unheard
+    ) -> None:
         super().__init__("counter", reactor, config.listen, config.max_connections)
         self.config = config
         self.ledger = Ledger(0)
         self.strangers = Muffled(self.log, reactor)
         self.always = config.durability == "always"
         self.storing_fails = False
+        self._publish = publish
         self._store = store
         self._stored = 0
         self._saving: Deferred[None] | None = None
@@ -70,9 +73,10 @@ class CounterService(ListeningService):
     def refused(self, connection: CounterConnection, fault: PeerFault) -> None:
         """Count a frame that was not applied, and say why."""
         self.ledger.refused += 1
-        self.strangers.info(
+        if self.strangers.info(
             "{peer} refused: {code}: {reason}", peer=connection.peer, code=fault.code, reason=fault.message
-        )
+        ):
+            self._publish("counter.refused", {"peer": connection.peer, "code": fault.code})
 
     def _commit(self) -> None:
         """Store the total for all that wait now, answer them, and go on with those that came meanwhile."""

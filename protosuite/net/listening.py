@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -15,6 +15,13 @@ from twisted.python.failure import Failure
 
 from protosuite.errors import StartError
 from protosuite.net.connection import Connection
+
+# A topic, and fields for JSON: how a service tells the others what happened.
+Publish = Callable[[str, Mapping[str, object]], None]
+
+
+def unheard(topic: str, fields: Mapping[str, object]) -> None:
+    """A `Publish` where there is no bus."""
 
 
 class ListeningService(Service):

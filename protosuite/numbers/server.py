@@ -17,7 +17,7 @@ from protosuite.config import NumbersConfig
 from protosuite.errors import Overloaded, PeerFault, StorageError
 from protosuite.logs import Muffled
 from protosuite.net.connection import Connection
-from protosuite.net.listening import ListeningService
+from protosuite.net.listening import ListeningService, Publish, unheard
 from protosuite.numbers.sequence import Session, Stream, check_agreement, new_session
 from protosuite.numbers.store import NumbersStore
 from protosuite.numbers.wire import (
@@ -42,6 +42,7 @@ class NumbersService(ListeningService):
         reactor: Any,
         random: Random,
         wall: Callable[[], float],
+        publish: Publish = unheard,
     ) -> None:
         super().__init__("numbers", reactor, config.listen, config.max_connections)
         self.config = config
@@ -50,6 +51,7 @@ class NumbersService(ListeningService):
         self.strangers = Muffled(self.log, reactor)
         self._random = random
         self._wall = wall
+        self.publish = publish
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
 
@@ -242,7 +244,10 @@ class NumbersConnection(Connection):
             self._set_timer(max(0.0, wake_at - now), self._run, stream)
 
     def _finish_stream(self, stream: Stream) -> None:
-        self._service.release(stream.session.client, self)
+        session = stream.session
+        self._service.release(session.client, self)
+        fields = {"client": session.client, "count": session.count, "checksum": stream.checksum}
+        self._service.publish("numbers.session.ended", fields)
         self.finish()
 
     def _start_overdue(self) -> None:

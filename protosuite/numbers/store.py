@@ -7,10 +7,12 @@ from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, Str
 from sqlalchemy.dialects.sqlite import insert
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from protosuite.numbers.sequence import Session, checksum, resume_at
 from protosuite.numbers.wire import Start
 from protosuite.storage import Database, metadata
+from protosuite.storage.gathering import Gathering
 
 log = Logger()
 
@@ -33,9 +35,10 @@ class NumbersStore:
     def __init__(self, database: Database, session_ttl: float) -> None:
         self._database = database
         self._ttl = int(session_ttl * 1000)
-        # At most one entry a session that was used since the last commit.
-        self._pending: dict[str, tuple[int, int]] = {}
-        self._flushing: Deferred[None] | None = None
+        # At most one entry a session that was used since the last commit: client to (count, time).
+        self._acknowledged: Gathering[dict[str, tuple[int, int]]] = Gathering(
+            database, dict, _store_acknowledged, _log_failure
+        )
 
     def open(self, start: Start, fresh: Session, now: int) -> Deferred[tuple[Session, int]]:
         """The client's session and the index that comes first; `fresh` becomes its session if it has none.
@@ -43,7 +46,7 @@ class NumbersStore:
         It is stored when the Deferred fires. Fails with :exc:`PeerFault` if `start` asks for what is not.
         """
         # What is on its way to the database is ahead of this in the queue; what is not goes with it.
-        unstored, _ = self._pending.pop(start.client, (0, 0))
+        unstored, _ = self._acknowledged.items.pop(start.client, (0, 0))
 
         def work(connection: Connection) -> tuple[Session, int]:
             found = self._find(connection, start.client, now, unstored)
@@ -68,18 +71,12 @@ class NumbersStore:
 
     def acknowledge(self, client: str, count: int, now: int) -> None:
         """Note that `count` numbers are with the client. Stored with the next commit; nobody waits for it."""
-        self._pending[client] = (count, now)
-        if self._flushing is None:
-            self._flush()
+        self._acknowledged.items[client] = (count, now)
+        self._acknowledged.touch()
 
     def flushed(self) -> Deferred[None]:
         """Fires when every acknowledgement so far has been stored, or has failed to be."""
-        done: Deferred[None] = Deferred()
-        if self._flushing is None:
-            done.callback(None)
-        else:
-            self._flushing.addCallback(lambda _: done.callback(None))
-        return done
+        return self._acknowledged.flushed()
 
     def sweep(self, now: int) -> Deferred[int]:
         """Remove some of the sessions that have expired; how many."""
@@ -97,31 +94,21 @@ class NumbersStore:
         _, seed, count, acknowledged, _ = row
         return Session(client, int.from_bytes(seed, "big"), count, min(max(acknowledged, unstored), count))
 
-    def _flush(self) -> None:
-        """Store what is pending, and again what came meanwhile, until nothing is."""
-        if self._flushing is None:
-            self._flushing = Deferred()
-        gathered, self._pending = self._pending, {}
-        rows = [
-            {"b_client": client, "b_acknowledged": count, "b_used_at": now}
-            for client, (count, now) in gathered.items()
-        ]
-        done = self._database.write(lambda connection: connection.execute(_ACKNOWLEDGE, rows))
-        # What cannot be stored costs the client some numbers that it gets again: the next one repairs it.
-        done.addErrback(lambda failure: log.debug("acknowledgements not stored: {why}", why=failure.value))
-        done.addCallback(self._flush_done)
-
-    def _flush_done(self, _: object) -> None:
-        if self._pending:
-            self._flush()
-        else:
-            done, self._flushing = self._flushing, None
-            assert done is not None
-            done.callback(None)
-
 
 _ACKNOWLEDGE = (
     sa.update(sessions)
     .where(sessions.c.client == sa.bindparam("b_client"))
     .values(acknowledged=sa.bindparam("b_acknowledged"), used_at=sa.bindparam("b_used_at"))
 )
+
+
+def _store_acknowledged(connection: Connection, items: dict[str, tuple[int, int]]) -> None:
+    rows = [{"b_client": client, "b_acknowledged": n, "b_used_at": at} for client, (n, at) in items.items()]
+    if rows:
+        connection.execute(_ACKNOWLEDGE, rows)
+
+
+def _log_failure(items: object, failure: Failure | None) -> None:
+    # What is not stored costs a client some numbers that it gets again: the next one repairs it.
+    if failure is not None:
+        log.debug("acknowledgements not stored: {why}", why=str(failure.value))

@@ -52,7 +52,7 @@ class SuiteTests(SynchronousTestCase):
         self.start()
         self.assertEqual(
             [(port, interface) for port, _, _, interface in self.reactor.tcpServers],
-            [(5500, "127.0.0.1"), (8080, "127.0.0.1")],
+            [(8081, "127.0.0.1"), (5500, "127.0.0.1"), (8080, "127.0.0.1")],
         )
         self.reactor.tcpServers.clear()
         config = evolve(self.config, suite=SuiteConfig(data=self.mktemp(), services=("counter",)))
@@ -63,7 +63,7 @@ class SuiteTests(SynchronousTestCase):
         suite = Suite(self.config, self.reactor)
         suite.privilegedStartService()
         self.assertFalse(Path(self.folder).exists())
-        self.assertEqual(len(self.reactor.tcpServers), 2)
+        self.assertEqual(len(self.reactor.tcpServers), 3)
 
     def test_a_stop_frees_the_folder(self) -> None:
         """After a stop the same folder can be started with again."""
@@ -84,8 +84,8 @@ class SuiteTests(SynchronousTestCase):
             self.start()
         self.assertEqual(
             str(caught.exception),
-            "cannot listen on tcp:5500:interface=127.0.0.1 (Address already in use): "
-            "change [numbers] listen, or stop what uses it",
+            "cannot listen on tcp:8081:interface=127.0.0.1 (Address already in use): "
+            "change [bus] listen, or stop what uses it",
         )
 
     def test_endpoints_are_checked(self) -> None:

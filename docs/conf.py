@@ -1,0 +1,52 @@
+"""The documentation's build. The page of settings is made from the code: see `Settings`."""
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+import protosuite
+from protosuite.config import SECTIONS
+from protosuite.settings import ENVIRONMENT_PREFIX, fields_of
+
+project = "protosuite"
+author = "the protosuite authors"
+version = release = protosuite.__version__
+
+extensions = ["sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"protosuite {release}"
+
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True}
+
+
+class Settings(SphinxDirective):
+    """Every setting of every section, from the classes that the suite itself reads."""
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes("\n".join(_settings()), allow_section_headings=True)
+
+
+def _settings():
+    for section, cls in SECTIONS.items():
+        title = f"[{section}]"
+        yield from (title, "-" * len(title), "")
+        for key, (default, kind, doc) in fields_of(cls).items():
+            yield from (
+                f".. confval:: [{section}] {key}",
+                f"   :type: {kind.allowed}",
+                f"   :default: ``{kind.write(default).strip()}``",
+                "",
+                f"   {doc}",
+                "",
+                f"   Environment: ``{ENVIRONMENT_PREFIX}{section.upper()}_{key.upper()}``",
+                "",
+            )
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("settings", Settings)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,240 @@
+"""The rules of the event bus: who gets which event, in what order, and what happens when it is too much.
+
+Pure: time comes in as seconds of one clock, what is to be stored or read goes out as return values.
+
+* A `Subscriber` is a connection. It has at most one subscription a pattern.
+* A `BestEffort` subscription queues up to `depth` events and drops the oldest above that.
+* A `Consumer` is a subscriber's share in a `Durable` subscription: of what is owed to it, each event is
+  with one consumer at a time, at most `prefetch` unacknowledged, until it is acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+from attrs import define, field, frozen
+
+from protosuite.bus.delivery import BestEffort, Event, Subscriber
+from protosuite.bus.durable import Consumer, Durable, Limits, Owed
+from protosuite.bus.topics import Trie, check_pattern
+from protosuite.errors import BadRequest
+
+_MATCHES_KEPT = 10_000  # topics whose matches are remembered until a subscription changes
+
+
+@define(eq=False)
+class _Topic:
+    sequence: int = 0
+    retained: deque[Event] = field(factory=deque)
+
+
+@frozen
+class Published:
+    """An event, who has something to send for it now, and the durable copies that have to be stored."""
+
+    event: Event
+    woken: tuple[Subscriber, ...]
+    owed: tuple[Owed, ...]
+
+
+@define(eq=False)
+class Broker:
+    """All topics and subscriptions.
+
+    `next_id` numbers what durable subscriptions are owed; it and the sequences of :meth:`restore` come
+    from the store at a start.
+    """
+
+    limits: Limits
+    next_id: int = 1
+    durables: dict[str, Durable] = field(factory=dict)
+    _topics: OrderedDict[str, _Topic] = field(factory=OrderedDict)  # least recently published first
+    _topic_trie: Trie[str] = field(factory=Trie)
+    _trie: Trie[BestEffort | Durable] = field(factory=Trie)
+    _matches: dict[str, tuple[tuple[BestEffort, ...], tuple[Durable, ...]]] = field(factory=dict)
+    _retained_bytes: int = 0
+    _forgotten: int = 0  # no sequence of a topic that was forgotten is above this
+    _order: int = 0
+
+    # Publishing.
+
+    def must_wait(self, topic: str) -> bool:
+        """Whether a publish to `topic` must wait for a durable subscription to be acknowledged."""
+        return any(durable.is_full for durable in self._matching(topic)[1])
+
+    def publish(self, topic: str, payload: bytes, content_type: str, published_at: int) -> Published:
+        """Give the event its place, keep it for replay, and hand it to whoever matches.
+
+        Durable subscriptions get it by :meth:`Durable.stored`, once their copies are.
+        """
+        state = self._touched(topic)
+        state.sequence += 1
+        self._order += 1
+        event = Event(topic, payload, content_type, state.sequence, published_at, self._order)
+        self._retain(state, event)
+        subscriptions, durables = self._matching(topic)
+        for subscription in subscriptions:
+            subscription.offer(event)
+        owed = tuple(self._owe(durable, event) for durable in durables)
+        return Published(event, tuple(subscription.subscriber for subscription in subscriptions), owed)
+
+    def restore(self, sequences: dict[str, int]) -> None:
+        """Go on after these sequences, by topic. At a start."""
+        for topic, sequence in sequences.items():
+            self._touched(topic).sequence = sequence
+
+    def _owe(self, durable: Durable, event: Event) -> Owed:
+        owed = Owed(self.next_id, durable, event)
+        self.next_id += 1
+        durable.promised(owed)
+        return owed
+
+    # Subscribing.
+
+    def subscribe(self, subscriber: Subscriber, pattern: str, depth: int, replay: int) -> None:
+        """A best-effort subscription, with the last `replay` events of each topic in its queue."""
+        check_pattern(pattern)
+        self._make_room(subscriber, pattern)
+        subscription = BestEffort(subscriber, pattern, min(depth or self.limits.depth, self.limits.max_depth))
+        subscriber.subscriptions[pattern] = subscription
+        self._trie.add(pattern, subscription)
+        self._matches.clear()
+        if replay:
+            for event in self._replayed(pattern, replay):
+                subscription.offer(event)
+
+    def join(self, subscriber: Subscriber, pattern: str, name: str, prefetch: int) -> tuple[Consumer, bool]:
+        """A share in the durable subscription `name`, and whether it is new and has to be stored."""
+        check_pattern(pattern)
+        if not 1 <= len(name) <= 64 or not name.isprintable():
+            raise BadRequest(
+                "bad-durable", "the name of a durable subscription is 1 to 64 printable characters"
+            )
+        durable = self.durables.get(name)
+        if durable is not None and durable.pattern != pattern:
+            raise BadRequest(
+                "bad-durable",
+                f"the durable subscription {name} is for {durable.pattern}: delete it, or use that",
+            )
+        if durable is None and len(self.durables) >= self.limits.max_durables:
+            raise BadRequest(
+                "overloaded", f"there are {self.limits.max_durables} durable subscriptions already"
+            )
+        self._make_room(subscriber, pattern)
+        is_new = durable is None
+        if durable is None:
+            durable = self.add_durable(Durable(name, pattern, self.limits))
+        prefetch = min(prefetch or self.limits.prefetch, self.limits.max_prefetch)
+        consumer = Consumer(subscriber, pattern, durable, prefetch)
+        subscriber.subscriptions[pattern] = consumer
+        durable.consumers.append(consumer)
+        return consumer, is_new
+
+    def add_durable(self, durable: Durable) -> Durable:
+        """A durable subscription that exists from now on."""
+        self.durables[durable.name] = durable
+        self._trie.add(durable.pattern, durable)
+        self._matches.clear()
+        return durable
+
+    def unsubscribe(self, subscriber: Subscriber, pattern: str) -> Durable | None:
+        """End a subscription. A durable one stays, and goes on without this subscriber: it is returned."""
+        subscription = subscriber.subscriptions.pop(pattern, None)
+        if subscription is None:
+            raise BadRequest(
+                "not-subscribed", f"there is no subscription for {pattern[:255]} on this connection"
+            )
+        subscriber.forget(subscription)
+        if isinstance(subscription, Consumer):
+            subscription.durable.leave(subscription)
+            return subscription.durable
+        if isinstance(subscription, BestEffort):
+            subscriber.queued_bytes -= sum(event.size for event in subscription.queue)
+            self._trie.remove(pattern, subscription)
+            self._matches.clear()
+        return None
+
+    def delete(self, name: str) -> None:
+        """Delete a durable subscription with what it is owed."""
+        durable = self.durables.pop(name, None)
+        if durable is None:
+            raise BadRequest("not-subscribed", "there is no durable subscription of that name")
+        for consumer in list(durable.consumers):
+            del consumer.subscriber.subscriptions[consumer.pattern]
+            consumer.subscriber.forget(consumer)
+        durable.delete()
+        self._trie.remove(durable.pattern, durable)
+        self._matches.clear()
+
+    def leave(self, subscriber: Subscriber) -> list[Durable]:
+        """`subscriber` is gone. What it had not acknowledged goes to others: the durables are returned."""
+        left = [self.unsubscribe(subscriber, pattern) for pattern in list(subscriber.subscriptions)]
+        return [durable for durable in left if durable is not None]
+
+    def acknowledge(self, subscriber: Subscriber, delivery: int) -> Durable:
+        """Take an acknowledgement from a consumer of the durable subscription that is owed `delivery`."""
+        for subscription in subscriber.subscriptions.values():
+            if isinstance(subscription, Consumer) and subscription.durable.acknowledge(delivery):
+                return subscription.durable
+        raise BadRequest("unknown-delivery", f"delivery {delivery} is not unacknowledged here")
+
+    def _make_room(self, subscriber: Subscriber, pattern: str) -> None:
+        """Before a new subscription: one for the same pattern is replaced, and there is a bound."""
+        if pattern in subscriber.subscriptions:
+            self.unsubscribe(subscriber, pattern)
+        elif len(subscriber.subscriptions) >= self.limits.max_subscriptions:
+            raise BadRequest("overloaded", f"more than {self.limits.max_subscriptions} subscriptions")
+
+    def _matching(self, topic: str) -> tuple[tuple[BestEffort, ...], tuple[Durable, ...]]:
+        found = self._matches.get(topic)
+        if found is None:
+            if len(self._matches) >= _MATCHES_KEPT:
+                self._matches.clear()
+            every = list(self._trie.matching(topic))
+            found = self._matches[topic] = (
+                tuple(s for s in every if isinstance(s, BestEffort)),
+                tuple(s for s in every if isinstance(s, Durable)),
+            )
+        return found
+
+    # Keeping events for replay.
+
+    def _touched(self, topic: str) -> _Topic:
+        """The topic, now the most recently published; the least recent ones are forgotten for it."""
+        state = self._topics.get(topic)
+        if state is not None:
+            self._topics.move_to_end(topic)
+            return state
+        if len(self._topics) >= self.limits.max_topics:
+            oldest, forgotten = self._topics.popitem(last=False)
+            self._topic_trie.remove(oldest, oldest)
+            self._retained_bytes -= sum(event.size for event in forgotten.retained)
+            self._forgotten = max(self._forgotten, forgotten.sequence)
+        # Not 1 after a topic was forgotten, for it may have been this one: a sequence never goes back.
+        state = self._topics[topic] = _Topic(self._forgotten)
+        self._topic_trie.add(topic, topic)
+        return state
+
+    def _retain(self, state: _Topic, event: Event) -> None:
+        state.retained.append(event)
+        self._retained_bytes += event.size
+        if len(state.retained) > self.limits.retain:
+            self._retained_bytes -= state.retained.popleft().size
+        if self._retained_bytes > self.limits.max_retained:
+            self._release()
+
+    def _release(self) -> None:
+        """Give up the oldest events of the least recently published topics until the bound holds."""
+        for state in self._topics.values():
+            while state.retained and self._retained_bytes > self.limits.max_retained:
+                self._retained_bytes -= state.retained.popleft().size
+            if self._retained_bytes <= self.limits.max_retained:
+                return
+
+    def _replayed(self, pattern: str, replay: int) -> list[Event]:
+        """The last `replay` events of each topic that matches, in the order they were published."""
+        events: list[Event] = []
+        for topic in self._topic_trie.under(pattern):
+            retained = self._topics[topic].retained
+            events.extend(list(retained)[-replay:])
+        return sorted(events, key=lambda event: event.order)

@@ -1,0 +1,65 @@
+"""Writes that are gathered while one is under way: one statement for many, one write in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from sqlalchemy import Connection
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from protosuite.storage.database import Database
+
+C = TypeVar("C")
+
+
+class Gathering(Generic[C]):
+    """Collects into `items`, a container that `empty` makes, and stores it whole.
+
+    Put into `items`, then call :meth:`touch`. `store` is the work for the database; `done` is told, in
+    the reactor's thread, what was stored and how it went (None: well). The container is the caller's to
+    bound.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        empty: Callable[[], C],
+        store: Callable[[Connection, C], object],
+        done: Callable[[C, Failure | None], None],
+    ) -> None:
+        self.items = empty()
+        self._database = database
+        self._empty = empty
+        self._store = store
+        self._done = done
+        self._flushing: Deferred[None] | None = None
+
+    def touch(self) -> None:
+        """There is something in `items`: it goes with the next write."""
+        if self._flushing is None:
+            self._flushing = Deferred()
+            self._flush()
+
+    def flushed(self) -> Deferred[None]:
+        """Fires when all that is in `items` now has been stored, or has failed to be."""
+        if self._flushing is None:
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        self._flushing.addCallback(lambda _: done.callback(None))
+        return done
+
+    def _flush(self) -> None:
+        items, self.items = self.items, self._empty()
+        writing = self._database.write(lambda connection: self._store(connection, items))
+        writing.addBoth(self._written, items)
+
+    def _written(self, outcome: object, items: C) -> None:
+        self._done(items, outcome if isinstance(outcome, Failure) else None)
+        if self.items:
+            self._flush()
+            return
+        done, self._flushing = self._flushing, None
+        assert done is not None
+        done.callback(None)

@@ -1,0 +1,264 @@
+"""Real processes: the suite under ``twistd``, and the programs that use it."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+reactor: Any = _reactor
+
+BIN = Path(sys.executable).parent
+LIMIT = 120  # seconds for a test, or for one thing it waits for: far more than any of them takes
+
+T = TypeVar("T")
+
+
+class Watched:
+    """Something that changes, and comes to an end. Who waits for a thing looks again at every change."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self._waiting: list[Deferred[None]] = []
+
+    def changed(self) -> None:
+        """Let everybody look again."""
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(None)
+
+    async def until(self, find: Callable[[], T | None], *, after_end: bool = False) -> T:
+        """What `find` returns once that is neither None nor False.
+
+        It fails if the end comes before, unless what is waited for comes `after_end`.
+        """
+        while (found := find()) is None or found is False:
+            if self.over and not after_end:
+                raise AssertionError(f"this ended before what was waited for: {self.story()}")
+            change: Deferred[None] = Deferred()
+            self._waiting.append(change)
+            await change
+        return found
+
+    def story(self) -> str:
+        """What has happened, for a failed test."""
+        return repr(self)
+
+
+async def poll(find: Callable[[], T | None], what: str) -> T:
+    """What `find` returns once that is neither None nor False, for what tells nobody when it changes."""
+    deadline = reactor.seconds() + LIMIT
+    while (found := find()) is None or found is False:
+        if reactor.seconds() > deadline:
+            raise AssertionError(f"not within {LIMIT} s: {what}")
+        await deferLater(reactor, 0.01)
+    return found
+
+
+class Program(ProcessProtocol, Watched):
+    """A process, started at once: its output by line, and its exit code (minus the signal that ended it).
+
+    `input` is what it reads, and then the end of it. `descriptors` are given to it beside the usual three.
+    It is killed when `case` is over.
+    """
+
+    transport: Any
+
+    def __init__(
+        self,
+        case: TestCase,
+        *command: str | Path,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        input: bytes = b"",
+        descriptors: Mapping[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.command = [str(word) for word in command]
+        self.output: list[str] = []
+        self.errors: list[str] = []
+        self.code: int | None = None
+        self._rest = {1: b"", 2: b""}
+        self._input = input
+        reactor.spawnProcess(
+            self,
+            self.command[0],
+            self.command,
+            env={**_environment(), **(environment or {})},
+            path=str(folder),
+            childFDs={0: "w", 1: "r", 2: "r", **(descriptors or {})},
+        )
+        self.pid: int = self.transport.pid
+        case.addCleanup(self.kill)
+
+    def connectionMade(self) -> None:
+        self.transport.write(self._input)
+        self.transport.closeStdin()
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        *lines, self._rest[childFD] = (self._rest[childFD] + data).split(b"\n")
+        found = self.output if childFD == 1 else self.errors
+        found.extend(line.decode(errors="backslashreplace") for line in lines)
+        self.changed()
+
+    def processEnded(self, reason: Failure) -> None:
+        status: Any = reason.value
+        self.code = -status.signal if status.signal is not None else status.exitCode
+        self.over = True
+        for number, lines in ((1, self.output), (2, self.errors)):
+            if self._rest[number]:
+                lines.append(self._rest[number].decode(errors="backslashreplace"))
+        self.changed()
+
+    async def says(self, text: str) -> str:
+        """The first line of the output with `text` in it, when it is there."""
+        return await self.until(lambda: next((line for line in self.output if text in line), None))
+
+    async def exit(self) -> int:
+        """The exit code, when it has ended."""
+        return await self.until(lambda: self.code)
+
+    def signal(self, name: str) -> None:
+        """Send a signal, such as TERM."""
+        self.transport.signalProcess(name)
+
+    async def kill(self) -> None:
+        """SIGKILL, if it still runs, and wait until it is gone."""
+        try:
+            self.signal("KILL")
+        except ProcessExitedAlready:
+            pass
+        await self.exit()
+
+    def story(self) -> str:
+        lines = [*self.output[-40:], "standard error:", *self.errors[-40:]]
+        return f"{' '.join(self.command)}: exit code {self.code}\n" + "\n".join(lines)
+
+
+class Suite:
+    """A suite with ports and a folder of its own. `settings` are sections, written over the defaults.
+
+    It can be started again after each stop. `log` has the lines of all its runs.
+    """
+
+    def __init__(self, case: TestCase, *, binaries: Path = BIN, **settings: Mapping[str, object]) -> None:
+        self.folder = Path(case.mktemp()).absolute()
+        self.folder.mkdir(parents=True)
+        self.data = self.folder / "data"
+        self.config = self.folder / "suite.ini"
+        self.numbers = free_port()
+        self.counter = free_port()
+        self.bus = free_port()
+        self.runs: list[Program] = []
+        self._case = case
+        self._binaries = binaries
+        self._settings = settings
+        self.write()
+
+    def write(self, **changes: Mapping[str, object]) -> None:
+        """Write the configuration, with `changes` over what was given before."""
+        own: dict[str, dict[str, object]] = {
+            "suite": {"data": self.data},
+            "numbers": {"listen": f"tcp:{self.numbers}:interface=127.0.0.1"},
+            "counter": {"listen": f"tcp:{self.counter}:interface=127.0.0.1"},
+            "bus": {"listen": f"tcp:{self.bus}:interface=127.0.0.1"},
+        }
+        with self.config.open("w", encoding="utf-8") as file:
+            for section, values in own.items():
+                values.update(self._settings.get(section, {}))
+                values.update(changes.get(section, {}))
+                file.write(f"[{section}]\n")
+                file.writelines(f"{key} = {value}\n" for key, value in values.items())
+
+    @property
+    def program(self) -> Program:
+        """The latest run."""
+        return self.runs[-1]
+
+    @property
+    def log(self) -> list[str]:
+        """Every line that was logged."""
+        return [line for run in self.runs for line in run.output]
+
+    def spawn(
+        self,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        launcher: tuple[str | Path, ...] = (),
+        descriptors: Mapping[int, int] | None = None,
+    ) -> Program:
+        """Start the process; `launcher` comes before its command line."""
+        command = (*launcher, self._binaries / "twistd", "-n", "--pidfile=", "protosuite")
+        run = Program(
+            self._case,
+            *command,
+            "--config",
+            self.config,
+            *options,
+            folder=self.folder,
+            environment=environment,
+            descriptors=descriptors,
+        )
+        self.runs.append(run)
+        return run
+
+    async def start(self, *options: str) -> None:
+        """Start it and wait until it is ready."""
+        await self.spawn(*options).says("ready; data in")
+
+    async def refusal(self, *options: str) -> list[str]:
+        """Start it, and see it end with exit code 1: the lines of its standard error."""
+        run = self.spawn(*options)
+        self._case.assertEqual(await run.exit(), 1, run.story())
+        return run.errors
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        await self.program.kill()
+
+    async def terminate(self) -> int:
+        """SIGTERM; the exit code."""
+        self.program.signal("TERM")
+        return await self.program.exit()
+
+    def client(self, name: str, port: int, *arguments: str | Path) -> Program:
+        """Start one of the client programs against `port`."""
+        command = (self._binaries / name, "--port", str(port), *arguments)
+        return Program(self._case, *command, folder=self.folder)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PROTOSUITE_")}
+
+
+_given: set[int] = set()
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody uses.
+
+    It is below those that the system gives to outgoing connections: a client that tries again and again
+    to reach such a port on its own machine can end up connected to itself.
+    """
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _given:
+            _given.add(port)
+            return port

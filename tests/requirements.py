@@ -1,0 +1,42 @@
+"""What a test needs of the machine. Without it the test is skipped, with the reason.
+
+With ``PROTOSUITE_REQUIRE_ALL=1`` in the environment, as in CI, nothing is skipped: what is missing fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import NoReturn
+from unittest import SkipTest
+
+PACKAGES = {"nc": "netcat-openbsd", "git": "git", "mount": "mount", "umount": "mount"}  # Debian's
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test for `reason`, or fail it where nothing may be skipped."""
+    if os.environ.get("PROTOSUITE_REQUIRE_ALL") == "1":
+        raise AssertionError(f"{reason}, and PROTOSUITE_REQUIRE_ALL is set")
+    raise SkipTest(reason)
+
+
+def require(*programs: str) -> None:
+    """The test uses these programs."""
+    for program in programs:
+        if shutil.which(program) is None:
+            missing(f"{program} is not installed: apt-get install {PACKAGES.get(program, program)}")
+
+
+def require_netcat() -> None:
+    """The test uses ``nc -N``, which only one of the programs of that name has."""
+    require("nc")
+    text = subprocess.run(["nc", "-h"], capture_output=True, check=False)
+    if b"OpenBSD" not in text.stdout + text.stderr:
+        missing("this nc is another one: apt-get install netcat-openbsd")
+
+
+def require_root() -> None:
+    """The test does what only root may."""
+    if os.geteuid() != 0:
+        missing("mounting a file system needs root: run the tests as root")

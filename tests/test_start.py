@@ -1,0 +1,243 @@
+"""The process begins and ends: what it says, what it refuses, what it exits with."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+from twisted.trial.unittest import TestCase
+
+import protosuite
+from protosuite.counter.wire import encode_request
+from tests.peers import Peer, add, connect
+from tests.processes import BIN, LIMIT, Program, Suite
+
+BAD = """\
+[suite]
+drain_timeout = soon
+
+[numbers]
+intervall = 1
+window = 0
+listen = tpc:5500
+
+[conter]
+durability = always
+"""
+
+
+def twistd(case: TestCase, *options: str | Path) -> Program:
+    """``twistd protosuite`` for one that only prints."""
+    folder = Path(case.mktemp())
+    folder.mkdir(parents=True)
+    return Program(case, BIN / "twistd", "-n", "--pidfile=", "protosuite", *options, folder=folder)
+
+
+class StartTests(TestCase):
+    """A start that works."""
+
+    timeout = LIMIT
+
+    async def test_defaults(self) -> None:
+        """With nothing but its ports and its folder set, the suite starts, listens and says where."""
+        suite = Suite(self)
+        await suite.start()
+        await suite.program.says(f"numbers listens on tcp 127.0.0.1:{suite.numbers}")
+        await suite.program.says(f"counter listens on tcp 127.0.0.1:{suite.counter}")
+        await suite.program.says(f"ready; data in {suite.data}")
+        peer = await connect(self, suite.numbers)
+        peer.say("start", client="ana")
+        self.assertEqual((await peer.message())["type"], "session")
+        self.assertEqual(await add(self, suite, 7), 7)
+        self.assertEqual(suite.program.errors, [])
+
+    async def test_json_log(self) -> None:
+        """With ``--log-format json`` every line of the log is one JSON object."""
+        suite = Suite(self)
+        run = suite.spawn("--log-format", "json")
+        await run.says("ready; data in")
+        self.assertEqual(await suite.terminate(), 0)
+        events = [json.loads(line) for line in run.output]
+        for event in events:
+            self.assertLessEqual({"time", "level", "namespace", "message"}, event.keys())
+        self.assertIn("ready; data in", "".join(event["message"] for event in events))
+
+    async def test_environment(self) -> None:
+        """A variable of the environment overrides the file."""
+        suite = Suite(self, numbers={"interval": 60, "max_messages": 1})
+        await suite.spawn(environment={"PROTOSUITE_NUMBERS_INTERVAL": "2"}).says("ready; data in")
+        peer = await connect(self, suite.numbers)
+        peer.say("start", client="ana")
+        self.assertEqual((await peer.message())["interval_ms"], 2000)
+
+
+class ConfigurationTests(TestCase):
+    """A configuration is checked as a whole, and printed as a whole."""
+
+    timeout = LIMIT
+
+    async def test_every_error_is_named(self) -> None:
+        """``--check`` exits with 1 and names each error with its line, and the name that was meant (R38)."""
+        file = Path(self.mktemp())
+        file.write_text(BAD)
+        check = twistd(self, "--config", file.absolute(), "--check")
+        self.assertEqual(await check.exit(), 1)
+        found = {line.removeprefix(f"{file.absolute()}:").split(":")[0]: line for line in check.errors}
+        self.assertEqual(sorted(found), ["2", "5", "6", "7", "9"], check.story())
+        self.assertIn("drain_timeout = 'soon': must be a number of seconds", found["2"])
+        self.assertIn("[numbers] intervall: unknown setting; did you mean interval?", found["5"])
+        self.assertIn("window = '0': must be a whole number from 1", found["6"])
+        self.assertIn("[numbers] listen = tpc:5500", found["7"])
+        self.assertIn("unknown section [conter]; did you mean counter?", found["9"])
+
+    async def test_a_bad_file_does_not_start(self) -> None:
+        """Without ``--check`` such a file is refused alike, before anything is made."""
+        suite = Suite(self)
+        suite.config.write_text(f"{BAD}\n[suite]\ndata = {suite.data}\n")
+        errors = await suite.refusal()
+        self.assertIn("did you mean interval?", "".join(errors))
+        self.assertFalse(suite.data.exists())
+
+    async def test_print_config(self) -> None:
+        """``--print-config`` prints what ``--check`` accepts, and for the defaults just suite.ini."""
+        printed = twistd(self, "--print-config")
+        self.assertEqual(await printed.exit(), 0)
+        file = Path(self.mktemp())
+        file.write_text("\n".join(printed.output) + "\n")
+        check = twistd(self, "--config", file.absolute(), "--check")
+        self.assertEqual(await check.exit(), 0, check.story())
+        shipped = Path(protosuite.__file__).parents[1] / "suite.ini"
+        self.assertEqual(
+            [*printed.output], [*shipped.read_text("utf-8").splitlines(), ""][: len(printed.output)]
+        )
+        self.assertEqual(file.read_text("utf-8").strip(), shipped.read_text("utf-8").strip())
+
+
+class RefusalTests(TestCase):
+    """A start that cannot be: one line that says what to change, exit code 1, and nothing is touched."""
+
+    timeout = LIMIT
+
+    def only_line(self, errors: list[str]) -> str:
+        """The one line that there is."""
+        self.assertEqual(len(errors), 1, errors)
+        return errors[0]
+
+    async def test_busy_port(self) -> None:
+        """A port that is in use is one line that names the setting."""
+        first, second = Suite(self), Suite(self)
+        await first.start()
+        second.numbers = first.numbers
+        second.write()
+        line = self.only_line(await second.refusal())
+        self.assertIn("[numbers] listen", line)
+        self.assertIn(f"tcp:{first.numbers}", line)
+
+    async def test_unwritable_data(self) -> None:
+        """A data folder that cannot be made is one line that names the setting."""
+        suite = Suite(self)
+        (suite.folder / "file").write_text("")
+        suite.write(suite={"data": suite.folder / "file" / "data"})
+        self.assertIn("[suite] data", self.only_line(await suite.refusal()))
+
+    async def test_data_in_use(self) -> None:
+        """A second suite on the same data folder is refused, and the first goes on."""
+        first, second = Suite(self), Suite(self)
+        await first.start()
+        second.write(suite={"data": first.data})
+        line = self.only_line(await second.refusal())
+        self.assertIn("[suite] data", line)
+        self.assertIn(f"process {first.program.pid}", line)
+        self.assertEqual(await add(self, first, 1), 1)
+
+    async def test_newer_database(self) -> None:
+        """A database of a version that is not known is refused and left byte for byte as it is (R7)."""
+        suite = Suite(self)
+        await suite.start()
+        await add(self, suite, 5)
+        await suite.terminate()
+        file = suite.data / "protosuite.sqlite3"
+        with sqlite3.connect(file) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.close()
+        before = file.read_bytes()
+        line = self.only_line(await suite.refusal())
+        self.assertIn("schema 9999, newer than this version", line)
+        self.assertEqual(file.read_bytes(), before)
+
+    async def test_damaged_database(self) -> None:
+        """A database file of garbage is refused and left byte for byte as it is (R7)."""
+        suite = Suite(self)
+        suite.data.mkdir()
+        file = suite.data / "protosuite.sqlite3"
+        file.write_bytes(garbage := b"this has never been a database\n" * 1000)
+        line = self.only_line(await suite.refusal())
+        self.assertIn(f"the database {file} cannot be used", line)
+        self.assertEqual(file.read_bytes(), garbage)
+
+    async def test_overwritten_pages(self) -> None:
+        """A database whose pages were overwritten behind its header is refused and left as it is (R7)."""
+        suite = Suite(self)
+        await suite.start()
+        await suite.terminate()
+        file = suite.data / "protosuite.sqlite3"
+        whole = file.read_bytes()
+        file.write_bytes(damaged := whole[:100] + b"\xa5" * (len(whole) - 100))
+        self.assertIn("cannot be used", self.only_line(await suite.refusal()))
+        self.assertEqual(file.read_bytes(), damaged)
+
+
+class StopTests(TestCase):
+    """Signals."""
+
+    timeout = LIMIT
+
+    async def test_sigterm(self) -> None:
+        """SIGTERM is a clean stop: exit code 0 (R31)."""
+        suite = Suite(self)
+        await suite.start()
+        self.assertEqual(await suite.terminate(), 0)
+        self.assertTrue(suite.log[-1].endswith("Server Shut Down.") or "stopped" in "".join(suite.log[-3:]))
+        self.assertEqual(suite.program.errors, [])
+
+    async def test_sigint(self) -> None:
+        """SIGINT is a clean stop as well: exit code 0."""
+        suite = Suite(self)
+        await suite.start()
+        suite.program.signal("INT")
+        self.assertEqual(await suite.program.exit(), 0)
+
+    async def test_clients_are_told(self) -> None:
+        """At a stop a stream is told ``shutting-down`` and a counter's client gets what it is owed (R31)."""
+        suite = Suite(self, numbers={"interval": 60, "max_messages": 65535})
+        await suite.start()
+        stream, counting = await connect(self, suite.numbers), await connect(self, suite.counter)
+        stream.say("start", client="ana")
+        counting.send(encode_request(3))
+        self.assertEqual(await counting.total(), 3)
+        self.assertEqual([(await stream.message())["type"] for _ in range(2)], ["session", "number"])
+        self.assertEqual(await suite.terminate(), 0)
+        self.assertEqual((await stream.message())["code"], "shutting-down")
+        self.assertEqual(await stream.everything(), b"")
+        self.assertEqual(await counting.everything(), b"")
+
+    async def test_second_sigterm(self) -> None:
+        """A second SIGTERM ends at once, with a code that is not 0, a stop that waits for its clients."""
+        suite = Suite(self, suite={"drain_timeout": 600}, numbers={"close_timeout": 600})
+        await suite.start()
+        peer = await connect(self, suite.numbers, Peer(stubborn=True))
+        suite.program.signal("TERM")
+        self.assertEqual((await peer.message())["code"], "shutting-down")
+        await peer.everything()
+        self.assertIsNone(suite.program.code)
+        self.assertNotEqual(await suite.terminate(), 0)
+        self.assertNotIn("stopped", "".join(suite.log))
+
+    async def test_drain_timeout(self) -> None:
+        """A client that never closes its side is cut off after the drain's time, and the stop is clean."""
+        suite = Suite(self, suite={"drain_timeout": 0.2}, numbers={"close_timeout": 600})
+        await suite.start()
+        peer = await connect(self, suite.numbers, Peer(stubborn=True))
+        self.assertEqual(await suite.terminate(), 0)
+        await suite.program.says("1 connections did not finish in time and are cut off")
