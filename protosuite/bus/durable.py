@@ -109,7 +109,7 @@ class Durable:
         """`owed` is stored. It comes into the window if there is room and nothing older is missing there."""
         if self.is_deleted:
             return
-        has_all_before = self._loaded == self.last_stored and not self.is_loading
+        has_all_before = self._loaded == self.last_stored
         self.last_stored = owed.id
         if (
             has_all_before

@@ -333,7 +333,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.broker = Broker(Limits(max_durable_events=1000, window=3, window_bytes=1 << 20, ack_timeout=10))
+        self.broker = Broker(Limits(max_durable_events=1000, window=2, window_bytes=1 << 20, ack_timeout=10))
         self.now = 0.0
         self.durable = self.broker.add_durable(Durable("d", "#", self.broker.limits))
         self.uncommitted: list[Owed] = []
@@ -345,15 +345,16 @@ class Machine(RuleBasedStateMachine):
         self.queue: deque[int] = deque()
         self.dropped = 0
 
-    @rule(topic=st.sampled_from(["a", "a.b", "c"]))
-    def publish(self, topic: str) -> None:
-        published = self.broker.publish(topic, b"", "", 0)
-        self.uncommitted.extend(published.owed)
-        if topic != "c":
-            self.queue.append(published.event.order)
-            if len(self.queue) > 4:
-                self.queue.popleft()
-                self.dropped += 1
+    @rule(topics=st.lists(st.sampled_from(["a", "a.b", "c"]), min_size=1, max_size=4))
+    def publish(self, topics: list[str]) -> None:
+        for topic in topics:
+            published = self.broker.publish(topic, b"", "", 0)
+            self.uncommitted.extend(published.owed)
+            if topic != "c":
+                self.queue.append(published.event.order)
+                if len(self.queue) > 4:
+                    self.queue.popleft()
+                    self.dropped += 1
 
     @rule()
     def watch(self) -> None:
@@ -370,6 +371,10 @@ class Machine(RuleBasedStateMachine):
             self.stored[owed.id] = owed
             self.durable.stored(owed)
         del self.uncommitted[:count]
+
+    @rule()
+    def dispatch(self) -> None:
+        self.durable.dispatch(self.now)
 
     @rule()
     def start_reading(self) -> None:
@@ -444,5 +449,5 @@ class MachineTests(SynchronousTestCase):
     def test_against_a_model(self) -> None:
         """Whatever is published, stored, read and acknowledged: nothing is lost, doubled or out of turn."""
         run_state_machine_as_test(
-            Machine, settings=settings(max_examples=200, stateful_step_count=40, deadline=None)
+            Machine, settings=settings(max_examples=300, stateful_step_count=50, deadline=None)
         )
