@@ -37,12 +37,12 @@ def _settings():
         for key, (default, kind, doc) in fields_of(cls).items():
             yield from (
                 f".. confval:: [{section}] {key}",
-                f"   :type: {kind.allowed}",
-                f"   :default: ``{kind.write(default).strip()}``",
+                f"   :default: ``{kind.write(default).strip().replace(chr(10), ' ')}``",
                 "",
                 f"   {doc}",
                 "",
-                f"   Environment: ``{ENVIRONMENT_PREFIX}{section.upper()}_{key.upper()}``",
+                f"   Allowed: {kind.allowed.replace(':', chr(92) + ':')}.",
+                f"   Environment: ``{ENVIRONMENT_PREFIX}{section.upper()}_{key.upper()}``.",
                 "",
             )
 

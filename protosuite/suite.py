@@ -122,7 +122,7 @@ class Suite(Service):
             service.startService()
         for service in self.services:
             log.info("{service} listens on {addresses}", service=service.name, addresses=service.addresses())
-        log.info("ready; data in {folder}", folder=str(self._data))
+        self._reactor.callWhenRunning(log.info, "ready; data in {folder}", folder=str(self._data))
 
     def stopService(self) -> Deferred[None]:
         """Stop in an order that loses nothing: accept no more, drain, store, close the database."""

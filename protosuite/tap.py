@@ -33,7 +33,7 @@ _SPARE_DESCRIPTORS = 256  # listeners, the database, logs
 class Options(usage.Options):
     """The command line of ``twistd protosuite``."""
 
-    synopsis = "Usage: twistd [twistd options] protosuite [options]"
+    synopsis = "[options]"
     longdesc = "Runs the suite. Example: twistd -n protosuite --config suite.ini"
     optParameters = [  # noqa: RUF012 - twisted.python.usage reads it so
         ["config", "c", None, "Configuration file; without it everything has its default."],
@@ -117,8 +117,8 @@ class _Process(MultiService):
         self._or_exit(super().privilegedStartService)
 
     def startService(self) -> None:
+        self._reactor.callWhenRunning(self._running)  # before the suite says that it is ready
         self._or_exit(super().startService)
-        self._reactor.callWhenRunning(self._running)
 
     def stopService(self) -> Any:
         self._notifier.send("STOPPING=1")

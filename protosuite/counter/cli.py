@@ -77,10 +77,12 @@ async def _ask(reactor: Any, arguments: Namespace, factory: CounterClientFactory
 
 async def _add(reactor: Any, arguments: Namespace) -> int:
     factory = _client(reactor, arguments)
-    for amount in arguments.amounts if arguments.command == "add" else [0]:
-        total = await _ask(reactor, arguments, factory, amount)
-        print(json.dumps({"added": amount, "total": total}) if arguments.json else total, flush=True)
-    factory.close()
+    try:
+        for amount in arguments.amounts if arguments.command == "add" else [0]:
+            total = await _ask(reactor, arguments, factory, amount)
+            print(json.dumps({"added": amount, "total": total}) if arguments.json else total, flush=True)
+    finally:
+        factory.close()
     return program.EXIT_OK
 
 
@@ -115,9 +117,10 @@ async def _load(reactor: Any, arguments: Namespace) -> int:
 async def _total(reactor: Any, arguments: Namespace) -> int:
     """The counter now, over a connection of its own: one that idles through a load could be cut."""
     factory = _client(reactor, arguments)
-    total = await _ask(reactor, arguments, factory, 0)
-    factory.close()
-    return total
+    try:
+        return await _ask(reactor, arguments, factory, 0)
+    finally:
+        factory.close()
 
 
 def _print_report(report: Report, before: int, after: int, arguments: Namespace) -> None:

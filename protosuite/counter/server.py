@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -83,15 +84,22 @@ class CounterService(ListeningService):
         group, self._unanswered = self._unanswered, []
 
         def stored(_: None) -> None:
+            if self.storing_fails:
+                self._take_back(group)
+                return
             for connection, replies in group:
-                if self.storing_fails:
-                    connection.cut_off()
-                else:
-                    connection.reply(replies)
+                connection.reply(replies)
             if self._unanswered:
                 self._commit()
 
         self._save().addCallback(stored)
+
+    def _take_back(self, group: list[tuple[CounterConnection, bytes]]) -> None:
+        """With ``always``: what could not be stored, and what came behind it, did not happen."""
+        group, self._unanswered = group + self._unanswered, []
+        self.ledger.total = self._stored
+        for connection, _ in group:
+            connection.cut_off()
 
     def _sync(self) -> None:
         if self._saving is None:
@@ -187,9 +195,12 @@ class CounterConnection(Connection):
 
     def _apply(self, increments: Any) -> None:
         service = self._service
+        fault = None
         if service.storing_fails and not service.always and any(increments):
-            raise PeerFault("storage", "the total cannot be stored now")
-        totals, fault = service.ledger.apply(increments)
+            increments = list(takewhile(lambda amount: amount == 0, increments))
+            fault = PeerFault("storage", "the total cannot be stored now")
+        totals, overflow = service.ledger.apply(increments)
+        fault = overflow or fault
         if totals:
             replies = encode_replies(totals)
             if service.always:
@@ -248,6 +259,9 @@ class CounterConnection(Connection):
 
     def _frame_overdue(self) -> None:
         self._overdue = None
+        if self._paused:  # its rest may have been there for long: it is we who do not read
+            self._watch_frame(True)
+            return
         self._service.refused(self, PeerFault("frame-timeout", "a frame was begun and not finished"))
         self._leave()
 

@@ -154,5 +154,6 @@ class Receiving:
     def _interrupted(self) -> None:
         self._close_bar()
         if self._factory is not None:
+            self._factory.stop()
             done = self._factory.progress.next
             program.say(f"interrupted after {done} numbers; to go on: {self._command(self._factory.client)}")

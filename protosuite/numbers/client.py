@@ -82,6 +82,11 @@ class StateFile:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, self.path)
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def remove(self) -> None:
         """The stream is over."""

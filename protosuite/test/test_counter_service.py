@@ -12,11 +12,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.config import CounterConfig
 from protosuite.counter.client import CounterClientFactory
-from protosuite.counter.load import Latencies, Load
+from protosuite.counter.load import Load
 from protosuite.counter.server import CounterService
 from protosuite.counter.store import CounterStore
 from protosuite.counter.wire import MAX, ReplyDecoder, encode_replies, encode_request
 from protosuite.errors import OutcomeUnknown, Overloaded, StorageFull
+from protosuite.net.latencies import Latencies
 from protosuite.testing import HandWorker, Line, MemoryTransport, database, decoded
 
 
@@ -129,6 +130,17 @@ class ServerTests(Fixture):
         self.assertEqual(raw.replies(), [1, 2, 3, 4, 5, 6])
         self.assertFalse(raw.transport.disconnecting)
 
+    def test_a_frame_that_we_do_not_read_is_not_overdue(self) -> None:
+        """While the server does not read, the rest of a frame may be waiting: its time does not run out."""
+        raw = Raw(self.service)
+        raw.protocol.dataReceived(encode_request(1)[:5])
+        raw.transport.producer.pauseProducing()
+        self.clock.pump([1.0] * 10)
+        self.assertFalse(raw.transport.disconnecting)
+        raw.transport.producer.resumeProducing()
+        self.clock.pump([1.0] * 2)
+        self.assertTrue(raw.transport.disconnecting)
+
     def test_a_peer_that_does_not_read_is_not_read(self) -> None:
         """While the transport has enough to send, nothing more is taken from that connection."""
         raw = Raw(self.service)
@@ -191,8 +203,8 @@ class EverysecTests(Fixture):
         mend = self.break_store()
         self.clock.advance(0.5)
         self.assertEqual(raw.add(0).replies(), [1, 1])
-        refused = raw.add(1)
-        self.assertEqual(refused.replies(), [])
+        refused = raw.add(0, 1, 0)
+        self.assertEqual(refused.replies(), [1])
         self.assertTrue(refused.transport.disconnecting)
         mend()
         self.clock.advance(0.5)
@@ -275,9 +287,25 @@ class AlwaysTests(Fixture):
         self.assertEqual(raw.replies(), [])
         self.assertTrue(raw.transport.disconnecting)
         mend()
-        (total,) = Raw(self.service).add(1).replies()
-        self.assertTrue(1 <= total <= 2)
-        self.assertEqual(self.stored(), total)
+        self.assertEqual(Raw(self.service).add(10).replies(), [10])  # what was refused has not counted
+        self.assertEqual(self.stored(), 10)
+
+    def test_a_failure_refuses_what_came_behind_it(self) -> None:
+        """What was asked for while a commit that fails was under way is refused with it."""
+        self.writer.at_once = False
+        mend = self.break_store()
+        store: Any = self.service._store
+        slow: Deferred[None] = Deferred()
+        store.save = lambda total: slow
+        raws = [Raw(self.service).add(1), Raw(self.service).add(2)]
+        slow.errback(StorageFull("no room"))
+        for raw in raws:
+            self.assertEqual(raw.replies(), [])
+            self.assertTrue(raw.transport.disconnecting)
+        mend()
+        raw = Raw(self.service).add(10)
+        self.writer.run()
+        self.assertEqual(raw.replies(), [10])
 
     def test_draining_answers_what_was_accepted(self) -> None:
         """A stop closes a connection after the replies that it is owed."""
