@@ -4,3 +4,7 @@
 subscribing, ``store`` what durable subscriptions are owed, ``server`` and ``client`` the two ends,
 ``cli`` the program ``protosuite-bus``.
 """
+
+from protosuite.bus.client import BusClientFactory
+
+__all__ = ["BusClientFactory"]

@@ -16,6 +16,10 @@ from twisted.python.failure import Failure
 from protosuite.errors import StartError
 from protosuite.net.connection import Connection
 
+# Connections that wait to be accepted, where the endpoint does not say. With Twisted's 50, when 2,000 clients
+# came back at once the last of them had to wait for half a minute: the kernel drops what it cannot queue.
+BACKLOG = 1024
+
 # A topic, and fields for JSON: how a service tells the others what happened.
 Publish = Callable[[str, Mapping[str, object]], None]
 
@@ -50,11 +54,17 @@ class ListeningService(Service):
         factory = self.factory()
         for endpoint in self.listen:
             listening = server_endpoint(self.reactor, str(self.name), endpoint).listen(factory)
-            listening.addCallback(self.ports.append)
+            listening.addCallback(self._opened, endpoint)
             failures: list[Failure] = []
             listening.addErrback(failures.append)
             if failures:
                 raise StartError(_why(str(self.name), endpoint, failures[0]))
+
+    def _opened(self, port: IListeningPort, endpoint: str) -> None:
+        self.ports.append(port)
+        socket = getattr(port, "socket", None)
+        if socket is not None and "backlog=" not in endpoint:
+            socket.listen(BACKLOG)  # a second call changes it
 
     def addresses(self) -> str:
         """Where this service listens, for a person to read."""

@@ -15,7 +15,7 @@ import protosuite
 
 ROOT = Path(protosuite.__file__).parent
 SERVICES = ("numbers", "counter", "bus")
-PURE = ("wire", "sequence", "ledger", "topics", "delivery", "durable", "broker")
+PURE = ("wire", "sequence", "ledger", "topics", "delivery", "durable", "broker", "requests")
 # What a pure module may not know: I/O, time, threads, chance, and whoever brings them.
 IMPURE = {
     "twisted",
@@ -34,11 +34,12 @@ LAYERS = [
     {"tap"},
     {"suite", "cli", "testing"},
     {"server", "client", "load"},
+    {"subscription"},
     {"store"},
     {"sequence", "ledger", "broker"},
     {"durable"},
     {"delivery"},
-    {"topics"},
+    {"topics", "requests"},
     {"wire"},
     {"config", "program"},
     {"net", "storage"},

@@ -1,0 +1,205 @@
+"""The bus as a process: old clients, kills, and subscribers that stop."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import Message
+from twisted.trial.unittest import TestCase
+
+from protosuite.bus import bus_pb2 as pb
+from protosuite.bus.wire import FROM_SERVER, Decoder, encode_request
+from tests.peers import Peer, connect
+from tests.processes import LIMIT, Suite, resident_kib
+
+
+class BusPeer(Peer):
+    """A connection that decodes what it gets and hands it on."""
+
+    def __init__(self, take: Callable[[Any], None] | None = None) -> None:
+        super().__init__()
+        self.messages: list[Any] = []
+        self._take = take or self.messages.append
+        self._decoder = Decoder(FROM_SERVER)
+
+    def dataReceived(self, data: bytes) -> None:
+        for body in self._decoder.feed(data):
+            self._take(body)
+        self.changed()
+
+    def tell(self, *bodies: Message) -> None:
+        """Write messages."""
+        self.send(b"".join(map(encode_request, bodies)))
+
+
+async def bus_peer(case: TestCase, suite: Suite, take: Callable[[Any], None] | None = None) -> BusPeer:
+    peer = BusPeer(take)
+    await connect(case, suite.ports["bus"], peer)
+    return peer
+
+
+class OldClientTests(TestCase):
+    """A client that was written from the page of the protocol alone, byte for byte."""
+
+    timeout = LIMIT
+
+    async def test_bare_messages(self) -> None:
+        """Echo, several echoes, three clients and an addition: one bare message each way."""
+        suite = Suite(self)
+        await suite.start()
+        clients = [await connect(self, suite.ports["bus"]) for _ in range(3)]
+        for word in (b"hello", b"again", b""):
+            for client in clients:
+                content = b"\x0a" + bytes([len(word)]) + word if word else b""
+                message = b"\x0a" + bytes([len(content)]) + content
+                client.send(message)
+                self.assertEqual(await client.exactly(len(message)), message)
+        clients[0].send(b"\x12\x04\x08\x0a\x10\x14")  # a = 10, b = 20
+        self.assertEqual(await clients[0].exactly(4), b"\x12\x02\x08\x1e")
+        minus_one = b"\xff" * 9 + b"\x01"
+        clients[1].send(b"\x12\x0d\x08" + minus_one + b"\x10\x00")
+        self.assertEqual(await clients[1].exactly(13), b"\x12\x0b\x08" + minus_one)
+
+    async def test_pipelining(self) -> None:
+        """Ten thousand requests written at once are answered in order."""
+        suite = Suite(self)
+        await suite.start()
+        peer = await bus_peer(self, suite)
+        peer.tell(*[pb.EchoMessage(content=f"message {n}") for n in range(10_000)])
+        await peer.until(lambda: len(peer.messages) == 10_000)
+        self.assertEqual([m.content for m in peer.messages], [f"message {n}" for n in range(10_000)])
+
+
+class Subscriber:
+    """A durable subscriber that acknowledges what it gets, over connections that come and go."""
+
+    def __init__(self, case: TestCase) -> None:
+        self.case = case
+        self.acknowledged: set[bytes] = set()
+        self.peer: BusPeer | None = None
+        self._sequences: dict[str, int] = {}
+
+    async def connect(self, suite: Suite) -> None:
+        self._sequences = {}
+        self.peer = await bus_peer(self.case, suite, self.take)
+        self.peer.tell(pb.Subscribe(pattern="fault.#", durable="faults", prefetch=20))
+
+    def take(self, message: Any) -> None:
+        self.case.assertIsInstance(message, pb.Event)
+        last = self._sequences.get(message.topic, 0)
+        self.case.assertGreater(message.sequence, last, "an event of a topic came out of turn")
+        self._sequences[message.topic] = message.sequence
+        self.acknowledged.add(message.payload)
+        assert self.peer is not None
+        self.peer.tell(pb.Ack(delivery=message.delivery))
+
+
+class Publisher:
+    """Publishes numbered events without end, a few at a time, and notes what was confirmed."""
+
+    def __init__(self, case: TestCase) -> None:
+        self.case = case
+        self.sent: set[bytes] = set()
+        self.confirmed: set[bytes] = set()
+        self.peer: BusPeer | None = None
+        self._payloads: dict[int, bytes] = {}
+
+    async def connect(self, suite: Suite) -> None:
+        self.peer = await bus_peer(self.case, suite, self.take)
+        for _ in range(10):
+            self.publish()
+
+    def take(self, message: Any) -> None:
+        self.case.assertIsInstance(message, pb.Receipt)
+        self.confirmed.add(self._payloads[message.id])
+        self.publish()
+
+    def publish(self) -> None:
+        id = len(self.sent) + 1
+        payload = self._payloads[id] = b"event %d" % id
+        self.sent.add(payload)
+        assert self.peer is not None
+        self.peer.tell(pb.Publish(topic=f"fault.{id % 3}", payload=payload, id=id))
+
+
+class FaultTests(TestCase):
+    """R1: what was confirmed is delivered, whoever is killed."""
+
+    timeout = 2 * LIMIT
+
+    async def test_killed_in_any_order(self) -> None:
+        """R1: over 50 kills every confirmed event is acknowledged, and none is invented."""
+        seed = random.randrange(2**32)
+        chance = random.Random(seed)
+        suite = Suite(self)
+        await suite.start()
+        subscriber, publisher = Subscriber(self), Publisher(self)
+        await subscriber.connect(suite)
+        await publisher.connect(suite)
+        for _ in range(50):
+            assert subscriber.peer is not None
+            assert publisher.peer is not None
+            wanted = len(publisher.confirmed) + chance.randrange(1, 100)
+            await publisher.peer.until(lambda wanted=wanted: len(publisher.confirmed) >= wanted)  # type: ignore[misc]
+            if chance.random() < 0.4:
+                await suite.kill()
+                await suite.start()
+                await publisher.connect(suite)
+            else:
+                await subscriber.peer.abort()
+            await subscriber.connect(suite)
+        assert publisher.peer is not None
+        await publisher.peer.abort()
+        assert subscriber.peer is not None
+        missing = publisher.confirmed - subscriber.acknowledged
+        await subscriber.peer.until(lambda: publisher.confirmed <= subscriber.acknowledged)
+        self.assertLessEqual(subscriber.acknowledged, publisher.sent, f"seed {seed}, {len(missing)} late")
+
+
+class SlowTests(TestCase):
+    """A subscriber that stops costs itself only."""
+
+    timeout = LIMIT
+
+    async def test_stopped_subscriber(self) -> None:
+        """R17: with one subscriber stopped, others get everything, and the server's memory is bounded."""
+        suite = Suite(self, bus={"max_queued": "4 MiB"})
+        await suite.start()
+        stopped = suite.client("protosuite-bus", suite.ports["bus"], "subscribe", "load.#", "--json")
+        counted = 0
+
+        def count(message: Any) -> None:
+            nonlocal counted
+            self.assertEqual((message.sequence, message.dropped), (counted + 1, 0))
+            counted += 1
+
+        quick = await bus_peer(self, suite, count)
+        quick.tell(pb.Subscribe(pattern="load.#"))
+        publisher = await bus_peer(self, suite)
+        payload = b"x" * 10_000
+        sent = 0
+
+        async def publish(events: int) -> None:
+            nonlocal sent
+            for _ in range(events // 50):
+                sent += 50
+                last = sent
+                bodies = [
+                    pb.Publish(topic="load.x", payload=payload, id=id) for id in range(last - 49, last + 1)
+                ]
+                publisher.tell(*bodies)
+                await publisher.until(lambda last=last: len(publisher.messages) == last)  # type: ignore[misc]
+                await quick.until(lambda last=last: counted == last)  # type: ignore[misc]
+
+        while not stopped.output:  # its subscription has begun when it prints
+            await publish(50)
+        stopped.signal("STOP")
+        await publish(1000)
+        before = resident_kib(suite.program.pid)
+        await publish(4000)
+        self.assertLess(resident_kib(suite.program.pid) - before, 10 * 1024)
+        stopped.signal("CONT")
+        await publish(50)
+        await stopped.says(f'"sequence": {sent}')
