@@ -153,9 +153,24 @@ def _whole(seed: int, count: int) -> Whole:
     return Whole(values, sum(values), count, sequence.checksum(seed, count))
 
 
-def _sessions(data: Path) -> list[tuple[str, bytes, int]]:
+def acknowledged(suite: Suite, client: str) -> int:
+    """How many numbers the database says that a client has."""
+    query = "SELECT acknowledged FROM numbers_session WHERE client = ?"
+    return int(_query(suite.data, query, client)[0][0])
+
+
+def stored_total(suite: Suite) -> int:
+    """The counter as the database has it."""
+    return int(next((total for (total,) in _query(suite.data, "SELECT total FROM counter")), 0))
+
+
+def _sessions(data: Path) -> list[Any]:
+    return _query(data, "SELECT client, seed, count FROM numbers_session")
+
+
+def _query(data: Path, query: str, *values: str) -> list[Any]:
     connection = sqlite3.connect(data / "protosuite.sqlite3", timeout=LIMIT)
     try:
-        return connection.execute("SELECT client, seed, count FROM numbers_session").fetchall()
+        return connection.execute(query, values).fetchall()
     finally:
         connection.close()

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import shutil
+import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from protosuite.config import SERVICES
+
 reactor: Any = _reactor
 
 BIN = Path(sys.executable).parent
 LIMIT = 120  # seconds for a test, or for one thing it waits for: far more than any of them takes
+
+READY = "ready; data in"  # in the line that the suite logs when it serves
 
 T = TypeVar("T")
 
@@ -67,6 +74,15 @@ async def poll(find: Callable[[], T | None], what: str) -> T:
     return found
 
 
+async def together(coroutines: Iterable[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
+    """The results of all of them, which run side by side. The first that fails fails this."""
+    try:
+        return await gatherResults([Deferred.fromCoroutine(each) for each in coroutines], consumeErrors=True)
+    except FirstError as error:
+        failure: Failure = error.subFailure
+        failure.raiseException()
+
+
 class Program(ProcessProtocol, Watched):
     """A process, started at once: its output by line, and its exit code (minus the signal that ended it).
 
@@ -87,6 +103,7 @@ class Program(ProcessProtocol, Watched):
     ) -> None:
         super().__init__()
         self.command = [str(word) for word in command]
+        executable = shutil.which(self.command[0]) or self.command[0]
         self.output: list[str] = []
         self.errors: list[str] = []
         self.code: int | None = None
@@ -94,7 +111,7 @@ class Program(ProcessProtocol, Watched):
         self._input = input
         reactor.spawnProcess(
             self,
-            self.command[0],
+            executable,
             self.command,
             env={**_environment(), **(environment or {})},
             path=str(folder),
@@ -132,14 +149,12 @@ class Program(ProcessProtocol, Watched):
 
     def signal(self, name: str) -> None:
         """Send a signal, such as TERM."""
-        self.transport.signalProcess(name)
+        self.transport.signalProcess(getattr(signal, f"SIG{name}"))
 
     async def kill(self) -> None:
         """SIGKILL, if it still runs, and wait until it is gone."""
-        try:
+        with contextlib.suppress(ProcessExitedAlready):
             self.signal("KILL")
-        except ProcessExitedAlready:
-            pass
         await self.exit()
 
     def story(self) -> str:
@@ -158,9 +173,7 @@ class Suite:
         self.folder.mkdir(parents=True)
         self.data = self.folder / "data"
         self.config = self.folder / "suite.ini"
-        self.numbers = free_port()
-        self.counter = free_port()
-        self.bus = free_port()
+        self.ports = {name: free_port() for name in SERVICES}
         self.runs: list[Program] = []
         self._case = case
         self._binaries = binaries
@@ -171,9 +184,7 @@ class Suite:
         """Write the configuration, with `changes` over what was given before."""
         own: dict[str, dict[str, object]] = {
             "suite": {"data": self.data},
-            "numbers": {"listen": f"tcp:{self.numbers}:interface=127.0.0.1"},
-            "counter": {"listen": f"tcp:{self.counter}:interface=127.0.0.1"},
-            "bus": {"listen": f"tcp:{self.bus}:interface=127.0.0.1"},
+            **{name: {"listen": f"tcp:{port}:interface=127.0.0.1"} for name, port in self.ports.items()},
         }
         with self.config.open("w", encoding="utf-8") as file:
             for section, values in own.items():
@@ -181,6 +192,16 @@ class Suite:
                 values.update(changes.get(section, {}))
                 file.write(f"[{section}]\n")
                 file.writelines(f"{key} = {value}\n" for key, value in values.items())
+
+    @property
+    def numbers(self) -> int:
+        """The port of numbers/1."""
+        return self.ports["numbers"]
+
+    @property
+    def counter(self) -> int:
+        """The port of counter/1."""
+        return self.ports["counter"]
 
     @property
     def program(self) -> Program:
@@ -216,7 +237,7 @@ class Suite:
 
     async def start(self, *options: str) -> None:
         """Start it and wait until it is ready."""
-        await self.spawn(*options).says("ready; data in")
+        await self.spawn(*options).says(READY)
 
     async def refusal(self, *options: str) -> list[str]:
         """Start it, and see it end with exit code 1: the lines of its standard error."""
@@ -262,3 +283,11 @@ def free_port() -> int:
         if port not in _given:
             _given.add(port)
             return port
+
+
+def resident_kib(pid: int) -> int:
+    """The memory that a process has in use, in KiB."""
+    for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise LookupError(f"process {pid} tells no VmRSS")

@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 import protosuite
 from protosuite.counter.wire import encode_request
 from tests.peers import Peer, add, connect
-from tests.processes import BIN, LIMIT, Program, Suite
+from tests.processes import BIN, LIMIT, READY, Program, Suite
 
 BAD = """\
 [suite]
@@ -55,18 +55,17 @@ class StartTests(TestCase):
     async def test_json_log(self) -> None:
         """With ``--log-format json`` every line of the log is one JSON object."""
         suite = Suite(self)
-        run = suite.spawn("--log-format", "json")
-        await run.says("ready; data in")
+        await suite.start("--log-format", "json")
         self.assertEqual(await suite.terminate(), 0)
-        events = [json.loads(line) for line in run.output]
+        events = [json.loads(line) for line in suite.log]
         for event in events:
             self.assertLessEqual({"time", "level", "namespace", "message"}, event.keys())
-        self.assertIn("ready; data in", "".join(event["message"] for event in events))
+        self.assertIn(READY, "".join(event["message"] for event in events))
 
     async def test_environment(self) -> None:
         """A variable of the environment overrides the file."""
         suite = Suite(self, numbers={"interval": 60, "max_messages": 1})
-        await suite.spawn(environment={"PROTOSUITE_NUMBERS_INTERVAL": "2"}).says("ready; data in")
+        await suite.spawn(environment={"PROTOSUITE_NUMBERS_INTERVAL": "2"}).says(READY)
         peer = await connect(self, suite.numbers)
         peer.say("start", client="ana")
         self.assertEqual((await peer.message())["interval_ms"], 2000)
@@ -119,18 +118,20 @@ class RefusalTests(TestCase):
 
     timeout = LIMIT
 
-    def only_line(self, errors: list[str]) -> str:
-        """The one line that there is."""
-        self.assertEqual(len(errors), 1, errors)
+    async def refused(self, suite: Suite) -> str:
+        """The one line that a start ends with. Nothing that a programmer would read is in the log."""
+        errors = await suite.refusal()
+        self.assertEqual(len(errors), 1, suite.program.story())
+        self.assertNotIn("Traceback", "".join(suite.log))
         return errors[0]
 
     async def test_busy_port(self) -> None:
         """A port that is in use is one line that names the setting."""
         first, second = Suite(self), Suite(self)
         await first.start()
-        second.numbers = first.numbers
+        second.ports["numbers"] = first.numbers
         second.write()
-        line = self.only_line(await second.refusal())
+        line = await self.refused(second)
         self.assertIn("[numbers] listen", line)
         self.assertIn(f"tcp:{first.numbers}", line)
 
@@ -139,14 +140,14 @@ class RefusalTests(TestCase):
         suite = Suite(self)
         (suite.folder / "file").write_text("")
         suite.write(suite={"data": suite.folder / "file" / "data"})
-        self.assertIn("[suite] data", self.only_line(await suite.refusal()))
+        self.assertIn("[suite] data", await self.refused(suite))
 
     async def test_data_in_use(self) -> None:
         """A second suite on the same data folder is refused, and the first goes on."""
         first, second = Suite(self), Suite(self)
         await first.start()
         second.write(suite={"data": first.data})
-        line = self.only_line(await second.refusal())
+        line = await self.refused(second)
         self.assertIn("[suite] data", line)
         self.assertIn(f"process {first.program.pid}", line)
         self.assertEqual(await add(self, first, 1), 1)
@@ -162,7 +163,7 @@ class RefusalTests(TestCase):
             connection.execute("UPDATE alembic_version SET version_num = '9999'")
         connection.close()
         before = file.read_bytes()
-        line = self.only_line(await suite.refusal())
+        line = await self.refused(suite)
         self.assertIn("schema 9999, newer than this version", line)
         self.assertEqual(file.read_bytes(), before)
 
@@ -172,7 +173,7 @@ class RefusalTests(TestCase):
         suite.data.mkdir()
         file = suite.data / "protosuite.sqlite3"
         file.write_bytes(garbage := b"this has never been a database\n" * 1000)
-        line = self.only_line(await suite.refusal())
+        line = await self.refused(suite)
         self.assertIn(f"the database {file} cannot be used", line)
         self.assertEqual(file.read_bytes(), garbage)
 
@@ -184,7 +185,7 @@ class RefusalTests(TestCase):
         file = suite.data / "protosuite.sqlite3"
         whole = file.read_bytes()
         file.write_bytes(damaged := whole[:100] + b"\xa5" * (len(whole) - 100))
-        self.assertIn("cannot be used", self.only_line(await suite.refusal()))
+        self.assertIn("cannot be used", await self.refused(suite))
         self.assertEqual(file.read_bytes(), damaged)
 
 
@@ -198,7 +199,7 @@ class StopTests(TestCase):
         suite = Suite(self)
         await suite.start()
         self.assertEqual(await suite.terminate(), 0)
-        self.assertTrue(suite.log[-1].endswith("Server Shut Down.") or "stopped" in "".join(suite.log[-3:]))
+        await suite.program.says("suite: stopped")
         self.assertEqual(suite.program.errors, [])
 
     async def test_sigint(self) -> None:
@@ -207,6 +208,16 @@ class StopTests(TestCase):
         await suite.start()
         suite.program.signal("INT")
         self.assertEqual(await suite.program.exit(), 0)
+
+    async def test_stop_as_soon_as_it_is_ready(self) -> None:
+        """A stop is clean from the moment on at which the suite says that it is ready (R31)."""
+        for name in ("TERM", "INT") * 4:
+            suite = Suite(self)
+            run = suite.spawn()
+            await run.says(READY)
+            run.signal(name)
+            self.assertEqual(await run.exit(), 0, run.story())
+            await run.says("suite: stopped")
 
     async def test_clients_are_told(self) -> None:
         """At a stop a stream is told ``shutting-down`` and a counter's client gets what it is owed (R31)."""
@@ -238,6 +249,6 @@ class StopTests(TestCase):
         """A client that never closes its side is cut off after the drain's time, and the stop is clean."""
         suite = Suite(self, suite={"drain_timeout": 0.2}, numbers={"close_timeout": 600})
         await suite.start()
-        peer = await connect(self, suite.numbers, Peer(stubborn=True))
+        await connect(self, suite.numbers, Peer(stubborn=True))
         self.assertEqual(await suite.terminate(), 0)
         await suite.program.says("1 connections did not finish in time and are cut off")

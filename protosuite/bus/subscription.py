@@ -50,7 +50,7 @@ class Subscription:
 
         A refused subscription is asked for again at every reconnect, until it is stopped.
         """
-        observer: Deferred[None] = Deferred(lambda observer: self._observers.remove(observer))
+        observer: Deferred[None] = Deferred(self._observers.remove)
         self._observers.append(observer)
         if self._outcome is not _OPEN:
             self._tell()
@@ -98,7 +98,8 @@ class Subscription:
         )
 
     def _tell(self) -> None:
-        observers, self._observers = self._observers, []
+        observers = self._observers[:]
+        self._observers.clear()
         outcome = self._outcome
         for observer in observers:
             if isinstance(outcome, Exception):

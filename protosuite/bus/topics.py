@@ -114,9 +114,8 @@ def _with_hashes(places: dict[_Node[V], bool]) -> dict[_Node[V], bool]:
     waiting = list(places)
     while waiting:
         child = waiting.pop().children.get("#")
-        if child is not None and not places.get(child):
-            if child not in places:
-                waiting.append(child)
+        if child is not None and child not in places:
+            waiting.append(child)
             places[child] = True
     return places
 

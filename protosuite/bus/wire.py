@@ -81,19 +81,23 @@ class Decoder:
         self._buffer = bytearray()
         self._at = 0  # where the next message begins
         self._needed = 0  # bytes from there that it has, as far as is known
+        self._fault: PeerFault | None = None
 
     def feed(self, data: bytes) -> Iterator[Message | Malformed]:
         """The bodies that `data` completes, each parsed when it is asked for.
 
         Who stops asking loses nothing: the rest waits for the next call, ``feed(b"")`` among them. Raises
         :exc:`PeerFault`, after every message before it, where the stream can no longer be trusted: a wire
-        type that is not length-delimited, a field number that is none, a length that is too large.
+        type that is not length-delimited, a field number that is none, a length that is too large. After
+        that nothing is kept of what comes, and it raises the same again.
         """
         self._buffer += data
         return self._messages()
 
     def _messages(self) -> Iterator[Message | Malformed]:
         try:
+            if self._fault is not None:
+                raise self._fault
             while len(self._buffer) - self._at >= max(self._needed, 1):
                 header = self._header()
                 if header is None:
@@ -105,6 +109,10 @@ class Decoder:
                 body = bytes(memoryview(self._buffer)[begin:end])
                 self._at, self._needed = end, 0
                 yield _parsed(cls, body)
+        except PeerFault as fault:
+            self._fault = fault
+            self._at = len(self._buffer)
+            raise
         finally:
             del self._buffer[: self._at]
             self._at = 0

@@ -1,0 +1,366 @@
+"""``protosuite-bus``: echo, add, publish and subscribe, or put a load on the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import unicodedata
+from argparse import SUPPRESS, ArgumentTypeError, Namespace
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NoReturn, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+
+from protosuite import program
+from protosuite.bus import bus_pb2 as pb
+from protosuite.bus.client import BusClientFactory
+from protosuite.bus.load import Load, Report
+from protosuite.bus.topics import check_pattern, check_topic
+from protosuite.errors import BadRequest, OutcomeUnknown, ServerRefused
+
+NAME = "protosuite-bus"
+_MAX_MESSAGE = 64 << 20  # bytes; as many as a server can be told to take: whether this one does, it says
+_CLOSE_TIMEOUT = 5.0  # seconds that what was written has to leave
+
+T = TypeVar("T")
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the program."""
+    parser = program.parser(
+        NAME,
+        "Ask the bus for an echo or a sum, publish events, and subscribe to them.",
+        f"{NAME} subscribe 'sensor.#' --replay 10 --json",
+    )
+    program.add_server(parser, 8081)
+    parser.add_argument(
+        "--timeout",
+        metavar="S",
+        type=program.positive_seconds,
+        default=30.0,
+        help="give up after S seconds without an answer (default: %(default)g)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    echo = commands.add_parser("echo", help="print TEXT as the server sends it back")
+    echo.add_argument("text", metavar="TEXT", type=_utf8)
+    add = commands.add_parser("add", help="print A + B by the server")
+    add.add_argument("a", metavar="A", type=_int32)
+    add.add_argument("b", metavar="B", type=_int32)
+    _add_publish(commands)
+    _add_subscribe(commands)
+    delete = commands.add_parser("delete", help="delete a durable subscription with all that it is owed")
+    delete.add_argument("--durable", metavar="NAME", required=True, type=_utf8, help="its name")
+    delete.add_argument("pattern", metavar="PATTERN", type=_pattern, help="its pattern")
+    load = commands.add_parser("load", help="echo as fast as the server answers, and print how fast that was")
+    load.add_argument("--connections", metavar="C", type=program.bounded(1, 10_000), default=40)
+    load.add_argument(
+        "--depth", metavar="D", type=program.bounded(1, 4096), default=1, help="requests in flight"
+    )
+    load.add_argument("--seconds", metavar="S", type=program.positive_seconds, default=5.0)
+    arguments = parser.parse_args(argv)
+    if arguments.command == "subscribe" and arguments.durable and len(arguments.patterns) > 1:
+        parser.error("a durable subscription has one PATTERN")
+    if arguments.command == "subscribe" and arguments.durable and arguments.replay:
+        parser.error("--replay is for a subscription that is not durable")
+    if arguments.command == "publish":
+        arguments.payload = _payload(arguments)
+    command = {"publish": _publish, "subscribe": _subscribe, "load": _load}.get(arguments.command, _ask)
+
+    async def run(reactor: Any, arguments: Namespace) -> int:
+        try:
+            return await command(reactor, arguments)
+        finally:
+            ended()
+
+    def ended() -> None:
+        arguments.is_quiet = True  # that the connection is lost now is not news
+
+    arguments.is_quiet = False
+    program.run(NAME, run, arguments, ended)
+
+
+def _add_publish(commands: Any) -> None:
+    publish = commands.add_parser("publish", help="publish an event and print its sequence")
+    publish.add_argument("topic", metavar="TOPIC", type=_checked(check_topic))
+    what = publish.add_mutually_exclusive_group()
+    what.add_argument(
+        "text", metavar="TEXT", nargs="?", default="", help="the payload; - reads standard input"
+    )
+    what.add_argument("--file", metavar="F", help="take the payload from a file")
+    publish.add_argument(
+        "--type", metavar="CONTENT_TYPE", type=_utf8, default="", help="what the payload is, text/plain say"
+    )
+
+
+def _add_subscribe(commands: Any) -> None:
+    subscribe = commands.add_parser("subscribe", help="print the events whose topics match a PATTERN")
+    subscribe.add_argument("patterns", metavar="PATTERN", nargs="+", type=_pattern)
+    subscribe.add_argument(
+        "--replay",
+        metavar="N",
+        type=program.bounded(0, 2**32 - 1),
+        default=0,
+        help="first the last N of each topic",
+    )
+    subscribe.add_argument(
+        "--durable",
+        metavar="NAME",
+        type=_utf8,
+        default="",
+        help="at least once: the server keeps what NAME has not acknowledged, which is what was not printed",
+    )
+    subscribe.add_argument(
+        "--count", metavar="N", type=program.bounded(1, 2**32 - 1), help="stop after N events"
+    )
+    subscribe.add_argument("--json", action="store_true", default=SUPPRESS, help="print JSON")
+
+
+# What arguments are.
+
+
+def _utf8(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ArgumentTypeError(f"{text!r} is not UTF-8") from None
+    return text
+
+
+def _int32(text: str) -> int:
+    digits = text.removeprefix("-")
+    if digits.isascii() and digits.isdigit() and len(digits) <= 10 and -(2**31) <= int(text) < 2**31:
+        return int(text)
+    raise ArgumentTypeError(f"{text!r} is not a whole number from {-(2**31)} to {2**31 - 1}")
+
+
+def _checked(check: Callable[[str], None]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        try:
+            check(text)
+        except BadRequest as error:
+            raise ArgumentTypeError(f"{text!r}: {error.message}") from None
+        return text
+
+    return parse
+
+
+_pattern = _checked(check_pattern)
+
+
+def _payload(arguments: Namespace) -> bytes:
+    """What to publish. Read before the reactor runs, where Ctrl-C still ends a read."""
+    try:
+        if arguments.file is not None:
+            with open(arguments.file, "rb") as file:
+                payload = file.read(_MAX_MESSAGE + 1)
+        elif arguments.text == "-":
+            payload = sys.stdin.buffer.read(_MAX_MESSAGE + 1)
+        else:
+            return os.fsencode(arguments.text)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        program.say(f"{NAME}: cannot read {arguments.file or 'standard input'}: {error.strerror}")
+        sys.exit(program.EXIT_FAILED)
+    if len(payload) > _MAX_MESSAGE - 1024:
+        program.say(f"{NAME}: the payload is more than a message can hold")
+        sys.exit(program.EXIT_FAILED)
+    return payload
+
+
+# The commands.
+
+
+def _client(reactor: Any, arguments: Namespace) -> BusClientFactory:
+    def status(text: str) -> None:
+        if not arguments.is_quiet:
+            program.say(_shown(text))
+
+    factory = BusClientFactory(reactor, max_message=_MAX_MESSAGE, on_status=status)
+    reactor.connectTCP(arguments.host, arguments.port, factory, timeout=10)
+    return factory
+
+
+async def _within(reactor: Any, arguments: Namespace, answer: Deferred[T]) -> T:
+    """An answer, within the time that the person has."""
+    try:
+        return await answer.addTimeout(arguments.timeout, reactor)
+    except DeferredTimeout:
+        raise program.Failed(
+            f"no answer from {arguments.host}:{arguments.port} within {arguments.timeout:g} s"
+        ) from None
+    except (ServerRefused, OutcomeUnknown, ConnectionError) as error:
+        raise program.Failed(_shown(str(error))) from None
+
+
+async def _close(reactor: Any, factory: BusClientFactory) -> None:
+    """Let what was written leave, and leave."""
+    with suppress(DeferredTimeout):  # from a server that does not read
+        await factory.close().addTimeout(_CLOSE_TIMEOUT, reactor)
+
+
+def _say(arguments: Namespace, text: object, fields: dict[str, object]) -> None:
+    print(json.dumps(fields) if arguments.json else text, flush=True)
+
+
+async def _ask(reactor: Any, arguments: Namespace) -> int:
+    """``echo``, ``add`` and ``delete``."""
+    factory = _client(reactor, arguments)
+    if arguments.command == "echo":
+        text = await _within(reactor, arguments, factory.echo(arguments.text))
+        _say(arguments, text, {"echo": text})
+    elif arguments.command == "add":
+        a, b = arguments.a, arguments.b
+        total = await _within(reactor, arguments, factory.add(a, b))
+        _say(arguments, total, {"a": a, "b": b, "sum": total})
+    else:
+        deleting = factory.delete_durable(arguments.pattern, arguments.durable)
+        await _within(reactor, arguments, deleting)
+        _say(arguments, f"deleted {_shown(arguments.durable)}", {"deleted": arguments.durable})
+    await _close(reactor, factory)
+    return program.EXIT_OK
+
+
+async def _publish(reactor: Any, arguments: Namespace) -> int:
+    factory = _client(reactor, arguments)
+    publishing = factory.publish(arguments.topic, arguments.payload, arguments.type)
+    sequence = await _within(reactor, arguments, publishing)
+    _say(arguments, sequence, {"topic": arguments.topic, "sequence": sequence})
+    await _close(reactor, factory)
+    return program.EXIT_OK
+
+
+async def _subscribe(reactor: Any, arguments: Namespace) -> int:
+    factory = _client(reactor, arguments)
+    printer = _Printer(reactor, arguments)
+    count = arguments.count or 0
+    subscriptions = [
+        factory.subscribe(
+            pattern,
+            printer.take,
+            replay=arguments.replay,
+            durable=arguments.durable,
+            prefetch=count if count < 100 else 0,  # what this one will not print is not kept from others
+        )
+        for pattern in dict.fromkeys(arguments.patterns)
+    ]
+    for subscription in subscriptions:
+        await _within(reactor, arguments, subscription.when_ready())
+    try:
+        await printer.done
+    finally:
+        for subscription in subscriptions:  # with its answer the server has the acknowledgements too
+            await _within(reactor, arguments, subscription.stop())
+        await _close(reactor, factory)
+    return program.EXIT_OK
+
+
+class _Printer:
+    """Prints events, up to so many. `done` fires then, or fails if they cannot be printed."""
+
+    def __init__(self, reactor: Any, arguments: Namespace) -> None:
+        self.done: Deferred[None] = Deferred()
+        self._reactor = reactor
+        self._line = _json_line if arguments.json else _text_line
+        self._left = arguments.count
+        self._is_over = False
+
+    def take(self, event: pb.Event) -> Deferred[None] | None:
+        """Print `event`: a durable one is acknowledged when this returns None, and not with a Deferred."""
+        if self._is_over:
+            return Deferred()
+        try:
+            print(self._line(event), flush=True)
+        except Exception as error:
+            self._is_over = True
+            self.done.errback(error)
+            return Deferred()
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                self._is_over = True
+                self._reactor.callLater(0, self.done.callback, None)  # the acknowledgement goes first
+        return None
+
+
+def _text_line(event: pb.Event) -> str:
+    if event.dropped:
+        program.say(f"{event.dropped} events were dropped here: this program was too slow for them")
+    text = _text(event.payload)
+    payload = event.payload.hex() if text is None or text != _shown(text) else text
+    return f"{_shown(event.topic)} {event.sequence} {payload}"
+
+
+def _json_line(event: pb.Event) -> str:
+    fields: dict[str, object] = {
+        "topic": event.topic,
+        "sequence": event.sequence,
+        "published_at": event.published_at,
+        "pattern": event.pattern,
+    }
+    if event.content_type:
+        fields["content_type"] = event.content_type
+    if event.dropped:
+        fields["dropped"] = event.dropped
+    text = _text(event.payload)
+    if text is None:
+        fields["payload_base64"] = b64encode(event.payload).decode()
+    else:
+        fields["payload"] = text
+    return json.dumps(fields)
+
+
+def _text(payload: bytes) -> str | None:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _shown(text: str) -> str:
+    """`text` without what moves a terminal's cursor or ends a line."""
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+
+
+async def _load(reactor: Any, arguments: Namespace) -> int:
+    shown = sys.stderr.isatty()
+    last = 0
+
+    def tick(requests: int) -> None:
+        nonlocal last
+        if shown:
+            print(f"\r{requests - last:,} requests/s ", end="", file=sys.stderr, flush=True)
+        last = requests
+
+    load = Load(reactor, arguments.connections, arguments.depth, arguments.seconds, tick)
+    load.connect(reactor, arguments.host, arguments.port)
+    report = await load.finished
+    if shown:
+        print("\r" + " " * 40 + "\r", end="", file=sys.stderr, flush=True)
+    _print_report(report, arguments)
+    if report.errors:
+        raise program.Failed(_shown(report.errors[0]))
+    return program.EXIT_OK
+
+
+def _print_report(report: Report, arguments: Namespace) -> None:
+    rate = report.requests / report.seconds
+    p50, p99 = (report.latencies.quantile(share) * 1000 for share in (0.5, 0.99))
+    fields: dict[str, object] = {
+        "requests": report.requests,
+        "unanswered": report.unanswered,
+        "seconds": report.seconds,
+        "requests_per_second": rate,
+        "p50_ms": p50,
+        "p99_ms": p99,
+    }
+    text = (
+        f"{report.requests:,} requests in {report.seconds:.1f} s: {rate:,.0f} a second, "
+        f"p50 {p50:.2f} ms, p99 {p99:.2f} ms"
+    )
+    _say(arguments, text, fields)
