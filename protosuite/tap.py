@@ -27,8 +27,8 @@ from protosuite.settings import ConfigurationError
 
 log = Logger(namespace="protosuite.suite")
 
-# Seconds that a thread may keep the interpreter. With the default of 5 ms the reactor waits as long after each
-# system call while a database thread computes: 10,000 streams were 380 ms late at p99, and are 170 with this.
+# Seconds that a thread may keep the interpreter. With the default of 5 ms the reactor waits as long after a
+# system call while a database thread computes: 10,000 streams were 380 ms late at p99, 170 with this.
 _SWITCH_INTERVAL = 0.0005
 _SPARE_DESCRIPTORS = 256  # listeners, the database, logs
 

@@ -189,6 +189,18 @@ class RefusalTests(TestCase):
         self.assertEqual(file.read_bytes(), damaged)
 
 
+LONG = {"interval": 60, "max_messages": 65535}  # of numbers: a stream that does not end meanwhile
+
+
+async def served(case: TestCase, suite: Suite) -> Peer:
+    """A stream whose client never closes its side. It has begun: the server knows of the connection."""
+    peer = await connect(case, suite.numbers, Peer(stubborn=True))
+    peer.say("start", client="stubborn")
+    for name in ("session", "number"):
+        case.assertEqual((await peer.message())["type"], name)
+    return peer
+
+
 class StopTests(TestCase):
     """Signals."""
 
@@ -221,7 +233,7 @@ class StopTests(TestCase):
 
     async def test_clients_are_told(self) -> None:
         """At a stop a stream is told ``shutting-down`` and a counter's client gets what it is owed (R31)."""
-        suite = Suite(self, numbers={"interval": 60, "max_messages": 65535})
+        suite = Suite(self, numbers=LONG)
         await suite.start()
         stream, counting = await connect(self, suite.numbers), await connect(self, suite.counter)
         stream.say("start", client="ana")
@@ -235,9 +247,9 @@ class StopTests(TestCase):
 
     async def test_second_sigterm(self) -> None:
         """A second SIGTERM ends at once, with a code that is not 0, a stop that waits for its clients."""
-        suite = Suite(self, suite={"drain_timeout": 600}, numbers={"close_timeout": 600})
+        suite = Suite(self, suite={"drain_timeout": 600}, numbers={**LONG, "close_timeout": 600})
         await suite.start()
-        peer = await connect(self, suite.numbers, Peer(stubborn=True))
+        peer = await served(self, suite)
         suite.program.signal("TERM")
         self.assertEqual((await peer.message())["code"], "shutting-down")
         await peer.everything()
@@ -247,8 +259,8 @@ class StopTests(TestCase):
 
     async def test_drain_timeout(self) -> None:
         """A client that never closes its side is cut off after the drain's time, and the stop is clean."""
-        suite = Suite(self, suite={"drain_timeout": 0.2}, numbers={"close_timeout": 600})
+        suite = Suite(self, suite={"drain_timeout": 0.2}, numbers={**LONG, "close_timeout": 600})
         await suite.start()
-        await connect(self, suite.numbers, Peer(stubborn=True))
+        await served(self, suite)
         self.assertEqual(await suite.terminate(), 0)
         await suite.program.says("1 connections did not finish in time and are cut off")
