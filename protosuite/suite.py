@@ -108,7 +108,7 @@ class Suite(Service):
         if "bus" in names:  # first: the others publish there
             bus = _bus(self._config, shared)
             self.services.append(bus)
-            shared = evolve(shared, publish=bus.publish)
+            shared = evolve(shared, publish=bus.exchange.publish)
         self.services += [SERVICES[name](self._config, shared) for name in names if name != "bus"]
         for service in self.services:
             service.privilegedStartService()

@@ -35,6 +35,7 @@ LAYERS = [
     {"suite", "cli", "testing"},
     {"server", "client", "load"},
     {"subscription"},
+    {"exchange"},
     {"store"},
     {"sequence", "ledger", "broker"},
     {"durable"},
