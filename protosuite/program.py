@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 import protosuite
+from protosuite.net.load import Load, LoadConnection, Report
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
@@ -68,6 +69,34 @@ def positive_seconds(text: str) -> float:
 def say(text: str) -> None:
     """One line for the person, apart from the program's output."""
     print(text, file=sys.stderr, flush=True)
+
+
+def add_load(parser: argparse.ArgumentParser) -> None:
+    """The options of a load."""
+    parser.add_argument("--connections", metavar="C", type=bounded(1, 10_000), default=40)
+    parser.add_argument("--depth", metavar="D", type=bounded(1, 4096), default=1, help="requests in flight")
+    parser.add_argument("--seconds", metavar="S", type=positive_seconds, default=5.0)
+
+
+async def run_load(
+    reactor: Any, arguments: argparse.Namespace, make: Callable[[Load, int], LoadConnection]
+) -> Report:
+    """Put a load on the server, with a live rate where standard error is a terminal."""
+    shown = sys.stderr.isatty()
+    last = 0
+
+    def tick(requests: int) -> None:
+        nonlocal last
+        if shown:
+            print(f"\r{requests - last:,} requests/s ", end="", file=sys.stderr, flush=True)
+        last = requests
+
+    load = Load(make, reactor, arguments.connections, arguments.depth, arguments.seconds, tick)
+    load.connect(reactor, arguments.host, arguments.port)
+    report = await load.finished
+    if shown:
+        print("\r" + " " * 40 + "\r", end="", file=sys.stderr, flush=True)
+    return report
 
 
 def run(

@@ -18,7 +18,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from protosuite import program
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.client import BusClientFactory
-from protosuite.bus.load import Load, Report
+from protosuite.bus.load import EchoLoad
 from protosuite.bus.topics import check_pattern, check_topic
 from protosuite.errors import BadRequest, OutcomeUnknown, ServerRefused
 
@@ -57,11 +57,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     delete.add_argument("--durable", metavar="NAME", required=True, type=_utf8, help="its name")
     delete.add_argument("pattern", metavar="PATTERN", type=_pattern, help="its pattern")
     load = commands.add_parser("load", help="echo as fast as the server answers, and print how fast that was")
-    load.add_argument("--connections", metavar="C", type=program.bounded(1, 10_000), default=40)
-    load.add_argument(
-        "--depth", metavar="D", type=program.bounded(1, 4096), default=1, help="requests in flight"
-    )
-    load.add_argument("--seconds", metavar="S", type=program.positive_seconds, default=5.0)
+    program.add_load(load)
     arguments = parser.parse_args(argv)
     if arguments.command == "subscribe" and arguments.durable and len(arguments.patterns) > 1:
         parser.error("a durable subscription has one PATTERN")
@@ -328,39 +324,8 @@ def _shown(text: str) -> str:
 
 
 async def _load(reactor: Any, arguments: Namespace) -> int:
-    shown = sys.stderr.isatty()
-    last = 0
-
-    def tick(requests: int) -> None:
-        nonlocal last
-        if shown:
-            print(f"\r{requests - last:,} requests/s ", end="", file=sys.stderr, flush=True)
-        last = requests
-
-    load = Load(reactor, arguments.connections, arguments.depth, arguments.seconds, tick)
-    load.connect(reactor, arguments.host, arguments.port)
-    report = await load.finished
-    if shown:
-        print("\r" + " " * 40 + "\r", end="", file=sys.stderr, flush=True)
-    _print_report(report, arguments)
+    report = await program.run_load(reactor, arguments, EchoLoad)
+    _say(arguments, str(report), {**report.fields()})
     if report.errors:
         raise program.Failed(_shown(report.errors[0]))
     return program.EXIT_OK
-
-
-def _print_report(report: Report, arguments: Namespace) -> None:
-    rate = report.requests / report.seconds
-    p50, p99 = (report.latencies.quantile(share) * 1000 for share in (0.5, 0.99))
-    fields: dict[str, object] = {
-        "requests": report.requests,
-        "unanswered": report.unanswered,
-        "seconds": report.seconds,
-        "requests_per_second": rate,
-        "p50_ms": p50,
-        "p99_ms": p99,
-    }
-    text = (
-        f"{report.requests:,} requests in {report.seconds:.1f} s: {rate:,.0f} a second, "
-        f"p50 {p50:.2f} ms, p99 {p99:.2f} ms"
-    )
-    _say(arguments, text, fields)

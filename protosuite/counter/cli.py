@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -12,7 +11,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from protosuite import program
 from protosuite.counter.client import CounterClientFactory
-from protosuite.counter.load import Load, Report
+from protosuite.counter.load import CounterLoad
 from protosuite.counter.wire import MAX
 from protosuite.errors import OutcomeUnknown
 
@@ -40,11 +39,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     load = commands.add_parser(
         "load", help="add 1 as fast as the server answers, and print how fast that was"
     )
-    load.add_argument("--connections", metavar="C", type=program.bounded(1, 10_000), default=40)
-    load.add_argument(
-        "--depth", metavar="D", type=program.bounded(1, 4096), default=1, help="requests in flight"
-    )
-    load.add_argument("--seconds", metavar="S", type=program.positive_seconds, default=5.0)
+    program.add_load(load)
     arguments = parser.parse_args(argv)
     program.run(NAME, _load if arguments.command == "load" else _add, arguments)
 
@@ -88,22 +83,12 @@ async def _add(reactor: Any, arguments: Namespace) -> int:
 
 async def _load(reactor: Any, arguments: Namespace) -> int:
     before = await _total(reactor, arguments)
-    shown = sys.stderr.isatty()
-    last = 0
-
-    def tick(requests: int) -> None:
-        nonlocal last
-        if shown:
-            print(f"\r{requests - last:,} requests/s ", end="", file=sys.stderr, flush=True)
-        last = requests
-
-    load = Load(reactor, arguments.connections, arguments.depth, arguments.seconds, tick)
-    load.connect(reactor, arguments.host, arguments.port)
-    report = await load.finished
-    if shown:
-        print("\r" + " " * 40 + "\r", end="", file=sys.stderr, flush=True)
+    report = await program.run_load(reactor, arguments, CounterLoad)
     after = await _total(reactor, arguments)
-    _print_report(report, before, after, arguments)
+    if arguments.json:
+        print(json.dumps({**report.fields(), "before": before, "after": after}), flush=True)
+    else:
+        print(f"{report}\ncounter before {before}, after {after}", flush=True)
     if report.errors:
         raise program.Failed(report.errors[0])
     if after - before != report.requests:
@@ -121,26 +106,3 @@ async def _total(reactor: Any, arguments: Namespace) -> int:
         return await _ask(reactor, arguments, factory, 0)
     finally:
         factory.close()
-
-
-def _print_report(report: Report, before: int, after: int, arguments: Namespace) -> None:
-    rate = report.requests / report.seconds
-    p50, p99 = (report.latencies.quantile(share) * 1000 for share in (0.5, 0.99))
-    if arguments.json:
-        figures = {
-            "requests": report.requests,
-            "unanswered": report.unanswered,
-            "seconds": report.seconds,
-            "requests_per_second": rate,
-            "p50_ms": p50,
-            "p99_ms": p99,
-            "before": before,
-            "after": after,
-        }
-        print(json.dumps(figures), flush=True)
-        return
-    print(
-        f"{report.requests:,} requests in {report.seconds:.1f} s: {rate:,.0f} a second, "
-        f"p50 {p50:.2f} ms, p99 {p99:.2f} ms\ncounter before {before}, after {after}",
-        flush=True,
-    )

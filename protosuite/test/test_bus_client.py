@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.client import BusClientFactory
-from protosuite.bus.load import Load
+from protosuite.bus.load import EchoLoad
 from protosuite.bus.server import BusService
 from protosuite.bus.store import BusStore
 from protosuite.bus.subscription import Subscription
@@ -21,6 +21,7 @@ from protosuite.bus.wire import FROM_CLIENT, Decoder, encode_reply
 from protosuite.config import BusConfig
 from protosuite.errors import BadRequest, OutcomeUnknown, Overloaded, ServerRefused
 from protosuite.net.latencies import Latencies
+from protosuite.net.load import Load
 from protosuite.testing import Line, MemoryTransport, database, decoded
 
 FENCE = pb.EchoMessage()  # behind each Subscribe and Unsubscribe
@@ -824,7 +825,7 @@ class ServerTests(SynchronousTestCase):
 
     def test_load(self) -> None:
         """The load of the program counts what it did, and finds every answer right."""
-        load = Load(self.clock, 1, 4, 3.0)
+        load = Load(EchoLoad, self.clock, 1, 4, 3.0)
 
         class Ten(Latencies):
             """Ends the load after ten batches: in memory it would go on without time passing."""
@@ -847,7 +848,7 @@ class ServerTests(SynchronousTestCase):
             (b"\xff" * 11, "bad-varint"),
             (None, "requests unanswered"),
         ):
-            load = Load(self.clock, 1, 2, 3.0)
+            load = Load(EchoLoad, self.clock, 1, 2, 3.0)
             line = Line(self.clock, load, Script())
             line.connect()
             if says is None:

@@ -12,12 +12,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.config import CounterConfig
 from protosuite.counter.client import CounterClientFactory
-from protosuite.counter.load import Load
+from protosuite.counter.load import CounterLoad
 from protosuite.counter.server import CounterService
 from protosuite.counter.store import CounterStore
 from protosuite.counter.wire import MAX, ReplyDecoder, encode_replies, encode_request
 from protosuite.errors import OutcomeUnknown, Overloaded, StorageFull
 from protosuite.net.latencies import Latencies
+from protosuite.net.load import Load
 from protosuite.testing import HandWorker, Line, MemoryTransport, database, decoded
 
 
@@ -422,7 +423,7 @@ class LoadTests(Fixture):
 
     def test_counts_what_it_did(self) -> None:
         """The counter rises by exactly what the load says that it added."""
-        load = Load(self.clock, 1, 4, 3.0)
+        load = Load(CounterLoad, self.clock, 1, 4, 3.0)
 
         class Ten(Latencies):
             """Ends the load after ten batches: in memory it would go on without time passing."""
