@@ -69,6 +69,8 @@ def vars_of(result: Any) -> dict[str, Any]:
 class KilledServerTests(NumbersCase):
     """The server dies again and again."""
 
+    timeout = 4 * LIMIT  # a program that came no further between two kills waits for up to half a minute
+
     async def test_clients_get_the_undisturbed_sum(self) -> None:
         """However often the server is killed in mid-stream, clients get sum, count and checksum (R1, R5)."""
         suite = Suite(self, numbers=QUICK)
