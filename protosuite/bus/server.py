@@ -8,11 +8,10 @@ from typing import Any
 
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocolFactory, IPushProducer
+from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.delivery import Event, Subscriber
@@ -24,7 +23,7 @@ from protosuite.bus.wire import FROM_CLIENT, Decoder, Malformed, encode_reply
 from protosuite.config import BusConfig
 from protosuite.errors import BadRequest, PeerFault
 from protosuite.logs import Muffled
-from protosuite.net.connection import Connection
+from protosuite.net.connection import PacedConnection
 from protosuite.net.listening import ListeningService
 
 _BATCH_BYTES = 64 << 10  # of events in one write: what a transport takes before it says that it is enough
@@ -68,8 +67,7 @@ class _BusFactory(Factory):
         return BusConnection(self._service)
 
 
-@implementer(IPushProducer)
-class BusConnection(Connection):
+class BusConnection(PacedConnection):
     """One client's connection.
 
     It is not read while the client does not read, nor while too many of its publishes wait: for a
@@ -89,8 +87,6 @@ class BusConnection(Connection):
         self._uncommitted = 0
         self._refusal: PeerFault | None = None
         self._leaving = False
-        self._blocked = False
-        self._paused = False
         self._gathered: list[bytes] | None = None  # the replies of `_work`, for one write
 
     # What arrives.
@@ -99,7 +95,7 @@ class BusConnection(Connection):
         if len(self._service.connections) > self._service.max_connections:
             self._refuse(PeerFault("overloaded", "too many connections; try again later"))
             return
-        self.transport.registerProducer(self, True)
+        self.start_pacing()
 
     def received(self, data: bytes) -> None:
         self._work(data)
@@ -113,7 +109,7 @@ class BusConnection(Connection):
             arrived = self._decoder.feed(data)
             while True:
                 self._take_held()
-                while not self._must_wait() and (body := next(arrived, None)) is not None:
+                while not self.must_wait() and (body := next(arrived, None)) is not None:
                     self._take(body)
                 if not self._held or self._parked_since is not None:
                     break  # otherwise an acknowledgement among these has made room for what is held
@@ -125,7 +121,7 @@ class BusConnection(Connection):
                 self.transport.write(b"".join(gathered))
         self._wake()
         self._finish_if_done()
-        self._pace()
+        self.pace()
 
     def _take_held(self) -> None:
         """Try again the publish that has been waiting, and what is behind it until one waits again."""
@@ -221,8 +217,7 @@ class BusConnection(Connection):
 
     # What waits.
 
-    def _must_wait(self) -> bool:
-        """Whether reading on must wait: too much of what was asked for is unanswered."""
+    def must_wait(self) -> bool:
         config = self._service.config
         is_many = self._uncommitted + len(self._held) >= config.max_pending
         return is_many or self._held_bytes >= config.max_message
@@ -242,23 +237,13 @@ class BusConnection(Connection):
         self._exchange.unpark(self)
         self.go_on()
 
-    def _pace(self) -> None:
-        """Read while the client reads, and while what it asked for gets done."""
-        pause = not self.finishing and (self._blocked or self._must_wait())
-        if pause != self._paused:
-            self._paused = pause
-            if pause:
-                self.transport.pauseProducing()
-            else:
-                self.resume_reading()
-
     # What leaves.
 
     def _wake(self) -> None:
         """Send what the subscriptions have, as long as the client takes it."""
         if self._gathered is not None:
             return  # `_work` does it at its end
-        while self._subscriber.is_waiting and not (self._blocked or self.finishing or self._leaving):
+        while self._subscriber.is_waiting and not (self.is_blocked or self.finishing or self._leaving):
             batch: list[bytes] = []
             size = 0
             for delivery in self._subscriber.take():
@@ -274,19 +259,8 @@ class BusConnection(Connection):
         elif not self.finishing:
             self.transport.write(encode_reply(body))
 
-    # IPushProducer: the transport says when the client is behind with reading.
-
-    def pauseProducing(self) -> None:
-        self._blocked = True
-        self._pace()
-
-    def resumeProducing(self) -> None:
-        self._blocked = False
+    def unblocked(self) -> None:
         self._wake()
-        self._pace()
-
-    def stopProducing(self) -> None:
-        """The connection is being lost."""
 
     # How it ends.
 
@@ -320,10 +294,6 @@ class BusConnection(Connection):
         if self._refusal is not None:
             self._reply(pb.Error(code=self._refusal.code, message=self._refusal.message))
         self.finish()
-
-    def finish(self) -> None:
-        self.transport.unregisterProducer()
-        super().finish()
 
     def closed(self) -> None:
         self._held.clear()

@@ -6,11 +6,10 @@ from itertools import takewhile
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory, IPushProducer
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from protosuite.config import CounterConfig
 from protosuite.counter.ledger import Ledger
@@ -18,7 +17,7 @@ from protosuite.counter.store import CounterStore
 from protosuite.counter.wire import RequestDecoder, encode_replies
 from protosuite.errors import PeerFault
 from protosuite.logs import Muffled
-from protosuite.net.connection import Connection
+from protosuite.net.connection import PacedConnection
 from protosuite.net.listening import ListeningService, Publish, unheard
 
 
@@ -162,9 +161,8 @@ class _CounterFactory(Factory):
         return CounterConnection(service)
 
 
-@implementer(IPushProducer)
-class CounterConnection(Connection):
-    """One client's connection. It is its own producer: it stops reading while its replies are not read."""
+class CounterConnection(PacedConnection):
+    """One client's connection. It is not read while its replies are not, or while many wait for a commit."""
 
     def __init__(self, service: CounterService) -> None:
         super().__init__(service, service.reactor, service.config.close_timeout)
@@ -173,11 +171,9 @@ class CounterConnection(Connection):
         self._overdue: IDelayedCall | None = None
         self._unsent = 0  # bytes of replies that wait for a commit
         self._leaving = False  # finish when those have been sent
-        self._blocked = False  # the transport has enough to send
-        self._paused = False
 
     def opened(self) -> None:
-        self.transport.registerProducer(self, True)
+        self.start_pacing()
 
     def received(self, data: bytes) -> None:
         if self._leaving:
@@ -206,7 +202,7 @@ class CounterConnection(Connection):
             if service.always:
                 self._unsent += len(replies)
                 service.answer_when_stored(self, replies)
-                self._pace()
+                self.pace()
             else:
                 self.transport.write(replies)
         if fault is not None:
@@ -220,7 +216,7 @@ class CounterConnection(Connection):
             if self._leaving and not self._unsent:
                 self.finish()
             else:
-                self._pace()
+                self.pace()
 
     def cut_off(self) -> None:
         """Close: what it asked for could not be stored, and a close is all that the format can say."""
@@ -239,15 +235,14 @@ class CounterConnection(Connection):
             self._overdue.cancel()
             self._overdue = None
 
+    def must_wait(self) -> bool:
+        return self._unsent >= self._service.config.max_unsent
+
     def _leave(self) -> None:
         """Close after every reply that is owed."""
         self._leaving = True
         if not self._unsent:
             self.finish()
-
-    def finish(self) -> None:
-        self.transport.unregisterProducer()
-        super().finish()
 
     def _watch_frame(self, is_new: bool) -> None:
         """Hold a frame that has been begun against `frame_timeout`, from its first byte on."""
@@ -259,31 +254,8 @@ class CounterConnection(Connection):
 
     def _frame_overdue(self) -> None:
         self._overdue = None
-        if self._paused:  # its rest may have been there for long: it is we who do not read
+        if self.is_paused:  # its rest may have been there for long: it is we who do not read
             self._watch_frame(True)
             return
         self._service.refused(self, PeerFault("frame-timeout", "a frame was begun and not finished"))
         self._leave()
-
-    # IPushProducer: the transport says when the peer is behind with reading.
-
-    def pauseProducing(self) -> None:
-        self._blocked = True
-        self._pace()
-
-    def resumeProducing(self) -> None:
-        self._blocked = False
-        self._pace()
-
-    def stopProducing(self) -> None:
-        """The connection is being lost."""
-
-    def _pace(self) -> None:
-        """Read while the peer reads and its replies get away."""
-        pause = not self.finishing and (self._blocked or self._unsent >= self._service.config.max_unsent)
-        if pause != self._paused:
-            self._paused = pause
-            if pause:
-                self.transport.pauseProducing()
-            else:
-                self.resume_reading()

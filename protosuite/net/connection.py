@@ -9,6 +9,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IHalfCloseableProtocol,
+    IPushProducer,
     IReactorTime,
     ISSLTransport,
 )
@@ -115,6 +116,57 @@ class Connection(Protocol):
             self._abort.cancel()
         self._registry.left(self)
         self.closed()
+
+
+@implementer(IPushProducer)
+class PacedConnection(Connection):
+    """A connection that is not read while its peer does not read, nor while `must_wait` says so.
+
+    A subclass calls :meth:`pace` whenever the answer of `must_wait` may have changed, and
+    :meth:`start_pacing` when it is opened.
+    """
+
+    is_blocked = False  # the transport has enough to send
+    is_paused = False
+
+    def must_wait(self) -> bool:
+        """Whether reading on must wait for what was asked for already."""
+        return False
+
+    def unblocked(self) -> None:
+        """The transport takes more."""
+
+    def start_pacing(self) -> None:
+        """Let the transport say when the peer is behind with reading."""
+        self.transport.registerProducer(self, True)
+
+    def pace(self) -> None:
+        """Read, or do not, as it stands now."""
+        pause = not self.finishing and (self.is_blocked or self.must_wait())
+        if pause != self.is_paused:
+            self.is_paused = pause
+            if pause:
+                self.transport.pauseProducing()
+            else:
+                self.resume_reading()
+
+    def finish(self) -> None:
+        self.transport.unregisterProducer()  # a transport that has one waits for it before it closes
+        super().finish()
+
+    # IPushProducer
+
+    def pauseProducing(self) -> None:
+        self.is_blocked = True
+        self.pace()
+
+    def resumeProducing(self) -> None:
+        self.is_blocked = False
+        self.unblocked()
+        self.pace()
+
+    def stopProducing(self) -> None:
+        """The connection is being lost."""
 
 
 def _name(address: IAddress) -> str:
