@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.wire import FROM_SERVER, Decoder, encode_request
-from tests.peers import Peer, connect
+from tests.peers import Peer, connect, undisturbed
 from tests.processes import LIMIT, Suite, resident_kib
 
 
@@ -156,6 +157,33 @@ class FaultTests(TestCase):
         missing = publisher.confirmed - subscriber.acknowledged
         await subscriber.peer.until(lambda: publisher.confirmed <= subscriber.acknowledged)
         self.assertLessEqual(subscriber.acknowledged, publisher.sent, f"seed {seed}, {len(missing)} late")
+
+
+class OthersTests(TestCase):
+    """What the other services publish."""
+
+    timeout = LIMIT
+
+    async def test_one_subscription_watches_the_suite(self) -> None:
+        """A refused frame of the counter and a stream of numbers that ended are events on the bus."""
+        suite = Suite(self)
+        await suite.start()
+        watcher = await bus_peer(self, suite)
+        watcher.tell(pb.Subscribe(pattern="#"), pb.EchoMessage(content="subscribed"))
+        await watcher.until(lambda: len(watcher.messages) == 1)
+        counting = await connect(self, suite.counter)
+        counting.send(b"a" * 16)
+        await watcher.until(lambda: len(watcher.messages) == 2)
+        stream = await connect(self, suite.numbers)
+        stream.say("start", client="ana", max=1)
+        await watcher.until(lambda: len(watcher.messages) == 3)
+        refused, ended = watcher.messages[1:]
+        self.assertEqual(
+            (refused.topic, json.loads(refused.payload)["code"]), ("counter.refused", "bad-hash")
+        )
+        checksum = undisturbed(suite)["ana"].checksum
+        self.assertEqual(ended.topic, "numbers.session.ended")
+        self.assertEqual(json.loads(ended.payload), {"client": "ana", "count": 1, "checksum": checksum})
 
 
 class SlowTests(TestCase):
