@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from twisted.trial.unittest import TestCase
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.wire import FROM_SERVER, Decoder, encode_request
 from tests.peers import Peer, connect, undisturbed
-from tests.processes import LIMIT, Suite, resident_kib
+from tests.processes import LIMIT, Suite, poll, resident_kib
 
 
 class BusPeer(Peer):
@@ -100,8 +101,9 @@ class Subscriber:
 class Publisher:
     """Publishes numbered events without end, a few at a time, and notes what was confirmed."""
 
-    def __init__(self, case: TestCase) -> None:
+    def __init__(self, case: TestCase, endless: bool = True) -> None:
         self.case = case
+        self.endless = endless
         self.sent: set[bytes] = set()
         self.confirmed: set[bytes] = set()
         self.peer: BusPeer | None = None
@@ -109,13 +111,14 @@ class Publisher:
 
     async def connect(self, suite: Suite) -> None:
         self.peer = await bus_peer(self.case, suite, self.take)
-        for _ in range(10):
+        for _ in range(10 if self.endless else 0):
             self.publish()
 
     def take(self, message: Any) -> None:
         self.case.assertIsInstance(message, pb.Receipt)
         self.confirmed.add(self._payloads[message.id])
-        self.publish()
+        if self.endless:
+            self.publish()
 
     def publish(self) -> None:
         id = len(self.sent) + 1
@@ -157,6 +160,82 @@ class FaultTests(TestCase):
         missing = publisher.confirmed - subscriber.acknowledged
         await subscriber.peer.until(lambda: publisher.confirmed <= subscriber.acknowledged)
         self.assertLessEqual(subscriber.acknowledged, publisher.sent, f"seed {seed}, {len(missing)} late")
+
+
+def rows(suite: Suite, table: str) -> int:
+    """How many rows a table of the suite's database has."""
+    connection = sqlite3.connect(suite.data / "protosuite.sqlite3", timeout=LIMIT)
+    try:
+        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+    finally:
+        connection.close()
+
+
+class Printed:
+    """What the real program, as a durable subscriber, has printed over all its runs."""
+
+    def __init__(self, case: TestCase) -> None:
+        self.case = case
+        self.payloads: set[bytes] = set()
+        self._read = 0
+
+    def start(self, suite: Suite) -> None:
+        """Another run."""
+        options = ("subscribe", "fault.#", "--durable", "faults", "--json")
+        self.run = suite.client("protosuite-bus", suite.ports["bus"], *options)
+        self._read = 0
+
+    def has(self, payloads: set[bytes]) -> bool:
+        """Whether all of these have been printed."""
+        for line in self.run.output[self._read :]:
+            if line.endswith("}"):  # one that a kill cut short was not acknowledged either
+                self.payloads.add(json.loads(line)["payload"].encode())
+        self._read = len(self.run.output)
+        return payloads <= self.payloads
+
+    async def kill(self) -> None:
+        """SIGKILL, and take what it printed before."""
+        await self.run.kill()
+        self.has(set())
+
+
+class KilledProgramTests(TestCase):
+    """The same with processes on both sides."""
+
+    timeout = 2 * LIMIT
+
+    async def test_killed_in_any_order(self) -> None:
+        """R1: over 50 times SIGKILL on either side all that was confirmed is printed, and none invented."""
+        seed = random.randrange(2**32)
+        chance = random.Random(seed)
+        suite = Suite(self)
+        await suite.start()
+        printed, publisher = Printed(self), Publisher(self, endless=False)
+        printed.start(suite)
+        await poll(lambda: rows(suite, "bus_durable") == 1, "the durable subscription is stored")
+        for _ in range(50):
+            await self.publish(suite, publisher, chance.randrange(2, 50))
+            if chance.random() < 0.3:
+                await printed.run.until(lambda: printed.has(publisher.confirmed))
+            if chance.random() < 0.4:
+                await suite.kill()
+                await suite.start()
+                publisher.peer = None
+            else:
+                await printed.kill()
+                printed.start(suite)
+        await printed.run.until(lambda: printed.has(publisher.confirmed))
+        self.assertLessEqual(printed.payloads, publisher.sent, f"seed {seed}")
+
+    async def publish(self, suite: Suite, publisher: Publisher, events: int) -> None:
+        """Publish so many events, and wait until half of them are confirmed."""
+        if publisher.peer is None:
+            await publisher.connect(suite)
+        wanted = len(publisher.confirmed) + events // 2
+        for _ in range(events):
+            publisher.publish()
+        assert publisher.peer is not None
+        await publisher.peer.until(lambda: len(publisher.confirmed) >= wanted)
 
 
 class OthersTests(TestCase):
