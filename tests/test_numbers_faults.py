@@ -17,8 +17,8 @@ from tests.requirements import require_netcat
 
 ROUNDS = 15
 PROGRAM_ROUNDS = 8  # a program waits longer before it comes back
-QUICK = {"interval": 0.005, "max_messages": 2000}
-UNHURRIED = {"interval": 0.01, "max_messages": 1500}  # a stream of 1,000 outlasts the rounds
+LONG = 800  # numbers, which outlast the rounds
+STREAMS = {"interval": 0.02, "max_messages": 1000}
 
 
 class QuickClient(NumbersClientFactory):
@@ -30,9 +30,15 @@ class QuickClient(NumbersClientFactory):
     def __init__(self, client: str) -> None:
         self.watched = Watched()
         super().__init__(client, reactor, on_progress=self._on_progress)
+        self.result.addBoth(self._ended)
 
     def _on_progress(self, progress: Progress, count: int) -> None:
         self.watched.changed()
+
+    def _ended(self, outcome: Any) -> Any:
+        self.watched.over = True
+        self.watched.changed()
+        return outcome
 
     async def reaches(self, index: int) -> None:
         """Wait until the numbers before `index` are here."""
@@ -42,7 +48,7 @@ class QuickClient(NumbersClientFactory):
 class NumbersCase(TestCase):
     """What the tests below share."""
 
-    timeout = LIMIT
+    timeout = 2 * LIMIT
 
     def assert_whole(self, result: Any, whole: Whole) -> None:
         """Hold a client's result, an object or one of JSON, against the stream as it is undisturbed."""
@@ -53,7 +59,6 @@ class NumbersCase(TestCase):
     def receive(self, suite: Suite, client: str) -> QuickClient:
         """A client in this process."""
         factory = QuickClient(client)
-        factory.result.addErrback(lambda failure: failure)
         connector = reactor.connectTCP("127.0.0.1", suite.numbers, factory, timeout=LIMIT)
         self.addCleanup(self._leave, factory, connector)
         return factory
@@ -73,9 +78,9 @@ class KilledServerTests(NumbersCase):
 
     async def test_clients_get_the_undisturbed_sum(self) -> None:
         """However often the server is killed in mid-stream, clients get sum, count and checksum (R1, R5)."""
-        suite = Suite(self, numbers=QUICK)
+        suite = Suite(self, numbers=STREAMS)
         await suite.start()
-        names = [await long_session(self, suite, f"in-{n}", 1000) for n in range(4)]
+        names = [await long_session(self, suite, f"in-{n}", LONG) for n in range(4)]
         clients = [self.receive(suite, name) for name in names]
         for _ in range(ROUNDS):
             marks = [client.progress.next + random.randrange(1, 12) for client in clients]
@@ -90,9 +95,9 @@ class KilledServerTests(NumbersCase):
 
     async def test_the_program_gets_the_undisturbed_sum(self) -> None:
         """So does the real program, which holds nothing against a server that dies eight times (R1, R5)."""
-        suite = Suite(self, numbers=UNHURRIED)
+        suite = Suite(self, numbers=STREAMS)
         await suite.start()
-        client = await long_session(self, suite, "ana", 1000)
+        client = await long_session(self, suite, "ana", LONG)
         run = suite.client("protosuite-numbers", suite.numbers, "--client", client, "--json")
         for _ in range(PROGRAM_ROUNDS):
             await self.goes_on(suite, client)
@@ -123,9 +128,9 @@ class KilledClientTests(NumbersCase):
 
     async def test_state_file(self) -> None:
         """A program with ``--state`` that is killed over and over ends with the undisturbed sum (R5)."""
-        suite = Suite(self, numbers=UNHURRIED)
+        suite = Suite(self, numbers=STREAMS)
         await suite.start()
-        client = await long_session(self, suite, "ana", 1000)
+        client = await long_session(self, suite, "ana", LONG)
         folder = suite.folder / "state"
         folder.mkdir()
         state, command = folder / "ana.json", ("--state", folder / "ana.json", "--json")
