@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
@@ -44,19 +45,26 @@ class Watched:
         """Let everybody look again."""
         waiting, self._waiting = self._waiting, []
         for deferred in waiting:
-            deferred.callback(None)
+            if not deferred.called:
+                deferred.callback(None)
 
     async def until(self, find: Callable[[], T | None], *, after_end: bool = False) -> T:
         """What `find` returns once that is neither None nor False.
 
-        It fails if the end comes before, unless what is waited for comes `after_end`.
+        It fails if the end comes before, unless what is waited for comes `after_end`, and if neither comes.
         """
+        deadline = reactor.seconds() + LIMIT
         while (found := find()) is None or found is False:
             if self.over and not after_end:
                 raise AssertionError(f"this ended before what was waited for: {self.story()}")
             change: Deferred[None] = Deferred()
             self._waiting.append(change)
-            await change
+            try:
+                await change.addTimeout(max(0, deadline - reactor.seconds()), reactor)
+            except DeferredTimeout:
+                raise AssertionError(
+                    f"what was waited for did not come in {LIMIT} s: {self.story()}"
+                ) from None
         return found
 
     def story(self) -> str:

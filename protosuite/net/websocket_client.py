@@ -1,0 +1,90 @@
+"""A WebSocket client's connection: the handshake, and then a talk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
+
+from protosuite.net.websocket import ClientRules, Limits, Talk, WebSocket, silent
+
+
+class WebSocketClient(Protocol):
+    """One connection to the server of `url`; `talk` begins when the server has agreed to `subprotocol`.
+
+    If it does not, or has not within `handshake_timeout` seconds, :attr:`refusal` says why, and the
+    connection is closed without a word to `talk`.
+    """
+
+    transport: Any
+
+    def __init__(
+        self,
+        url: str,
+        subprotocol: str,
+        clock: IReactorTime,
+        limits: Limits,
+        talk: Talk,
+        handshake_timeout: float = 10.0,
+    ) -> None:
+        self.refusal = ""
+        self._rules = ClientRules(
+            parse_uri(url),
+            subprotocols=[Subprotocol(subprotocol)],
+            max_size=limits.max_message,
+            logger=silent,
+        )
+        self._clock = clock
+        self._limits = limits
+        self._talk = talk
+        self._handshake_timeout = handshake_timeout
+        self._overdue: IDelayedCall | None = None
+        self._socket: WebSocket | None = None
+
+    def connectionMade(self) -> None:
+        self._overdue = self._clock.callLater(self._handshake_timeout, self._too_late)
+        self._socket = WebSocket(
+            self._rules, self.transport, self._clock, self._limits, self._talk, self.transport.loseConnection
+        )
+        self._rules.send_request(self._rules.connect())
+        self.transport.writeSequence(self._rules.data_to_send())
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self._socket is not None
+        self._socket.received(data)
+        if self._overdue is not None and (self._socket.is_open or self._rules.handshake_exc is not None):
+            self._stop_waiting()
+            if self._rules.handshake_exc is not None:
+                self.refusal = _why(self._rules.handshake_exc)
+                self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._stop_waiting()
+        if self._socket is not None:
+            self._socket.lost()
+
+    def _stop_waiting(self) -> None:
+        if self._overdue is not None and self._overdue.active():
+            self._overdue.cancel()
+        self._overdue = None
+
+    def _too_late(self) -> None:
+        self._overdue = None
+        self.refusal = "the server did not answer the handshake"
+        self.transport.abortConnection()
+
+
+def _why(error: Exception) -> str:
+    """Why the handshake failed, in one line for a person."""
+    if isinstance(error, InvalidStatus):
+        response = error.response
+        body = bytes(response.body or b"").decode("utf-8", "replace").strip()
+        return f"the server answered {response.status_code} {response.reason_phrase}" + (
+            f" ({' '.join(body.split())[:200]})" if body else ""
+        )
+    return f"the server does not speak this protocol ({error})"
