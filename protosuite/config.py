@@ -15,17 +15,19 @@ from protosuite.settings import (
     count,
     endpoints,
     fill,
+    origins,
     read_environment,
     read_file,
     seconds,
     setting,
     size,
     subset,
+    switch,
     text,
     written,
 )
 
-SERVICES = ("numbers", "counter", "bus")
+SERVICES = ("numbers", "counter", "bus", "chatlog")
 
 
 @frozen
@@ -173,6 +175,83 @@ class BusConfig:
     max_connections: int = setting(3_000, count(1, 1_000_000), "Most connections at once.")
 
 
+@frozen(kw_only=True)
+class WebConfig:
+    """What the services that speak HTTP and WebSocket share."""
+
+    origins: tuple[str, ...] = setting(
+        (),
+        origins(),
+        "Pages that may connect besides our own, as https://chat.example.org. Our own may when the server is"
+        " called by an address or as localhost; its own name behind a proxy has to be here.",
+    )
+    max_backlog: int = setting(
+        4 << 20,
+        size(64 << 10, 1 << 40),
+        "Bytes that wait for a connection that does not read; above it the connection is cut off.",
+    )
+    write_timeout: float = setting(
+        30.0,
+        seconds(0.1),
+        "Seconds without reading after which a connection that is sent something is cut off.",
+    )
+    ping_interval: float = setting(
+        20.0, seconds(0.1), "Seconds without a sign of life after which a WebSocket is asked for one."
+    )
+    ping_timeout: float = setting(20.0, seconds(0.1), "Seconds after which it is given up then.")
+    compression: bool = setting(
+        False,
+        switch(),
+        "Compress long WebSocket messages (permessage-deflate): less traffic, more CPU and memory.",
+    )
+    request_timeout: float = setting(
+        10.0,
+        seconds(0.1),
+        "Seconds in which a whole HTTP request has to come, the one that follows another too.",
+    )
+    close_timeout: float = setting(
+        5.0, seconds(0.1), "Seconds that a peer has to close its side after the server closed its own."
+    )
+    max_connections: int = setting(10_000, count(1, 1_000_000), "Most connections at once; more are closed.")
+
+
+@frozen(kw_only=True)
+class ChatLogConfig(WebConfig):
+    """``[chatlog]``: a totally ordered, durable log a room."""
+
+    listen: tuple[str, ...] = setting(
+        ("tcp:8082:interface=127.0.0.1",),
+        endpoints(),
+        "Where to listen; Twisted server endpoints, one a line.",
+    )
+    max_message: int = setting(64 << 10, size(1 << 10, 16 << 20), "Most bytes in one message of a client.")
+    max_entries: int = setting(1000, count(1, 100_000), "Most entries in one reply.")
+    max_reply: int = setting(
+        1 << 20, size(1 << 10, 64 << 20), "Most bytes of entries in one reply; a single one may be more."
+    )
+    reorder_limit: int = setting(
+        64, count(0, 10_000), "How far an append may be ahead of one that is missing."
+    )
+    max_unacknowledged: int = setting(
+        1000,
+        count(1, 1_000_000),
+        "Appends of one connection that wait to be stored; above it the connection is not read.",
+    )
+    max_batch: int = setting(1000, count(1, 10_000), "Most appends in one commit.")
+    cache_entries: int = setting(1000, count(0, 1_000_000), "Last entries of an open room kept in memory.")
+    cache_bytes: int = setting(1 << 20, size(0, 1 << 40), "Most bytes of them, a room.")
+    keep_entries: int = setting(
+        0, count(0, 10**15), "Newest entries of a room that are kept; 0 keeps all of them."
+    )
+    keep_for: float = setting(
+        0.0, seconds(0, 3e9), "Seconds for which entries are kept; 0 keeps them for ever."
+    )
+    sweep_interval: float = setting(
+        60.0, seconds(0.1), "Seconds between two looks for entries that need not be kept."
+    )
+    max_rooms: int = setting(100_000, count(1, 1_000_000_000), "Most rooms; no more are made.")
+
+
 @frozen
 class Config:
     """A whole configuration, checked: one attribute a section."""
@@ -181,6 +260,7 @@ class Config:
     numbers: NumbersConfig = Factory(NumbersConfig)
     counter: CounterConfig = Factory(CounterConfig)
     bus: BusConfig = Factory(BusConfig)
+    chatlog: ChatLogConfig = Factory(ChatLogConfig)
 
     def written(self) -> str:
         """The text of a ``suite.ini`` that says all of this, comments included."""
@@ -200,6 +280,7 @@ SECTIONS: dict[str, type] = {
     "numbers": NumbersConfig,
     "counter": CounterConfig,
     "bus": BusConfig,
+    "chatlog": ChatLogConfig,
 }
 
 

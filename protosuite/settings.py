@@ -100,6 +100,30 @@ def choice(*names: str) -> Kind:
     return Kind("one of " + ", ".join(names), parse)
 
 
+def switch() -> Kind:
+    """``yes`` or ``no``."""
+    words = {"yes": True, "no": False}
+
+    def parse(text: str) -> bool:
+        if text not in words:
+            raise ValueError
+        return words[text]
+
+    return Kind("yes or no", parse, lambda value: "yes" if value else "no")
+
+
+def origins() -> Kind:
+    """Origins of pages, as a browser names them: none, or some separated by commas or white space."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        words = tuple(text.replace(",", " ").split())
+        if not all(re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+", word) for word in words):
+            raise ValueError
+        return words
+
+    return Kind("origins such as https://chat.example.org, separated by commas", parse, ", ".join)
+
+
 def subset(*names: str) -> Kind:
     """``all``, or some of a few words separated by commas or white space."""
 

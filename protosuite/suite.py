@@ -66,10 +66,19 @@ def _counter(config: Config, shared: Shared) -> ListeningService:
     return CounterService(config.counter, CounterStore(shared.database), shared.reactor, shared.publish)
 
 
+def _chatlog(config: Config, shared: Shared) -> ListeningService:
+    from protosuite.chatlog.server import ChatLogService
+    from protosuite.chatlog.store import ChatLogStore
+
+    store = ChatLogStore(shared.database, config.chatlog.max_rooms)
+    return ChatLogService(config.chatlog, store, shared.reactor, shared.random, shared.wall, shared.publish)
+
+
 SERVICES: dict[str, Callable[[Config, Shared], ListeningService]] = {
     "numbers": _numbers,
     "counter": _counter,
     "bus": _bus,
+    "chatlog": _chatlog,
 }
 
 

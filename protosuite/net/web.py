@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from ipaddress import ip_address
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
-from attrs import field, frozen
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
-from twisted.web.server import NOT_DONE_YET, Request, Site
-from websockets.datastructures import Headers
-from websockets.http11 import Request as Handshake
-from websockets.http11 import Response
-from websockets.protocol import State
-from websockets.typing import Origin, Subprotocol
+from twisted.web.server import Site
 from zope.interface import directlyProvides, providedBy
 
 from protosuite.net.connection import Connection, Registry
-from protosuite.net.websocket import Limits, ServerRules, Talk, WebSocket, deflate, silent
+from protosuite.net.handshake import Terms, is_allowed, upgrade, wants_upgrade
+from protosuite.net.websocket import Limits, Talk, WebSocket
+from protosuite.net.websocket_rules import ServerRules
 
 MAX_BODY = 64 << 10  # bytes of a request's body, where a resource does not take it as it comes
-
-
-@frozen
-class Terms:
-    """How WebSockets are served: `subprotocol` is the one that is spoken, also with a client that names none.
-
-    `origins` are pages of other hosts that may connect, as browsers name them: ``https://example.org``.
-    """
-
-    subprotocol: str
-    limits: Limits = field(factory=Limits)
-    origins: Sequence[str] = ()
-    compression: bool = False
 
 
 class WebFactory(Factory):
     """Builds connections that serve the resources below `root`.
 
     A request must be there, complete, within `request_timeout` seconds of the connection or of the
-    answer before it; while one is being answered there is no limit.
+    answer before it. An answer may take its time, but a client that takes nothing of it for as long is
+    cut off.
     """
 
     noisy = False
@@ -88,7 +70,8 @@ class WebConnection(Connection):
         self.socket: WebSocket | None = None
         self._channel: _Channel | None = channel
         self._request_timeout = request_timeout
-        self._overdue: IDelayedCall | None = None
+        self._overdue: IDelayedCall | None = None  # runs while no complete request is there
+        self._stuck: IDelayedCall | None = None  # runs while the client does not read
         self._is_stopping = False
         channel.connection = self
 
@@ -103,67 +86,85 @@ class WebConnection(Connection):
     def received(self, data: bytes) -> None:
         if self.socket is not None:
             self.socket.received(data)
-        else:
-            assert self._channel is not None
+        elif self._channel is not None:
             self._channel.dataReceived(data)
 
     def peer_finished(self) -> None:
         if self.socket is not None:
             self.socket.end_of_stream()
         else:
-            self._finish_when_idle()
+            self._stop()
 
     def shut_down(self) -> None:
         if self.socket is not None:
             self.socket.close(1001, "the server stops")
         else:
-            self._finish_when_idle()
+            self._stop()
 
     def closed(self) -> None:
         self.has_request()
+        self.reads()
+        channel, self._channel = self._channel, None
         if self.socket is not None:
             self.socket.lost()
-        elif self._channel is not None:
-            self._channel.connectionLost(Failure(connectionDone.value))
-        self._channel = None
+        elif channel is not None:
+            channel.connectionLost(Failure(connectionDone.value))
 
-    def _finish_when_idle(self) -> None:
-        """Answer what is being answered, and close."""
+    def _stop(self) -> None:
+        """Answer the requests that are there, and close."""
         self._is_stopping = True
-        assert self._channel is not None
-        if self._overdue is not None:  # no complete request is there
+        if self._overdue is not None:  # there is none
             self.finish()
-        else:
-            self._channel.persistent = 0
 
     # For its channel.
 
     def awaits_request(self) -> None:
         """The next request may take its time, and no more."""
-        self._overdue = self.clock.callLater(self._request_timeout, self._too_late)
+        self._overdue = self.clock.callLater(self._request_timeout, self.finish)
 
     def has_request(self) -> None:
         """A complete request has come, or none ever will."""
-        if self._overdue is not None:
-            if self._overdue.active():
-                self._overdue.cancel()
-            self._overdue = None
+        _cancel(self._overdue)
+        self._overdue = None
 
-    def _too_late(self) -> None:
-        self.finish()
+    def answered(self) -> None:
+        """A request has been answered, and what came behind it was looked at."""
+        if self._is_stopping:
+            self._stop()
+
+    def does_not_read(self) -> None:
+        """The client takes nothing for now."""
+        if self._stuck is None:
+            self._stuck = self.clock.callLater(self._request_timeout, self.transport.abortConnection)
+
+    def reads(self) -> None:
+        """The client took all that there was, or never will."""
+        _cancel(self._stuck)
+        self._stuck = None
 
     # For a resource.
 
-    def upgrade(self, answer: bytes, rules: ServerRules, limits: Limits, talk: Talk) -> None:
-        """Answer the handshake, and speak WebSocket from here on."""
+    def upgrade(self, answer: bytes, rules: ServerRules, limits: Limits, talk: Talk, early: bytes) -> None:
+        """Answer the handshake, and speak WebSocket from here on; `early` came behind it."""
         self.has_request()
+        self.reads()
         self._channel = None
         self.transport.unregisterProducer()  # that was the channel
         self.transport.write(answer)
         self.socket = WebSocket(rules, self.transport, self.clock, limits, talk, self.finish, self.peer)
+        self.resume_reading()  # the channel may have had enough
         self.socket.begin()
-        if self._is_stopping:
+        if early:
+            self.socket.received(early)
+        if self._peer_finished:
+            self.socket.end_of_stream()
+        elif self._is_stopping:
             self.shut_down()
+
+
+def _cancel(call: IDelayedCall | None) -> None:
+    if call is not None and call.active():
+        call.cancel()
 
 
 class _Site(Site):
@@ -180,15 +181,22 @@ class _Channel(HTTPChannel):
 
     connection: WebConnection
 
+    def headerReceived(self, line: bytes) -> bool:
+        try:
+            return bool(super().headerReceived(line))
+        except ValueError:  # a Content-Length of thousands of digits
+            self._respondToBadRequestAndDisconnect()
+            return False
+
     def allHeadersReceived(self) -> None:
-        super().allHeadersReceived()
         # An unknown length is one that nobody has to keep to.
         if self.length is None or self.length > MAX_BODY:
-            self.length = 0  # nothing of it is read
             self.connection.transport.write(
                 b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
             )
             self.connection.finish()
+        else:
+            super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
         if not self.connection.finishing:
@@ -198,12 +206,26 @@ class _Channel(HTTPChannel):
     def requestDone(self, request: Any) -> None:
         self.connection.awaits_request()
         super().requestDone(request)
+        self.connection.answered()
 
     def rawDataReceived(self, data: bytes) -> None:
         if self.connection.socket is not None:  # it came in one piece with the handshake
             self.connection.received(data)
-        else:
+        elif not self.connection.finishing:
             super().rawDataReceived(data)
+
+    def pauseProducing(self) -> None:
+        self.connection.does_not_read()
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self.connection.reads()
+        super().resumeProducing()
+
+    def upgrade(self, answer: bytes, rules: ServerRules, limits: Limits, talk: Talk) -> None:
+        """Hand the connection over to a WebSocket, with what has come for it already."""
+        early, self._dataBuffer = b"".join(self._dataBuffer), []
+        self.connection.upgrade(answer, rules, limits, talk, early)
 
 
 _Site.protocol = _Channel
@@ -219,93 +241,14 @@ class _ChannelTransport:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection.transport, name)
 
+    @property
+    def disconnecting(self) -> bool:
+        """The channel reads no further then."""
+        return self._connection.finishing
+
     def loseConnection(self) -> None:
         """Close so that the answer arrives."""
         self._connection.finish()
 
 
-def wants_upgrade(request: Request) -> bool:
-    """Whether a request asks for a WebSocket."""
-    return b"websocket" in (request.getHeader(b"upgrade") or b"").lower()
-
-
-def upgrade(request: Request, terms: Terms, talk: Callable[[], Talk]) -> Any:
-    """Answer a handshake, for a resource's ``render``: 101 and a talk, or why not."""
-    headers = Headers(
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, values in request.requestHeaders.getAllRawHeaders()
-        for value in values
-    )
-    origin = headers.get_all("Origin")
-    if origin and not is_allowed(origin[0], request.getHeader(b"host"), terms.origins):
-        return _refuse(
-            request, 403, f"pages of {origin[0]} may not connect: a setting `origins` says which may\n"
-        )
-    rules = ServerRules(
-        origins=[None, Origin(origin[0])] if origin else None,
-        subprotocols=[Subprotocol(terms.subprotocol)],
-        select_subprotocol=_select,
-        extensions=deflate() if terms.compression else None,
-        max_size=terms.limits.max_message,
-        logger=silent,
-        state=State.OPEN,  # the request has been read already
-    )
-    asked = Handshake(
-        request.uri.decode("latin-1"), headers, request.method.decode(), request.clientproto.decode()
-    )
-    response = rules.accept(asked)
-    if response.status_code != 101:
-        return _answer(request, response)
-    channel: Any = request.channel
-    channel.connection.upgrade(response.serialize(), rules, terms.limits, talk())
-    return NOT_DONE_YET
-
-
-def is_allowed(origin: str, host: str | bytes | None, origins: Sequence[str]) -> bool:
-    """Whether a page of `origin` may connect to us, whom it called `host`.
-
-    A page of ours may, if we are called by an address or as localhost: a foreign name in both could be
-    one that was made to point here (DNS rebinding). Other names have to be among `origins`.
-    """
-    if origin in origins:
-        return True
-    name = host.decode("latin-1") if isinstance(host, bytes) else host
-    try:
-        parts = urlsplit(origin)
-        own = urlsplit(f"//{name}").hostname
-    except ValueError:
-        return False
-    if parts.scheme not in ("http", "https") or name is None or parts.netloc.lower() != name.lower():
-        return False
-    return own == "localhost" or _is_address(own or "")
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _select(rules: Any, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Ours, if it is offered; without any offer none is named, and ours is spoken."""
-    ours: list[Subprotocol] = rules.available_subprotocols
-    if not offered:
-        return None
-    return next((name for name in offered if name in ours), None)
-
-
-def _refuse(request: Request, status: int, text: str) -> bytes:
-    request.setResponseCode(status)
-    request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-    return text.encode("utf-8", "backslashreplace")
-
-
-def _answer(request: Request, response: Response) -> bytes:
-    """The answer of the rules to a handshake that is none."""
-    for name, value in response.headers.raw_items():
-        if name.lower() not in ("connection", "content-length", "date"):
-            request.setHeader(name.encode(), value.encode())
-    request.setResponseCode(response.status_code)
-    return bytes(response.body or b"")
+__all__ = ["MAX_BODY", "Terms", "WebConnection", "WebFactory", "is_allowed", "upgrade", "wants_upgrade"]

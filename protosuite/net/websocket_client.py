@@ -7,18 +7,20 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import InvalidMessage, InvalidStatus
+from websockets.protocol import CONNECTING
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from protosuite.net.websocket import ClientRules, Limits, Talk, WebSocket, silent
+from protosuite.net.websocket import Limits, Talk, WebSocket
+from protosuite.net.websocket_rules import ClientRules, max_size, silent
 
 
 class WebSocketClient(Protocol):
     """One connection to the server of `url`; `talk` begins when the server has agreed to `subprotocol`.
 
-    If it does not, or has not within `handshake_timeout` seconds, :attr:`refusal` says why, and the
-    connection is closed without a word to `talk`.
+    If it does not, or has not within `handshake_timeout` seconds, :attr:`refusal` says why when the
+    connection is gone, and `talk` has not heard a word. A server that names no subprotocol speaks ours.
     """
 
     transport: Any
@@ -36,7 +38,7 @@ class WebSocketClient(Protocol):
         self._rules = ClientRules(
             parse_uri(url),
             subprotocols=[Subprotocol(subprotocol)],
-            max_size=limits.max_message,
+            max_size=max_size(limits.max_message),
             logger=silent,
         )
         self._clock = clock
@@ -57,16 +59,22 @@ class WebSocketClient(Protocol):
     def dataReceived(self, data: bytes) -> None:
         assert self._socket is not None
         self._socket.received(data)
-        if self._overdue is not None and (self._socket.is_open or self._rules.handshake_exc is not None):
-            self._stop_waiting()
-            if self._rules.handshake_exc is not None:
-                self.refusal = _why(self._rules.handshake_exc)
-                self.transport.loseConnection()
+        self._look()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._rules.state is CONNECTING:
+            self._rules.receive_eof()  # an answer without a length ends here
+        self._look()
         self._stop_waiting()
         if self._socket is not None:
             self._socket.lost()
+
+    def _look(self) -> None:
+        """See whether the server has answered the handshake, and how."""
+        if self._overdue is not None and self._rules.handshake_exc is not None:
+            self.refusal = _why(self._rules.handshake_exc)
+        if self._rules.handshake_exc is not None or self._rules.state is not CONNECTING:
+            self._stop_waiting()
 
     def _stop_waiting(self) -> None:
         if self._overdue is not None and self._overdue.active():
@@ -87,4 +95,6 @@ def _why(error: Exception) -> str:
         return f"the server answered {response.status_code} {response.reason_phrase}" + (
             f" ({' '.join(body.split())[:200]})" if body else ""
         )
+    if isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError):
+        return "the server closed the connection before it had answered the handshake"
     return f"the server does not speak this protocol ({error})"

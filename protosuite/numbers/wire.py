@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
-import attrs
 from attrs import frozen
 
 from protosuite.errors import PeerFault
+from protosuite.messages import ANY_TEXT, build, checked, integer, name, read, write
 
 MAX_LINE = 1024  # a start with the longest client id is under 200 bytes
 MAX_INDEX = 65_535  # the most numbers in a stream
-_CLIENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-Check = Callable[[Any], bool]
-
-
-def _integer(minimum: int, maximum: int) -> tuple[Check, str]:
-    def check(value: Any) -> bool:
-        return type(value) is int and minimum <= value <= maximum  # bool is an int to isinstance
-
-    return check, f"a whole number from {minimum} to {maximum}"
-
-
-def _checked(rule: tuple[Check, str], **options: Any) -> Any:
-    return attrs.field(metadata={"rule": rule}, **options)
+_ID = name(64)
+_ADLER = integer(0, 2**32 - 1)
 
 
 def is_client_id(value: object) -> bool:
     """Whether `value` may name a client: 1–64 of ``A-Za-z0-9._-``."""
-    return isinstance(value, str) and _CLIENT.fullmatch(value) is not None
-
-
-_ID = (is_client_id, "1 to 64 of A-Z a-z 0-9 . _ -")
-_TEXT = (lambda value: isinstance(value, str), "text")
-_ADLER = _integer(0, 2**32 - 1)
+    return _ID[0](value)
 
 
 @frozen
@@ -47,51 +28,51 @@ class Start:
     `max` bounds a new stream's length. `checksum` is the client's own over the numbers before `next`.
     """
 
-    client: str = _checked(_ID)
-    max: int | None = _checked(_integer(1, MAX_INDEX), default=None)
-    next: int | None = _checked(_integer(0, 2**63 - 1), default=None)
-    checksum: int | None = _checked(_ADLER, default=None)
+    client: str = checked(_ID)
+    max: int | None = checked(integer(1, MAX_INDEX), default=None)
+    next: int | None = checked(integer(0, 2**63 - 1), default=None)
+    checksum: int | None = checked(_ADLER, default=None)
 
 
 @frozen
 class Ack:
     """Every number up to and including `index` has been received."""
 
-    index: int = _checked(_integer(0, 2**63 - 1))
+    index: int = checked(integer(0, 2**63 - 1))
 
 
 @frozen
 class SessionOpened:
     """The stream that follows: `count` numbers in the whole, `next` first, one every `interval_ms`."""
 
-    client: str = _checked(_ID)
-    count: int = _checked(_integer(1, MAX_INDEX))
-    next: int = _checked(_integer(0, MAX_INDEX))
-    interval_ms: int = _checked(_integer(0, 2**53))
+    client: str = checked(_ID)
+    count: int = checked(integer(1, MAX_INDEX))
+    next: int = checked(integer(0, MAX_INDEX))
+    interval_ms: int = checked(integer(0, 2**53))
 
 
 @frozen
 class Number:
     """The number at `index`."""
 
-    index: int = _checked(_integer(0, MAX_INDEX - 1))
-    value: int = _checked(_integer(0, 65_535))
+    index: int = checked(integer(0, MAX_INDEX - 1))
+    value: int = checked(integer(0, 65_535))
 
 
 @frozen
 class End:
     """The stream is complete: `count` numbers with this Adler-32 `checksum`."""
 
-    count: int = _checked(_integer(1, MAX_INDEX))
-    checksum: int = _checked(_ADLER)
+    count: int = checked(integer(1, MAX_INDEX))
+    checksum: int = checked(_ADLER)
 
 
 @frozen
 class Error:
     """What was wrong; the server closes after it."""
 
-    code: str = _checked(_TEXT)
-    message: str = _checked(_TEXT)
+    code: str = checked(ANY_TEXT)
+    message: str = checked(ANY_TEXT)
 
 
 Message = Start | Ack | SessionOpened | Number | End | Error
@@ -108,9 +89,7 @@ _NAMES = {cls: name for name, cls in {**CLIENT_MESSAGES, **SERVER_MESSAGES}.item
 
 def encode(message: Message) -> bytes:
     """One line, `\\n` included. Fields that are None are left out."""
-    fields = {"type": _NAMES[type(message)]}
-    fields |= {f.name: v for f in attrs.fields(type(message)) if (v := getattr(message, f.name)) is not None}
-    return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+    return write(message, _NAMES[type(message)]).encode() + b"\n"
 
 
 class Decoder:
@@ -132,7 +111,7 @@ class Decoder:
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            yield self._message(self._bounded(line.removesuffix(b"\r")))
+            yield build(read(self._bounded(line.removesuffix(b"\r"))), self._types)
         # A \r at the very end may be the terminator's.
         self._bounded(self._rest.removesuffix(b"\r"))
 
@@ -141,28 +120,3 @@ class Decoder:
             self._rest = b""
             raise PeerFault("line-too-long", f"a line has more than {self._max_line} bytes")
         return line
-
-    def _message(self, line: bytes) -> Message:
-        try:
-            fields = json.loads(line.decode("utf-8"))
-        except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested without end
-            raise PeerFault("bad-json", "a line is not JSON in UTF-8") from None
-        if not isinstance(fields, dict):
-            raise PeerFault("bad-json", "a line is not a JSON object")
-        name = fields.get("type")
-        cls = self._types.get(name) if isinstance(name, str) else None
-        if cls is None:
-            raise PeerFault("unknown-type", "the type of a message must be one of " + ", ".join(self._types))
-        return cls(**dict(_values(cls, fields)))
-
-
-def _values(cls: type[Message], fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The message's own fields, checked. Fields that it does not have are for a later version."""
-    for field in attrs.fields(cls):
-        value = fields.get(field.name)
-        check, allowed = field.metadata["rule"]
-        if value is None and field.default is None:
-            continue
-        if not check(value):
-            raise PeerFault("bad-field", f"{field.name} of {_NAMES[cls]} must be {allowed}")
-        yield field.name, value

@@ -14,8 +14,21 @@ from twisted.trial.unittest import SynchronousTestCase
 import protosuite
 
 ROOT = Path(protosuite.__file__).parent
-SERVICES = ("numbers", "counter", "bus")
-PURE = ("wire", "sequence", "ledger", "topics", "delivery", "durable", "broker", "requests")
+SERVICES = ("numbers", "counter", "bus", "chatlog")
+PURE = (
+    "messages",
+    "wire",
+    "sequence",
+    "ledger",
+    "topics",
+    "delivery",
+    "durable",
+    "broker",
+    "requests",
+    "chain",
+    "sequencer",
+    "view",
+)
 # What a pure module may not know: I/O, time, threads, chance, and whoever brings them.
 IMPURE = {
     "twisted",
@@ -35,13 +48,15 @@ LAYERS = [
     {"suite", "cli", "testing"},
     {"server", "client", "load"},
     {"subscription"},
-    {"exchange"},
+    {"exchange", "room"},
     {"store"},
-    {"sequence", "ledger", "broker"},
+    {"sequence", "ledger", "broker", "sequencer", "view"},
     {"durable"},
     {"delivery"},
     {"topics", "requests"},
+    {"chain"},
     {"wire"},
+    {"messages"},
     {"config", "program"},
     {"net", "storage"},
     {"logs", "settings", "errors"},

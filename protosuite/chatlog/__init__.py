@@ -1,0 +1,7 @@
+"""chatlog.v1: a totally ordered, durable log a room, over WebSocket.
+
+``wire`` has the messages, ``chain`` the hashes that link the entries, ``sequencer`` the order in which
+appends are committed; ``store`` gives slots and stores, in one transaction; ``room`` is who follows a
+room and its last entries, ``member`` one connection, ``server`` the service with its pages; ``view``
+what a client knows of a log, ``client`` its connection; ``cli`` the program ``protosuite-chatlog``.
+"""

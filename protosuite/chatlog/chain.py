@@ -1,0 +1,98 @@
+"""The hash chain of a room: what each entry's hash is over, and how to check a log. Pure.
+
+The hash of an entry is BLAKE2b with a digest of 16 bytes, in lower case hexadecimal, over the UTF-8 of
+the JSON array ::
+
+    [previous,slot,author,content,at,session,seq,key]
+
+without white space, as JavaScript's ``JSON.stringify`` and Python's ``json.dumps`` with
+``ensure_ascii=False`` write it alike. `previous` is the hash of the entry before, and for slot 1 the
+room's epoch; `key` is null for an entry that has none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import attrs
+from attrs import define, frozen
+
+from protosuite.chatlog.wire import ClientAppend, Entry
+
+
+@frozen
+class Head:
+    """Where a log ends: the last slot, 0 if there is none, and its hash or the room's epoch."""
+
+    slot: int
+    hash: str
+
+
+@frozen(eq=False)
+class Append:
+    """An append that the sequencer has accepted, from the connection `session` of `room`."""
+
+    room: str
+    session: str
+    message: ClientAppend
+
+
+def digest(previous: str, entry: Entry) -> str:
+    """What the hash of `entry` must be, after an entry whose hash is `previous`."""
+    return _digest(
+        previous, entry.slot, entry.author, entry.content, entry.at, entry.session, entry.seq, entry.key
+    )
+
+
+def extend(head: Head, append: Append, at: int) -> Entry:
+    """`append` as the next entry after `head`, at a time in milliseconds since the epoch."""
+    message = append.message
+    entry = Entry(
+        head.slot + 1,
+        message.author,
+        message.content,
+        at,
+        append.session,
+        message.seq,
+        message.key,
+        hash="0" * 32,
+    )
+    return attrs.evolve(entry, hash=digest(head.hash, entry))
+
+
+@define
+class Verifier:
+    """Checks entries as they come, in slot order, from any slot on.
+
+    `head` is what is known to come before, or None: then the first entry's own hash is taken as it is,
+    unless its slot is 1. `checked` counts the hashes that were right.
+    """
+
+    epoch: str
+    head: Head | None = None
+    checked: int = 0
+
+    def problem(self, entry: Entry) -> str | None:
+        """What is wrong with the next entry, for a person; None if nothing is."""
+        if self.head is None and entry.slot == 1:
+            self.head = Head(0, self.epoch)
+        head, self.head = self.head, Head(entry.slot, entry.hash)
+        if head is None:
+            return None
+        if entry.slot != head.slot + 1:
+            return f"slot {entry.slot} comes after slot {head.slot}"
+        if entry.hash != digest(head.hash, entry):
+            return f"the hash of slot {entry.slot} is not that of its content and what comes before it"
+        self.checked += 1
+        return None
+
+    def first_problem(self, entries: Iterable[Entry]) -> str | None:
+        """What is wrong with the first of `entries` that is not right."""
+        return next((found for entry in entries if (found := self.problem(entry)) is not None), None)
+
+
+def _digest(previous: str, *fields: object) -> str:
+    text = json.dumps([previous, *fields], separators=(",", ":"), ensure_ascii=False)
+    return blake2b(text.encode(), digest_size=16).hexdigest()

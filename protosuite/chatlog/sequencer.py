@@ -1,0 +1,122 @@
+"""What comes next in which room: rounds of one append a connection. Pure.
+
+Each connection's appends are put in the order of their `seq`. A round of a room takes one from every
+connection that has any, in the order in which they came; who comes during a round is in the next one.
+Rooms take turns, an append each, so that a storm in one costs the others no more than its share.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+
+from attrs import define, field
+
+from protosuite.chatlog.chain import Append
+from protosuite.chatlog.wire import ClientAppend
+from protosuite.errors import BadRequest
+
+
+@define(eq=False)
+class Writer:
+    """One connection's appends that wait, in order. Whoever reads the connection bounds `ready`."""
+
+    room: str
+    session: str
+    reorder_limit: int
+    next_seq: int = 0
+    early: dict[int, tuple[int, ClientAppend | None]] = field(factory=dict)  # by seq, with the arrival
+    ready: deque[tuple[int, Append]] = field(factory=deque)
+
+    def admit(self, seq: int) -> None:
+        """Raise :exc:`BadRequest` if `seq` may not come now."""
+        if seq < self.next_seq or seq in self.early:
+            raise BadRequest("bad-sequence", f"seq {seq} has been used; {self.next_seq} is next")
+        if seq > self.next_seq + self.reorder_limit:
+            raise BadRequest(
+                "gap",
+                f"seq {seq} is more than {self.reorder_limit} ahead of {self.next_seq}, which is missing",
+            )
+
+    def put(self, seq: int, arrival: int, message: ClientAppend | None) -> None:
+        """`seq` has come: as `message`, or used up by one that was refused."""
+        self.early[seq] = (arrival, message)
+        while self.next_seq in self.early:
+            at, following = self.early.pop(self.next_seq)
+            self.next_seq += 1
+            if following is not None:
+                self.ready.append((at, Append(self.room, self.session, following)))
+
+
+@define(eq=False)
+class _Rounds:
+    """The writers of a room that have something ready, and who of them is still to come in this round."""
+
+    writers: dict[Writer, None] = field(factory=dict)
+    current: deque[Writer] = field(factory=deque)
+
+    def take(self) -> Append | None:
+        """The next append, if there is one."""
+        while True:
+            if not self.current:
+                if not self.writers:
+                    return None
+                self.current.extend(sorted(self.writers, key=lambda writer: writer.ready[0][0]))
+            writer = self.current.popleft()
+            if writer not in self.writers:  # gone since the round began
+                continue
+            _, append = writer.ready.popleft()
+            if not writer.ready:
+                del self.writers[writer]
+            return append
+
+
+@define(eq=False)
+class Sequencer:
+    """The appends of all rooms that wait to be committed."""
+
+    arrivals: int = 0
+    _rooms: dict[str, _Rounds] = field(factory=dict)  # those with anything ready, whose turn is next first
+
+    def offer(self, writer: Writer, message: ClientAppend) -> None:
+        """An append came. Raises :exc:`BadRequest` if its `seq` is not right."""
+        writer.admit(message.seq)
+        self._put(writer, message.seq, message)
+
+    def skip(self, writer: Writer, seq: int) -> None:
+        """An append came that is refused for what it says: what is behind it need not wait for its `seq`.
+
+        Raises :exc:`BadRequest` if the `seq` is not right either.
+        """
+        writer.admit(seq)
+        self._put(writer, seq, None)
+
+    def take(self, most: int) -> list[Append]:
+        """The next appends, at most `most`: those of a room in the order in which they must be committed."""
+        return list(islice(self._turns(), most))
+
+    def drop(self, writer: Writer) -> list[Append]:
+        """Take back all that `writer` has waiting, those that are early included."""
+        dropped = [append for _, append in writer.ready]
+        writer.ready.clear()
+        writer.early.clear()
+        rounds = self._rooms.get(writer.room)
+        if rounds is not None:
+            rounds.writers.pop(writer, None)
+        return dropped
+
+    def _put(self, writer: Writer, seq: int, message: ClientAppend | None) -> None:
+        self.arrivals += 1
+        writer.put(seq, self.arrivals, message)
+        if writer.ready:
+            self._rooms.setdefault(writer.room, _Rounds()).writers[writer] = None
+
+    def _turns(self) -> Iterator[Append]:
+        while self._rooms:
+            room, rounds = next(iter(self._rooms.items()))
+            del self._rooms[room]
+            append = rounds.take()
+            if append is not None:
+                self._rooms[room] = rounds  # behind all others
+                yield append

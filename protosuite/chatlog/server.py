@@ -1,0 +1,316 @@
+"""The server of chatlog.v1: appends to the sequencer, batches to the store, entries to everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+from twisted.web.pages import notFound
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
+
+from protosuite.chatlog.chain import Append
+from protosuite.chatlog.member import Member
+from protosuite.chatlog.room import Room
+from protosuite.chatlog.sequencer import Sequencer
+from protosuite.chatlog.store import ChatLogStore, Committed, Outcome, RoomState
+from protosuite.chatlog.wire import DEFAULT_ROOM, SUBPROTOCOL, ClientAppend, Error, is_room
+from protosuite.config import ChatLogConfig
+from protosuite.errors import Overloaded
+from protosuite.logs import Muffled
+from protosuite.net.listening import ListeningService, Publish, unheard
+from protosuite.net.pages import Pages
+from protosuite.net.web import Terms, WebFactory, upgrade, wants_upgrade
+from protosuite.net.websocket import Limits
+
+
+class ChatLogService(ListeningService):
+    """All rooms. One batch of appends is being committed at a time; all that come meanwhile are in the next.
+
+    `random` draws epochs and session ids, `wall` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        config: ChatLogConfig,
+        store: ChatLogStore,
+        reactor: Any,
+        random: Random,
+        wall: Callable[[], float],
+        publish: Publish = unheard,
+    ) -> None:
+        super().__init__("chatlog", reactor, config.listen, config.max_connections)
+        self.config = config
+        self.store = store
+        self.sequencer = Sequencer()
+        self.rooms: dict[str, Room] = {}  # those that somebody is in, or that have something to commit
+        self.strangers = Muffled(self.log, reactor)
+        self._members: dict[str, Member] = {}  # by session
+        self._random = random
+        self._wall = wall
+        self._publish = publish
+        self._committing = False
+        self._idle: Deferred[None] | None = None  # fires when nothing is left to commit
+        self._troubles = Muffled(self.log, reactor)
+        self._sweeping = LoopingCall(self._sweep)
+        self._sweeping.clock = reactor
+
+    def factory(self) -> IProtocolFactory:
+        config = self.config
+        return WebFactory(
+            _Root(self),
+            self,
+            self.reactor,
+            config.close_timeout,
+            config.request_timeout,
+            self._has_room,
+        )
+
+    def startService(self) -> None:
+        super().startService()
+        if self.config.keep_entries or self.config.keep_for:
+            self._sweeping.start(self.config.sweep_interval)
+
+    def stopService(self) -> Deferred[None]:
+        """Commit what was accepted. The connections have been drained before."""
+        super().stopService()
+        if self._sweeping.running:
+            self._sweeping.stop()
+        self._idle = Deferred()
+        idle = self._idle
+        self.commit()
+        return idle
+
+    def member(self, room: str) -> Member:
+        """A new member of a room."""
+        session = f"{self._random.getrandbits(64):016x}"
+        return Member(self, room, session)
+
+    # For the members.
+
+    def room(self, name: str) -> Room:
+        """The room of a name; it may still have to be opened."""
+        room = self.rooms.get(name)
+        if room is None:
+            epoch = f"{self._random.getrandbits(128):032x}"
+            room = self.rooms[name] = Room(name, epoch, self.config.cache_entries, self.config.cache_bytes)
+        return room
+
+    def entered(self, member: Member) -> None:
+        """`member` is there: open its room, if it is not open."""
+        room = member.room
+        self._members[member.session] = member
+        room.members.add(member)
+        if room.is_open:
+            member.opened()
+        elif len(room.members) == 1:
+            self.store.open(room.name, room.epoch).addCallbacks(
+                self._read, self._not_read, callbackArgs=(room,), errbackArgs=(room,)
+            )
+
+    def departed(self, member: Member) -> None:
+        """`member` is gone. What it had appended is committed all the same."""
+        room = member.room
+        self._members.pop(member.session, None)
+        room.members.discard(member)
+        room.followers.pop(member, None)
+        self._forget_if_idle(room)
+
+    def append(self, member: Member, message: ClientAppend) -> None:
+        """Take an append; :exc:`BadRequest` if it comes out of turn."""
+        self.sequencer.offer(member.writer, message)
+        member.unacknowledged += 1
+        member.room.pending += 1
+        self.commit()
+
+    def refused(self, member: Member, error: Error) -> None:
+        """`member` was told `error`."""
+        self.strangers.info(
+            "{peer} in {room} refused: {code}: {reason}",
+            peer=member.socket.peer,
+            room=member.room.name,
+            code=error.code,
+            reason=error.message,
+        )
+
+    def reading_failed(self, failure: Failure) -> None:
+        """The database could not be read."""
+        self._troubles.info("entries cannot be read: {reason}", reason=str(failure.value))
+
+    # Commits.
+
+    def commit(self) -> None:
+        """Commit what waits, unless that is being done."""
+        if self._committing:
+            return
+        batch = self.sequencer.take(self.config.max_batch)
+        if not batch:
+            if self._idle is not None:
+                idle, self._idle = self._idle, None
+                idle.callback(None)
+            return
+        self._committing = True
+        epochs = {append.room: self.rooms[append.room].epoch for append in batch}
+        self.store.commit(batch, epochs, int(self._wall() * 1000)).addCallbacks(
+            self._committed, self._not_committed, errbackArgs=(batch,)
+        ).addErrback(self._failed).addBoth(self._next)
+
+    def _next(self, _: object) -> None:
+        self._committing = False
+        self.commit()
+
+    def _committed(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell everybody, room by room, and then each sender what else there is to tell."""
+        told: dict[str, list[Committed]] = {}
+        for outcome in outcomes:
+            if isinstance(outcome, Committed) and outcome.is_new:
+                told.setdefault(outcome.append.room, []).append(outcome)
+        for name, new in told.items():
+            self.rooms[name].committed([outcome.encoded for outcome in new])
+            for outcome in new:
+                self._tell_others(name, outcome)
+        for outcome in outcomes:
+            self._answer(outcome)
+
+    def _not_committed(self, failure: Failure, batch: list[Append]) -> None:
+        """None of it is stored. What those who sent it have sent behind it is refused too: it came later."""
+        code = "overloaded" if failure.check(Overloaded) else "storage"
+        self._troubles.info("entries cannot be stored: {reason}", reason=str(failure.value))
+        for session in dict.fromkeys(append.session for append in batch):
+            if (member := self._members.get(session)) is not None:
+                batch += self.sequencer.drop(member.writer)
+        for append in batch:
+            self._settle(append, Error(code, "the entry cannot be stored now", append.message.seq))
+
+    def _failed(self, failure: Failure) -> None:
+        """A defect of ours: the loop of commits goes on."""
+        self.log.failure("entries were not told to everybody", failure=failure)
+
+    def _answer(self, outcome: Outcome) -> None:
+        append = outcome.append
+        if not isinstance(outcome, Committed):
+            self._settle(append, Error(outcome.error.code, outcome.error.message, append.message.seq))
+            return
+        member = self._members.get(append.session)
+        if member is not None and not outcome.is_new:
+            member.acknowledge(outcome.encoded)
+        self._settle(append, None)
+
+    def _settle(self, append: Append, error: Error | None) -> None:
+        room = self.rooms[append.room]
+        room.pending -= 1
+        if (member := self._members.get(append.session)) is not None:
+            member.answered(error)
+        self._forget_if_idle(room)
+
+    def _tell_others(self, room: str, outcome: Committed) -> None:
+        entry = outcome.entry
+        fields = {"room": room, "slot": entry.slot, "author": entry.author, "content": entry.content}
+        self._publish(f"chatlog.{room.replace('.', '_')}.append", fields)  # a dot would begin a level
+
+    # Rooms.
+
+    def _read(self, state: RoomState, room: Room) -> None:
+        room.open(state)
+        for member in list(room.members):
+            member.opened()
+        self._forget_if_idle(room)
+
+    def _not_read(self, failure: Failure, room: Room) -> None:
+        self.reading_failed(failure)
+        self.rooms.pop(room.name, None)  # whoever comes next tries again
+        for member in list(room.members):
+            member.dismiss("the room cannot be read now: try again")
+
+    def _forget_if_idle(self, room: Room) -> None:
+        if room.is_idle and self.rooms.get(room.name) is room:
+            del self.rooms[room.name]
+
+    def _sweep(self) -> None:
+        """Delete what need not be kept, a part at a time: the writer is needed for other things too."""
+        config = self.config
+        before = int((self._wall() - config.keep_for) * 1000) if config.keep_for else -(2**62)
+        self.store.sweep(config.keep_entries, before).addCallbacks(self._swept, self._not_swept)
+
+    def _swept(self, firsts: dict[str, int]) -> None:
+        for name, first in firsts.items():
+            if (room := self.rooms.get(name)) is not None:
+                room.first = max(room.first, first)
+        if firsts and self._sweeping.running:
+            self._sweep()
+
+    def _not_swept(self, failure: Failure) -> None:
+        self._troubles.info("old entries cannot be deleted: {reason}", reason=str(failure.value))
+
+    def _has_room(self, address: IAddress | None) -> bool:
+        if len(self.connections) < self.max_connections:
+            return True
+        self.strangers.info("{peer} closed: too many connections", peer=str(address))
+        return False
+
+
+class _Root(Pages):
+    """``/``: the page, and the WebSocket of the room ``main``."""
+
+    def __init__(self, service: ChatLogService) -> None:
+        super().__init__(Path(__file__).parent / "pages")
+        config = service.config
+        self._service = service
+        self._terms = Terms(
+            SUBPROTOCOL,
+            Limits(
+                max_message=config.max_message,
+                max_backlog=config.max_backlog,
+                write_timeout=config.write_timeout,
+                ping_interval=config.ping_interval,
+                ping_timeout=config.ping_timeout,
+                close_timeout=config.close_timeout,
+            ),
+            config.origins,
+            config.compression,
+        )
+        rooms = _Rooms(self)
+        self.putChild(b"rooms", rooms)
+
+    def render_GET(self, request: Request) -> Any:
+        if wants_upgrade(request):
+            return self.enter(request, DEFAULT_ROOM)
+        return super().render_GET(request)
+
+    def enter(self, request: Request, room: str) -> Any:
+        """Open a WebSocket in a room."""
+        return upgrade(request, self._terms, lambda: self._service.member(room))
+
+
+class _Rooms(Resource):
+    """``/rooms/``."""
+
+    def __init__(self, root: _Root) -> None:
+        super().__init__()
+        self._root = root
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        name = path.decode("latin-1")
+        if not is_room(name) or request.postpath:
+            return notFound()
+        return _Entrance(self._root, name)
+
+
+class _Entrance(Resource):
+    """``/rooms/<room>``."""
+
+    isLeaf = True
+
+    def __init__(self, root: _Root, room: str) -> None:
+        super().__init__()
+        self._root = root
+        self._room = room
+
+    def render_GET(self, request: Request) -> Any:
+        return self._root.enter(request, self._room)

@@ -1,0 +1,287 @@
+"""Rooms and their entries in the database. Slots are given here, in the transaction that stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, UniqueConstraint
+from sqlalchemy.dialects.sqlite import insert
+from twisted.internet.defer import Deferred
+
+from protosuite.chatlog.chain import Append, Head, extend
+from protosuite.chatlog.wire import Entry, encode_entry
+from protosuite.errors import BadRequest
+from protosuite.storage import Database, metadata
+
+rooms = Table(
+    "chatlog_room",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("epoch", String(32), nullable=False),
+    Column("head", BigInteger, nullable=False),  # the last slot
+    Column("hash", String(32), nullable=False),  # its hash; the epoch if there is none
+    Column("first", BigInteger, nullable=False),  # the lowest slot that is still held
+)
+entries = Table(
+    "chatlog_entry",
+    metadata,
+    Column("room", Integer, primary_key=True, autoincrement=False),
+    Column("slot", BigInteger, primary_key=True, autoincrement=False),
+    Column("author", String(64), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),  # milliseconds since the epoch
+    Column("session", String(32), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("key", String(64)),
+    Column("hash", String(32), nullable=False),
+    UniqueConstraint("room", "key", name="uq_chatlog_entry_key"),
+    sqlite_with_rowid=False,  # clustered by slot: a page of history is read from one place
+)
+
+_FIELDS = [entries.c[name] for name in ("slot", "author", "content", "at", "session", "seq", "key", "hash")]
+_SWEEP_BATCH = 1000  # entries deleted at once: the writer is needed for other things too
+
+
+@frozen
+class RoomState:
+    """A room as it is stored. One that is not has the `epoch` that it will get, and no entries."""
+
+    epoch: str
+    latest: int = 0
+    first: int = 1
+
+
+@frozen
+class Committed:
+    """What became of an append: its `entry`, encoded too; `is_new` is False if its key was there before."""
+
+    append: Append
+    entry: Entry
+    encoded: bytes
+    is_new: bool
+
+
+@frozen
+class Declined:
+    """An append that cannot be stored, and what its sender is told."""
+
+    append: Append
+    error: BadRequest
+
+
+Outcome = Committed | Declined
+
+
+@frozen
+class Page:
+    """Some entries of a room, encoded, in slot order, the first of them `low`; and the lowest slot held."""
+
+    entries: list[bytes]
+    low: int
+    first: int
+
+
+class ChatLogStore:
+    """The logs of all rooms. Times are milliseconds since the epoch, handed in."""
+
+    def __init__(self, database: Database, max_rooms: int) -> None:
+        self._database = database
+        self._max_rooms = max_rooms
+
+    def open(self, room: str, epoch: str) -> Deferred[RoomState]:
+        """A room; `epoch` is what it will get if there is none of that name yet."""
+
+        def work(connection: Connection) -> RoomState:
+            query = sa.select(rooms.c.epoch, rooms.c.head, rooms.c.first).where(rooms.c.name == room)
+            row = connection.execute(query).first()
+            return RoomState(epoch) if row is None else RoomState(*row)
+
+        return self._database.read(work)
+
+    def commit(self, batch: Sequence[Append], epochs: Mapping[str, str], now: int) -> Deferred[list[Outcome]]:
+        """Give each append its slot and store it, in this order; what became of each, in this order too.
+
+        All of it is on stable storage when the Deferred fires. A room that is not there yet is made,
+        with its epoch out of `epochs`.
+        """
+
+        def work(connection: Connection) -> list[Outcome]:
+            return _Commit(connection, batch, self._max_rooms).run(epochs, now)
+
+        return self._database.write(work)
+
+    def newest(self, room: str, low: int, high: int, most: int, max_bytes: int) -> Deferred[Page]:
+        """The entries from `low` to `high`, or as many of the newest of them as are within both bounds."""
+
+        def work(connection: Connection) -> Page:
+            found, first = _read(connection, room, low, high, most, max_bytes, entries.c.slot.desc())
+            return Page(found[::-1], high - len(found) + 1, first)
+
+        return self._database.read(work)
+
+    def oldest(self, room: str, low: int, high: int, most: int, max_bytes: int) -> Deferred[Page]:
+        """The entries from `low` to `high`, or as many of the oldest of them as are within both bounds."""
+
+        def work(connection: Connection) -> Page:
+            found, first = _read(connection, room, low, high, most, max_bytes, entries.c.slot)
+            return Page(found, max(low, first), first)
+
+        return self._database.read(work)
+
+    def sweep(self, keep: int, before: int) -> Deferred[dict[str, int]]:
+        """Delete some of what is past the newest `keep` of its room (0: no limit) or older than `before`.
+
+        Returns the rooms that lost something with the lowest slot that they still hold. Empty: all is done.
+        """
+
+        def work(connection: Connection) -> dict[str, int]:
+            return dict(_sweep(connection, keep, before))
+
+        return self._database.write(work)
+
+
+class _Commit:
+    """One batch in one transaction: a statement for all of its rooms, keys, entries and heads each."""
+
+    def __init__(self, connection: Connection, batch: Sequence[Append], max_rooms: int) -> None:
+        self._connection = connection
+        self._batch = batch
+        self._max_rooms = max_rooms
+
+    def run(self, epochs: Mapping[str, str], now: int) -> list[Outcome]:
+        ids, heads = self._open(epochs)
+        known = self._known(ids)
+        before = dict(heads)
+        rows: list[dict[str, Any]] = []
+        outcomes: list[Outcome] = []
+        for append in self._batch:
+            room = append.room
+            if room not in ids:
+                full = BadRequest(
+                    "too-many-rooms", f"there are {self._max_rooms} rooms, and no more are made"
+                )
+                outcomes.append(Declined(append, full))
+                continue
+            key = append.message.key
+            entry = None if key is None else known.get((ids[room], key))
+            is_new = entry is None
+            if entry is None:
+                entry = extend(heads[room], append, now)
+                heads[room] = Head(entry.slot, entry.hash)
+                rows.append({"room": ids[room], **{c.name: getattr(entry, c.name) for c in _FIELDS}})
+                if key is not None:
+                    known[ids[room], key] = entry
+            outcomes.append(Committed(append, entry, encode_entry(entry), is_new))
+        if rows:
+            self._connection.execute(entries.insert(), rows)
+        moved = [
+            {"b_id": ids[room], "b_head": head.slot, "b_hash": head.hash}
+            for room, head in heads.items()
+            if head != before[room]
+        ]
+        if moved:
+            put = sa.update(rooms).where(rooms.c.id == sa.bindparam("b_id"))
+            self._connection.execute(
+                put.values(head=sa.bindparam("b_head"), hash=sa.bindparam("b_hash")), moved
+            )
+        return outcomes
+
+    def _open(self, epochs: Mapping[str, str]) -> tuple[dict[str, int], dict[str, Head]]:
+        """The ids and heads of the batch's rooms, which are made where they are not there."""
+        names = dict.fromkeys(append.room for append in self._batch)
+        found = self._find(names)
+        missing = [name for name in names if name not in found]
+        if missing:
+            count = self._connection.execute(sa.select(sa.func.count()).select_from(rooms)).scalar_one()
+            made = [
+                {"name": name, "epoch": epochs[name], "head": 0, "hash": epochs[name], "first": 1}
+                for name in missing[: max(0, self._max_rooms - count)]
+            ]
+            if made:
+                self._connection.execute(insert(rooms).on_conflict_do_nothing(), made)
+                found |= self._find(missing[: len(made)])
+        return {name: id for name, (id, _) in found.items()}, {
+            name: head for name, (_, head) in found.items()
+        }
+
+    def _find(self, names: Iterable[str]) -> dict[str, tuple[int, Head]]:
+        query = sa.select(rooms.c.name, rooms.c.id, rooms.c.head, rooms.c.hash).where(
+            rooms.c.name.in_(list(names))
+        )
+        return {name: (id, Head(head, hash)) for name, id, head, hash in self._connection.execute(query)}
+
+    def _known(self, ids: Mapping[str, int]) -> dict[tuple[int, str], Entry]:
+        """What is stored already under the keys of the batch."""
+        keys = {
+            (ids[append.room], append.message.key)
+            for append in self._batch
+            if append.message.key is not None and append.room in ids
+        }
+        if not keys:
+            return {}
+        query = sa.select(entries.c.room, *_FIELDS).where(
+            sa.tuple_(entries.c.room, entries.c.key).in_(sorted(keys))
+        )
+        return {(row[0], row.key): _entry(row[1:]) for row in self._connection.execute(query)}
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    slot, author, content, at, session, seq, key, hash = row
+    return Entry(slot, author, content, at, session, seq, key, hash=hash)
+
+
+def _read(
+    connection: Connection, room: str, low: int, high: int, most: int, max_bytes: int, order: Any
+) -> tuple[list[bytes], int]:
+    """Encoded entries between two slots, in `order`, and the lowest slot that the room holds."""
+    row = connection.execute(sa.select(rooms.c.id, rooms.c.first).where(rooms.c.name == room)).first()
+    if row is None:
+        return [], 1
+    query = (
+        sa.select(*_FIELDS)
+        .where(entries.c.room == row.id, entries.c.slot.between(low, high))
+        .order_by(order)
+        .limit(most)
+    )
+    found: list[bytes] = []
+    size = 0
+    result = connection.execute(query)
+    for fields in result:
+        encoded = encode_entry(_entry(fields))
+        size += len(encoded) + 1
+        if found and size > max_bytes:
+            result.close()
+            break
+        found.append(encoded)
+    return found, row.first
+
+
+def _sweep(connection: Connection, keep: int, before: int) -> Iterable[tuple[str, int]]:
+    oldest = entries.alias()
+    overdue = [oldest.c.at < before]
+    if keep:
+        overdue.append(rooms.c.first <= rooms.c.head - keep)
+    query = (
+        sa.select(rooms.c.id, rooms.c.name, rooms.c.head, rooms.c.first)
+        .join(oldest, sa.and_(oldest.c.room == rooms.c.id, oldest.c.slot == rooms.c.first))
+        .where(sa.or_(*overdue))
+        .limit(100)
+    )
+    left = _SWEEP_BATCH
+    for id, name, head, first in connection.execute(query).all():
+        if left <= 0:
+            return
+        ages = sa.select(entries.c.slot, entries.c.at).where(entries.c.room == id, entries.c.slot >= first)
+        end = first
+        for slot, at in connection.execute(ages.order_by(entries.c.slot).limit(left)):
+            if at >= before and not (keep and slot <= head - keep):
+                break
+            end = slot + 1
+        left -= end - first
+        connection.execute(sa.delete(entries).where(entries.c.room == id, entries.c.slot < end))
+        connection.execute(sa.update(rooms).where(rooms.c.id == id).values(first=end))
+        yield name, end

@@ -1,0 +1,104 @@
+"""Messages that are JSON objects: frozen attrs classes whose fields say what they may hold. Pure.
+
+The field ``type`` names the class. Fields that a class does not have are for a later version of its
+protocol, and are passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+from protosuite.errors import PeerFault
+
+M = TypeVar("M")
+Check = Callable[[Any], bool]
+Rule = tuple[Check, str]  # and what it allows, to end a sentence with
+
+
+def checked(rule: Rule, **options: Any) -> Any:
+    """An attribute of a message. One whose default is None may be left out."""
+    return attrs.field(metadata={"rule": rule}, **options)
+
+
+def integer(minimum: int, maximum: int) -> Rule:
+    """A whole number within bounds, both included."""
+
+    def check(value: Any) -> bool:
+        return type(value) is int and minimum <= value <= maximum  # bool is an int to isinstance
+
+    return check, f"a whole number from {minimum} to {maximum}"
+
+
+def name(longest: int) -> Rule:
+    """A name that is safe wherever it goes."""
+    pattern = re.compile(f"[A-Za-z0-9._-]{{1,{longest}}}")
+
+    def check(value: Any) -> bool:
+        return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+    return check, f"1 to {longest} of A-Z a-z 0-9 . _ -"
+
+
+def characters(longest: int, shortest: int = 1, *, lines: bool = False) -> Rule:
+    r"""Text of so many characters, none of them a control character; with `lines`, \\n and \\t may be there.
+
+    Surrogates are refused: JSON can hold half a pair, which no UTF-8 can.
+    """
+    forbidden = re.compile(
+        "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]" if lines else "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+    )
+
+    def check(value: Any) -> bool:
+        return isinstance(value, str) and shortest <= len(value) <= longest and not forbidden.search(value)
+
+    without = "control characters but tab and newline" if lines else "control characters"
+    return check, f"text of {shortest} to {longest} characters, without {without} and lone surrogates"
+
+
+ANY_TEXT: Rule = (lambda value: isinstance(value, str), "text")
+
+
+def write(message: Any, kind: str) -> str:
+    """A message as JSON. Fields that are None are left out."""
+    fields = {"type": kind}
+    fields |= {f.name: v for f in attrs.fields(type(message)) if (v := getattr(message, f.name)) is not None}
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+
+
+def read(data: bytes | str) -> dict[str, Any]:
+    """The fields of an object; :exc:`PeerFault` ``bad-json`` if `data` is none."""
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested without end
+        raise PeerFault("bad-json", "a message is not JSON in UTF-8") from None
+    if not isinstance(fields, dict):
+        raise PeerFault("bad-json", "a message is not a JSON object")
+    return fields
+
+
+def build(fields: Mapping[str, Any], types: Mapping[str, type[M]]) -> M:
+    """The message that `fields` are, which is one of `types`.
+
+    Raises :exc:`PeerFault`: ``unknown-type``, or ``bad-field`` with the field and what it may be.
+    """
+    kind = fields.get("type")
+    cls = types.get(kind) if isinstance(kind, str) else None
+    if cls is None:
+        raise PeerFault("unknown-type", "the type of a message must be one of " + ", ".join(types))
+    return cls(**dict(_values(cls, str(kind), fields)))
+
+
+def _values(cls: type[Any], kind: str, fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for field in attrs.fields(cls):
+        value = fields.get(field.name)
+        check, allowed = field.metadata["rule"]
+        if value is None and field.default is None:
+            continue
+        if not check(value):
+            raise PeerFault("bad-field", f"{field.name} of {kind} must be {allowed}")
+        yield field.name, value
