@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 from twisted.web.server import NOT_DONE_YET, Request
 from websockets.datastructures import Headers
-from websockets.exceptions import NegotiationError
+from websockets.exceptions import InvalidHeader, NegotiationError
 from websockets.http11 import Request as Handshake
 from websockets.http11 import Response
 from websockets.protocol import State
@@ -46,11 +46,14 @@ def upgrade(request: Request, terms: Terms, talk: Callable[[], Talk]) -> Any:
     channel: Any = request.channel
     if channel is None:  # the client did not wait for the answer
         return NOT_DONE_YET
-    headers = Headers(
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, values in request.requestHeaders.getAllRawHeaders()
-        for value in values
-    )
+    try:
+        headers = Headers(
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, values in request.requestHeaders.getAllRawHeaders()
+            for value in values
+        )
+    except InvalidHeader as error:
+        return _refuse(request, 400, f"{error}\n")
     origin = headers.get_all("Origin")
     if origin and not is_allowed(origin[0], request.getHeader(b"host"), terms.origins):
         return _refuse(

@@ -127,8 +127,8 @@ class WebConnection(Connection):
         _cancel(self._overdue)
         self._overdue = None
 
-    def answered(self) -> None:
-        """A request has been answered, and what came behind it was looked at."""
+    def settled(self) -> None:
+        """All that came has been looked at."""
         if self._is_stopping:
             self._stop()
 
@@ -206,7 +206,15 @@ class _Channel(HTTPChannel):
     def requestDone(self, request: Any) -> None:
         self.connection.awaits_request()
         super().requestDone(request)
-        self.connection.answered()
+        self._settle()
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._busyReceiving:  # all that came has been looked at
+            self.connection.settled()
 
     def rawDataReceived(self, data: bytes) -> None:
         if self.connection.socket is not None:  # it came in one piece with the handshake

@@ -101,7 +101,7 @@ class WebSocket:
         self._closing: IDelayedCall | None = None  # gives up a peer that does not close
         self._heartbeat: IDelayedCall | None = None
         self._heard = clock.seconds()  # when something came
-        self._pinged = False  # since then
+        self._pinged: float | None = None  # when we asked since then
         self._why = ""  # it was ended without a close
         self._message: StringIO | BytesIO | None = None  # whose fragments come
         self._decoder = codecs.getincrementaldecoder("utf-8")()
@@ -180,7 +180,7 @@ class WebSocket:
         if self._eof or self._gone:
             return
         self._heard = self._clock.seconds()
-        self._pinged = False
+        self._pinged = None
         self._rules.receive_data(data)
         if not self._begun and self._rules.state is not CONNECTING and self._rules.handshake_exc is None:
             self.begin()
@@ -303,16 +303,18 @@ class WebSocket:
 
     def _beat(self) -> None:
         """Look how long nothing has come: ask, and if that did not help, give up."""
-        limits = self._limits
-        quiet = 0.0 if self._paused else self._clock.seconds() - self._heard
+        limits, now = self._limits, self._clock.seconds()
+        quiet = 0.0 if self._paused else now - self._heard
         if quiet < limits.ping_interval:
             wait = limits.ping_interval - max(quiet, 0)  # less than 0: the clock was set
-        elif not self._pinged:
-            self._pinged = True
+        elif self._pinged is None:
+            self._pinged = now
             if self.is_open:
                 self._rules.send_ping(b"")
                 self._flush()
-            wait = limits.ping_timeout
+            wait = min(limits.ping_timeout, limits.ping_interval)
+        elif now - self._pinged < limits.ping_timeout:
+            wait = min(limits.ping_timeout - (now - self._pinged), limits.ping_interval)
         else:
             self._why = "the peer was silent"
             self._abort()
