@@ -5,3 +5,7 @@ appends are committed; ``store`` gives slots and stores, in one transaction; ``r
 room and its last entries, ``member`` one connection, ``server`` the service with its pages; ``view``
 what a client knows of a log, ``client`` its connection; ``cli`` the program ``protosuite-chatlog``.
 """
+
+from protosuite.chatlog.client import ChatLogClientFactory
+
+__all__ = ["ChatLogClientFactory"]
