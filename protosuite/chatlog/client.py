@@ -172,6 +172,7 @@ class ChatLogClientFactory(ResumingClientFactory):
         self._sent.clear()
         self._asked.clear()
         self._filling = False
+        self.view.reconnected()
         self._unsent = deque(self._appends.values())
         for append in self._unsent:
             append.seq = None

@@ -41,6 +41,7 @@ class View:
     first: int = 1  # the lowest that the server has
     entries: deque[Entry] = field(factory=deque)
     is_open: bool = False
+    is_certain: bool = False  # that what comes belongs to the log of `epoch`
     _high: int = 0  # up to here it has been
     _ahead: deque[Entry] = field(factory=deque)  # a run of entries behind a hole
     _step: int = 0  # how many of the hole are asked for next; less when a reply was cut short
@@ -55,6 +56,11 @@ class View:
         """The highest slot that came, with all before it."""
         return self._high
 
+    def reconnected(self) -> None:
+        """Another connection: whether it is the same log is known with the first reply."""
+        self.is_certain = False
+        self._ahead.clear()
+
     def reply(self, reply: ServerReply) -> Change:
         """A reply came."""
         change = Change()
@@ -62,6 +68,7 @@ class View:
             change.is_reset = self.is_open and self._high > 0
             self._clear()
             self.epoch = reply.epoch
+        self.is_certain = True
         self.latest, self.first = max(self.latest, reply.latest), reply.first
         entries = reply.entries
         if any(after.slot != before.slot + 1 for before, after in pairwise(entries)):
@@ -75,16 +82,20 @@ class View:
             change.problems.append(f"slots {self._high + 1} to {self.first - 1} have been deleted unread")
             self.entries.clear()
             self._high = self.first - 1
+        if self._ahead:
+            self.latest = max(self.latest, self._ahead[-1].slot)
         self._compare(entries, change)
         self._prepend([entry for entry in entries if entry.slot < self.low], change)
         self._newer([entry for entry in entries if entry.slot > self._high], change)
+        self._join(change)
         return change
 
     def ack(self, entry: Entry) -> Change:
         """An entry was committed, or was there already when it came again."""
         change = Change()
-        self.latest = max(self.latest, entry.slot)
-        if not self.is_open or entry.slot > self._high:
+        if self.is_certain:
+            self.latest = max(self.latest, entry.slot)
+        if not self.is_certain or entry.slot > self._high:
             self._newer([entry], change)
         return change
 
@@ -106,10 +117,14 @@ class View:
         """Entries above what is held: they go behind it, or have to wait for what is between."""
         if not entries:
             return
-        if not self.is_open or entries[0].slot > self._high + 1:
+        if not self.is_certain or entries[0].slot > self._high + 1:
             self._stash(entries)
             return
         self._append(entries, change)
+        self._join(change)
+
+    def _join(self, change: Change) -> None:
+        """What waited behind a hole follows, if the hole is no more."""
         while self._ahead and self._ahead[0].slot <= self._high:
             self._ahead.popleft()
         if self._ahead and self._ahead[0].slot == self._high + 1:
@@ -118,7 +133,7 @@ class View:
 
     def _stash(self, entries: Sequence[Entry]) -> None:
         """Keep entries that come behind a hole, if there is none between them and the latest."""
-        if entries[-1].slot < self.latest:
+        if self.is_certain and entries[-1].slot < self.latest:
             # The server cut a reply short, and what it left out is what we asked for first: ask for less.
             self._step = max(1, len(entries) // 2)
             return
@@ -161,7 +176,9 @@ class View:
                 change.problems.append(f"slot {entry.slot} is not what it was before")
 
     def _clear(self) -> None:
+        """Another log. What a new connection has said before its first reply is of that one already."""
+        if self.is_certain:
+            self._ahead.clear()
         self.entries.clear()
-        self._ahead.clear()
         self.is_open = False
         self.latest = self._high = self._step = 0
