@@ -52,7 +52,8 @@ class ClientTests(SynchronousTestCase):
         )
 
     def connect(self, client: ChatLogClientFactory) -> Line:
-        line = Line(self.clock, client, self.service.factory())
+        server: Any = self.service.factory()
+        line = Line(self.clock, client, server)
         line.connect()
         line.pump()
         return line
@@ -135,7 +136,7 @@ class ClientTests(SynchronousTestCase):
                 return broken
             return commit(*arguments)
 
-        self.store.commit = sometimes  # type: ignore[method-assign]
+        self.store.commit = sometimes  # type: ignore[method-assign, assignment]
         answers = [self.client.append("ana", f"{n}") for n in range(3)]
         self.line.pump()
         for _ in range(5):
