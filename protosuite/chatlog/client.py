@@ -41,8 +41,9 @@ class _Update:
     """A request for entries. `answer` is whoever waits for the reply, if it is not the view alone."""
 
     message: ClientUpdate
-    answer: Deferred[Change] | None = None
+    answer: Deferred[Any] | None = None  # gets the Change, or the reply itself
     fills: bool = False  # a hole
+    passes: bool = False  # by the view
 
 
 @define(eq=False)
@@ -134,6 +135,13 @@ class ChatLogClientFactory(ResumingClientFactory):
         """
         return self._wait_for(ClientUpdate(n, upto))
 
+    def read(self, n: int, upto: int = -1) -> Deferred[ServerReply]:
+        """The `n` slots up to `upto`, past the view; of what is too much for one reply, the newest.
+
+        It is asked again after a reconnect.
+        """
+        return self._wait_for(ClientUpdate(n, upto), passes=True)
+
     def scroll_back(self, n: int) -> Deferred[list[Entry]]:
         """Up to `n` entries before the lowest of the view, which takes them in; none at its beginning."""
         message = self.view.before(n)
@@ -162,6 +170,11 @@ class ChatLogClientFactory(ResumingClientFactory):
             if answer is not None and not answer.called:
                 answer.errback(error)
         return closed
+
+    @property
+    def next_attempt(self) -> float | None:
+        """When, by the clock, the connection is tried again; None if that is not planned."""
+        return self._callID.getTime() if self._callID is not None else None
 
     # Of a Talk.
 
@@ -233,8 +246,8 @@ class ChatLogClientFactory(ResumingClientFactory):
 
     # What is asked.
 
-    def _wait_for(self, message: ClientUpdate) -> Deferred[Change]:
-        update = _Update(message, Deferred(lambda _: self._updates.remove(update)))
+    def _wait_for(self, message: ClientUpdate, passes: bool = False) -> Deferred[Any]:
+        update = _Update(message, Deferred(lambda _: self._updates.remove(update)), passes=passes)
         if not self.continueTrying:
             return fail(ConnectionError("this client has been closed"))
         self._updates.append(update)
@@ -290,11 +303,11 @@ class ChatLogClientFactory(ResumingClientFactory):
         if not self._appends:
             self.progressed()
         self.is_connected = True
-        change = self.view.reply(reply)
+        change = Change() if update.passes else self.view.reply(reply)
         self._changed(change)
         if update.answer is not None and update in self._updates:
             self._updates.remove(update)
-            update.answer.callback(change)
+            update.answer.callback(reply if update.passes else change)
 
     def _acknowledged(self, entry: Entry) -> None:
         self.progressed()
