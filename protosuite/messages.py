@@ -21,7 +21,7 @@ Rule = tuple[Check, str]  # and what it allows, to end a sentence with
 
 
 def checked(rule: Rule, **options: Any) -> Any:
-    """An attribute of a message. One whose default is None may be left out."""
+    """An attribute of a message. One that has a default may be left out."""
     return attrs.field(metadata={"rule": rule}, **options)
 
 
@@ -60,7 +60,12 @@ def characters(longest: int, shortest: int = 1, *, lines: bool = False) -> Rule:
     return check, f"text of {shortest} to {longest} characters, without {without} and lone surrogates"
 
 
-ANY_TEXT: Rule = (lambda value: isinstance(value, str), "text")
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not _SURROGATE.search(value)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+ANY_TEXT: Rule = (_is_text, "text")
 
 
 def write(message: Any, kind: str) -> str:
@@ -73,12 +78,19 @@ def write(message: Any, kind: str) -> str:
 def read(data: bytes | str) -> dict[str, Any]:
     """The fields of an object; :exc:`PeerFault` ``bad-json`` if `data` is none."""
     try:
-        fields = json.loads(data)
+        fields = _DECODER.decode(data if isinstance(data, str) else data.decode())
     except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested without end
         raise PeerFault("bad-json", "a message is not JSON in UTF-8") from None
     if not isinstance(fields, dict):
         raise PeerFault("bad-json", "a message is not a JSON object")
     return fields
+
+
+def _no_number(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 
 def build(fields: Mapping[str, Any], types: Mapping[str, type[M]]) -> M:
@@ -90,15 +102,24 @@ def build(fields: Mapping[str, Any], types: Mapping[str, type[M]]) -> M:
     cls = types.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise PeerFault("unknown-type", "the type of a message must be one of " + ", ".join(types))
-    return cls(**dict(_values(cls, str(kind), fields)))
+    return make(cls, str(kind), fields)
+
+
+def make(cls: type[M], kind: str, fields: Mapping[str, Any]) -> M:
+    """The message of one class that `fields` are, called `kind`.
+
+    Raises :exc:`PeerFault` ``bad-field``. An attribute without a rule is not part of a message.
+    """
+    return cls(**dict(_values(cls, kind, fields)))
 
 
 def _values(cls: type[Any], kind: str, fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for field in attrs.fields(cls):
+        rule = field.metadata.get("rule")
         value = fields.get(field.name)
-        check, allowed = field.metadata["rule"]
-        if value is None and field.default is None:
+        if rule is None or (value is None and field.default is not attrs.NOTHING):
             continue
+        check, allowed = rule
         if not check(value):
             raise PeerFault("bad-field", f"{field.name} of {kind} must be {allowed}")
         yield field.name, value

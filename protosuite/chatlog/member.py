@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol as Interface
 
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from protosuite.chatlog.room import Room, acks
@@ -21,16 +23,20 @@ from protosuite.chatlog.wire import (
     from_client,
 )
 from protosuite.config import ChatLogConfig
-from protosuite.errors import BadRequest, Overloaded
+from protosuite.errors import BadRequest, Overloaded, StorageError
 from protosuite.net.websocket import WebSocket
 
 _MAX_UPDATES = 16  # of one connection that wait for those before; above it the connection is not read
+_MAX_WAITING = (
+    1 << 20
+)  # characters of appends of one connection that wait; above it the connection is not read
 
 
 class ChatLog(Interface):
     """What a member needs of its service."""
 
     config: ChatLogConfig
+    log: Logger
     store: ChatLogStore
     sequencer: Sequencer
 
@@ -52,7 +58,7 @@ class ChatLog(Interface):
     def refused(self, member: Member, error: Error) -> None:
         """`member` was told `error`."""
 
-    def reading_failed(self, failure: Failure) -> None:
+    def reading_failed(self, error: Exception) -> None:
         """The database could not be read."""
 
 
@@ -60,7 +66,7 @@ class Member:
     """A :class:`~protosuite.net.websocket.Talk` in one room.
 
     It is told of every entry from its first ServerAck on. While the answer to a ClientUpdate for the
-    latest is being read it is told nothing: the acks go on where that answer ends.
+    latest is being read it is told of none: the acks go on where that answer ends.
     """
 
     socket: WebSocket
@@ -71,6 +77,7 @@ class Member:
         self.room: Room = service.room(room)
         self.writer = Writer(room, session, service.config.reorder_limit)
         self._service = service
+        self._waiting_characters = 0  # in those
         self._unread: list[str] = []  # messages that came before the room was open
         self._updates: deque[ClientUpdate] = deque()
         self._is_busy = False  # with the first of them
@@ -85,6 +92,8 @@ class Member:
         self._pace()
 
     def text(self, text: str) -> None:
+        if not self.socket.is_open:  # we have closed, and could not answer
+            return
         if not self.room.is_open:
             self._unread.append(text)  # no more than came in one piece with the handshake: we do not read
             return
@@ -133,9 +142,15 @@ class Member:
         """Tell it, and nobody else, of an entry that was there before."""
         self.socket.send(acks([entry]))
 
-    def answered(self, error: Error | None = None) -> None:
+    def accepted(self, message: ClientAppend) -> None:
+        """An append waits to be committed, or for those before it."""
+        self.unacknowledged += 1
+        self._waiting_characters += len(message.content)
+
+    def answered(self, message: ClientAppend, error: Error | None = None) -> None:
         """An append is committed, and told, or refused."""
         self.unacknowledged -= 1
+        self._waiting_characters -= len(message.content)
         if error is not None:
             self._error(error)
         self._pace()
@@ -158,75 +173,77 @@ class Member:
 
     def _serve(self) -> None:
         """Answer the updates, in turn, while the connection takes it."""
-        room, config = self.room, self._service.config
-        while self._updates and not self._is_busy and self.socket.is_writable:
-            update = self._updates.popleft()
-            high = room.latest if update.upto == -1 else min(update.upto, room.latest)
-            low = max(room.first, high - min(update.n, config.max_entries) + 1)
-            found = room.cached(low, high)
-            if found is not None:
-                self._reply(_newest(found, config.max_reply), room.latest)
-                continue
+        if self._updates and not self._is_busy:
             self._is_busy = True
-            page = self._service.store.newest(room.name, low, high, config.max_entries, config.max_reply)
-            if update.upto == -1:
-                del room.followers[self]
-                page.addCallback(self._found, room.latest).addErrback(self._not_found)
-                page.addCallback(self._catch_up, room.latest)
-            else:
-                page.addCallback(self._found, None).addErrback(self._not_found)
-                page.addCallback(self._done)
-        self._pace()
+            Deferred.fromCoroutine(self._answer_all()).addErrback(self._failed)
 
-    def _done(self, _: object) -> None:
+    async def _answer_all(self) -> None:
+        while self._updates and self.socket.is_writable:
+            await self._answer(self._updates.popleft())
+            self._pace()
         self._is_busy = False
-        self._serve()
+        self._close_if_done()
 
-    def _found(self, page: Page, latest: int | None) -> None:
-        self._reply(page.entries, self.room.latest if latest is None else latest)
+    async def _answer(self, update: ClientUpdate) -> None:
+        room, config = self.room, self._service.config
+        is_for_latest = update.upto == -1
+        latest = room.latest
+        high = latest if is_for_latest else min(update.upto, latest)
+        low = max(room.first, high - min(update.n, config.max_entries) + 1)
+        found = room.cached(low, high)
+        if found is not None:
+            self._reply(_newest(found, config.max_reply), latest)
+            return
+        if is_for_latest:
+            del room.followers[self]
+        try:
+            page = await self._service.store.newest(
+                room.name, low, high, config.max_entries, config.max_reply
+            )
+        except (StorageError, Overloaded) as error:
+            self._cannot_be_read(error)
+        else:
+            room.holds_from(page.first)
+            self._reply(page.entries, latest if is_for_latest else room.latest)
+        if is_for_latest:
+            await self._catch_up(latest)
 
     def _reply(self, entries: Sequence[bytes], latest: int) -> None:
         room = self.room
         self.socket.send_text(encode_reply(entries, latest, room.first, room.epoch, self.session))
 
-    def _not_found(self, failure: Failure) -> None:
-        self._reading_failed(failure)
-        code = "overloaded" if failure.check(Overloaded) else "storage"
+    def _cannot_be_read(self, error: StorageError | Overloaded) -> None:
+        self._service.reading_failed(error)
+        code = "overloaded" if isinstance(error, Overloaded) else "storage"
         self._error(Error(code, "the entries cannot be read now"))
 
-    def _catch_up(self, _: object, told: int) -> None:
-        """Tell what was committed while the connection was busy, and follow again."""
+    async def _catch_up(self, told: int) -> None:
+        """Tell what was committed behind `told` while an answer was read, and follow again."""
         room, config = self.room, self._service.config
-        if not self.socket.is_open:
-            return
-        found = room.cached(told + 1, room.latest)
-        if found is None:
-            page = self._service.store.oldest(
-                room.name, told + 1, room.latest, config.max_entries, config.max_reply
-            )
-            page.addCallbacks(self._caught_up, self._lost_track, callbackArgs=(told,))
-            return
-        if found:
-            self.follow(acks(found))
-        room.followers[self] = None
-        self._done(None)
-
-    def _caught_up(self, page: Page, told: int) -> None:
-        if page.low == told + 1 and page.entries:
+        while self.socket.is_open:
+            found = room.cached(told + 1, room.latest)
+            if found is not None:
+                if found:
+                    self.follow(acks(found))
+                room.followers[self] = None
+                return
+            try:
+                page = await self._service.store.oldest(
+                    room.name, told + 1, room.latest, config.max_entries, config.max_reply
+                )
+            except (StorageError, Overloaded) as error:
+                self._service.reading_failed(error)
+                page = Page([], 0, 0)
+            if not page.entries or page.low != told + 1:  # it asks again when it comes back
+                self.dismiss("what comes next cannot be read now: try again")
+                return
             self.follow(acks(page.entries))
-            self._catch_up(None, told + len(page.entries))
-        else:
-            self._lost_track(None)
+            told += len(page.entries)
 
-    def _lost_track(self, failure: Failure | None) -> None:
-        """What it has to be told next cannot be read: it asks again when it comes back."""
-        if failure is not None:
-            self._reading_failed(failure)
-        self.dismiss("what comes next cannot be read now: try again")
-
-    def _reading_failed(self, failure: Failure) -> None:
-        if not failure.check(Overloaded):
-            self._service.reading_failed(failure)
+    def _failed(self, failure: Failure) -> None:
+        """A defect of ours: it ends this connection only."""
+        self._service.log.failure("{peer}: an answer failed", failure, peer=self.socket.peer)
+        self.socket.close(1011)
 
     def _error(self, error: Error) -> None:
         self._service.refused(self, error)
@@ -238,11 +255,10 @@ class Member:
         """Read, or do not, as it stands now."""
         if not self.socket.is_open:
             return
-        config = self._service.config
         pause = (
             not self.room.is_open
             or self._is_stopping
-            or self.unacknowledged >= config.max_unacknowledged
+            or self._has_enough()
             or len(self._updates) >= _MAX_UPDATES
         )
         if pause != self._is_paused:
@@ -252,10 +268,18 @@ class Member:
             else:
                 self.socket.resume_reading()
 
+    def _has_enough(self) -> bool:
+        """Whether enough of its appends wait. Those that wait for one still to be read do not count."""
+        is_much = (
+            self.unacknowledged >= self._service.config.max_unacknowledged
+            or self._waiting_characters >= _MAX_WAITING
+        )
+        return is_much and self.unacknowledged > self.writer.held
+
     def _close_if_done(self) -> None:
-        if self._is_stopping and not self.unacknowledged:
+        """Close when nothing is owed. An append that waits for one that has not come was never in turn."""
+        if self._is_stopping and not self._is_busy and self.unacknowledged == self.writer.held:
             self.socket.close(1001, "the server stops")
-            self.socket.resume_reading()  # for its answer to that
 
 
 def _newest(entries: Sequence[bytes], max_bytes: int) -> Sequence[bytes]:

@@ -51,8 +51,13 @@ class Room:
 
     def open(self, state: RoomState) -> None:
         """What is stored of the room has been read."""
-        self.epoch, self.latest, self.first = state.epoch, state.latest, state.first
+        self.epoch, self.latest = state.epoch, state.latest
+        self.holds_from(state.first)  # what was swept meanwhile was told before
         self.is_open = True
+
+    def holds_from(self, first: int) -> None:
+        """What is before slot `first` has been deleted."""
+        self.first = max(self.first, first)
 
     def committed(self, entries: Sequence[bytes]) -> None:
         """The entries behind `latest` are stored: tell everybody, with one write each."""

@@ -39,6 +39,11 @@ class Writer:
                 f"seq {seq} is more than {self.reorder_limit} ahead of {self.next_seq}, which is missing",
             )
 
+    @property
+    def held(self) -> int:
+        """How many appends wait for one that has not come."""
+        return sum(message is not None for _, message in self.early.values())
+
     def put(self, seq: int, arrival: int, message: ClientAppend | None) -> None:
         """`seq` has come: as `message`, or used up by one that was refused."""
         self.early[seq] = (arrival, message)
@@ -97,14 +102,20 @@ class Sequencer:
         return list(islice(self._turns(), most))
 
     def drop(self, writer: Writer) -> list[Append]:
-        """Take back all that `writer` has waiting, those that are early included."""
+        """Take back all that `writer` has waiting. Their `seq` are used up, as if they had been refused."""
         dropped = [append for _, append in writer.ready]
         writer.ready.clear()
-        writer.early.clear()
         rounds = self._rooms.get(writer.room)
         if rounds is not None:
             rounds.writers.pop(writer, None)
-        return dropped
+        return dropped + self.drop_early(writer)
+
+    def drop_early(self, writer: Writer) -> list[Append]:
+        """Take back what waits for an append of `writer` that has not come."""
+        held = sorted((seq, message) for seq, (_, message) in writer.early.items() if message is not None)
+        for seq, _ in held:
+            writer.early[seq] = (self.arrivals, None)
+        return [Append(writer.room, writer.session, message) for _, message in held]
 
     def _put(self, writer: Writer, seq: int, message: ClientAppend | None) -> None:
         self.arrivals += 1

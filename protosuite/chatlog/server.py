@@ -22,7 +22,7 @@ from protosuite.chatlog.sequencer import Sequencer
 from protosuite.chatlog.store import ChatLogStore, Committed, Outcome, RoomState
 from protosuite.chatlog.wire import DEFAULT_ROOM, SUBPROTOCOL, ClientAppend, Error, is_room
 from protosuite.config import ChatLogConfig
-from protosuite.errors import Overloaded
+from protosuite.errors import Overloaded, StorageError
 from protosuite.logs import Muffled
 from protosuite.net.listening import ListeningService, Publish, unheard
 from protosuite.net.pages import Pages
@@ -51,7 +51,7 @@ class ChatLogService(ListeningService):
         self.sequencer = Sequencer()
         self.rooms: dict[str, Room] = {}  # those that somebody is in, or that have something to commit
         self.strangers = Muffled(self.log, reactor)
-        self._members: dict[str, Member] = {}  # by session
+        self._members: dict[str, Member] = {}  # by session; those that are here, or are owed an answer
         self._random = random
         self._wall = wall
         self._publish = publish
@@ -115,17 +115,20 @@ class ChatLogService(ListeningService):
             )
 
     def departed(self, member: Member) -> None:
-        """`member` is gone. What it had appended is committed all the same."""
+        """`member` is gone. What it had appended is committed all the same, but for what was not in turn."""
         room = member.room
-        self._members.pop(member.session, None)
         room.members.discard(member)
         room.followers.pop(member, None)
+        for append in self.sequencer.drop_early(member.writer):
+            room.pending -= 1
+            member.answered(append.message)
+        self._forget_if_done(member)
         self._forget_if_idle(room)
 
     def append(self, member: Member, message: ClientAppend) -> None:
         """Take an append; :exc:`BadRequest` if it comes out of turn."""
         self.sequencer.offer(member.writer, message)
-        member.unacknowledged += 1
+        member.accepted(message)
         member.room.pending += 1
         self.commit()
 
@@ -139,31 +142,37 @@ class ChatLogService(ListeningService):
             reason=error.message,
         )
 
-    def reading_failed(self, failure: Failure) -> None:
+    def reading_failed(self, error: Exception) -> None:
         """The database could not be read."""
-        self._troubles.info("entries cannot be read: {reason}", reason=str(failure.value))
+        self._troubles.info("entries cannot be read: {reason}", reason=str(error))
 
     # Commits.
 
     def commit(self) -> None:
         """Commit what waits, unless that is being done."""
-        if self._committing:
-            return
-        batch = self.sequencer.take(self.config.max_batch)
-        if not batch:
-            if self._idle is not None:
-                idle, self._idle = self._idle, None
-                idle.callback(None)
-            return
-        self._committing = True
-        epochs = {append.room: self.rooms[append.room].epoch for append in batch}
-        self.store.commit(batch, epochs, int(self._wall() * 1000)).addCallbacks(
-            self._committed, self._not_committed, errbackArgs=(batch,)
-        ).addErrback(self._failed).addBoth(self._next)
+        if not self._committing:
+            self._committing = True
+            Deferred.fromCoroutine(self._commit_all())
 
-    def _next(self, _: object) -> None:
+    async def _commit_all(self) -> None:
+        while batch := self.sequencer.take(self.config.max_batch):
+            try:
+                await self._commit_batch(batch)
+            except Exception:  # a defect of ours: what was not told is asked for again
+                self.log.failure("entries were not told to everybody")
         self._committing = False
-        self.commit()
+        if self._idle is not None:
+            idle, self._idle = self._idle, None
+            idle.callback(None)
+
+    async def _commit_batch(self, batch: list[Append]) -> None:
+        epochs = {append.room: self.rooms[append.room].epoch for append in batch}
+        try:
+            outcomes = await self.store.commit(batch, epochs, int(self._wall() * 1000))
+        except Exception as error:  # whatever it is, whoever appended is told
+            self._not_committed(error, batch)
+        else:
+            self._committed(outcomes)
 
     def _committed(self, outcomes: Sequence[Outcome]) -> None:
         """Tell everybody, room by room, and then each sender what else there is to tell."""
@@ -178,35 +187,32 @@ class ChatLogService(ListeningService):
         for outcome in outcomes:
             self._answer(outcome)
 
-    def _not_committed(self, failure: Failure, batch: list[Append]) -> None:
+    def _not_committed(self, error: Exception, batch: list[Append]) -> None:
         """None of it is stored. What those who sent it have sent behind it is refused too: it came later."""
-        code = "overloaded" if failure.check(Overloaded) else "storage"
-        self._troubles.info("entries cannot be stored: {reason}", reason=str(failure.value))
+        if isinstance(error, StorageError | Overloaded):
+            self._troubles.info("entries cannot be stored: {reason}", reason=str(error))
+        else:
+            self.log.failure("entries were not stored", Failure(error))
+        code = "overloaded" if isinstance(error, Overloaded) else "storage"
         for session in dict.fromkeys(append.session for append in batch):
-            if (member := self._members.get(session)) is not None:
-                batch += self.sequencer.drop(member.writer)
+            batch += self.sequencer.drop(self._members[session].writer)
         for append in batch:
             self._settle(append, Error(code, "the entry cannot be stored now", append.message.seq))
-
-    def _failed(self, failure: Failure) -> None:
-        """A defect of ours: the loop of commits goes on."""
-        self.log.failure("entries were not told to everybody", failure=failure)
 
     def _answer(self, outcome: Outcome) -> None:
         append = outcome.append
         if not isinstance(outcome, Committed):
             self._settle(append, Error(outcome.error.code, outcome.error.message, append.message.seq))
             return
-        member = self._members.get(append.session)
-        if member is not None and not outcome.is_new:
-            member.acknowledge(outcome.encoded)
+        if not outcome.is_new:
+            self._members[append.session].acknowledge(outcome.encoded)
         self._settle(append, None)
 
     def _settle(self, append: Append, error: Error | None) -> None:
-        room = self.rooms[append.room]
+        member, room = self._members[append.session], self.rooms[append.room]
         room.pending -= 1
-        if (member := self._members.get(append.session)) is not None:
-            member.answered(error)
+        member.answered(append.message, error)
+        self._forget_if_done(member)
         self._forget_if_idle(room)
 
     def _tell_others(self, room: str, outcome: Committed) -> None:
@@ -223,30 +229,40 @@ class ChatLogService(ListeningService):
         self._forget_if_idle(room)
 
     def _not_read(self, failure: Failure, room: Room) -> None:
-        self.reading_failed(failure)
-        self.rooms.pop(room.name, None)  # whoever comes next tries again
+        if failure.check(StorageError, Overloaded):
+            self._troubles.info("a room cannot be read: {reason}", reason=str(failure.value))
+        else:
+            self.log.failure("a room was not read", failure)
+        if self.rooms.get(room.name) is room:  # whoever comes next tries again
+            del self.rooms[room.name]
         for member in list(room.members):
             member.dismiss("the room cannot be read now: try again")
+
+    def _forget_if_done(self, member: Member) -> None:
+        if not member.unacknowledged and member not in member.room.members:
+            self._members.pop(member.session, None)
 
     def _forget_if_idle(self, room: Room) -> None:
         if room.is_idle and self.rooms.get(room.name) is room:
             del self.rooms[room.name]
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._sweep_all()).addErrback(self._not_swept)
+
+    async def _sweep_all(self) -> None:
         """Delete what need not be kept, a part at a time: the writer is needed for other things too."""
         config = self.config
         before = int((self._wall() - config.keep_for) * 1000) if config.keep_for else -(2**62)
-        self.store.sweep(config.keep_entries, before).addCallbacks(self._swept, self._not_swept)
-
-    def _swept(self, firsts: dict[str, int]) -> None:
-        for name, first in firsts.items():
-            if (room := self.rooms.get(name)) is not None:
-                room.first = max(room.first, first)
-        if firsts and self._sweeping.running:
-            self._sweep()
+        while self._sweeping.running and (firsts := await self.store.sweep(config.keep_entries, before)):
+            for name, first in firsts.items():
+                if name in self.rooms:
+                    self.rooms[name].holds_from(first)
 
     def _not_swept(self, failure: Failure) -> None:
-        self._troubles.info("old entries cannot be deleted: {reason}", reason=str(failure.value))
+        if failure.check(StorageError, Overloaded):
+            self._troubles.info("old entries cannot be deleted: {reason}", reason=str(failure.value))
+        else:
+            self.log.failure("old entries were not deleted", failure)
 
     def _has_room(self, address: IAddress | None) -> bool:
         if len(self.connections) < self.max_connections:

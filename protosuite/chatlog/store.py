@@ -145,7 +145,7 @@ class ChatLogStore:
 
 
 class _Commit:
-    """One batch in one transaction: a statement for all of its rooms, keys, entries and heads each."""
+    """One batch in one transaction: a statement each for rooms, entries and heads, one a room for keys."""
 
     def __init__(self, connection: Connection, batch: Sequence[Append], max_rooms: int) -> None:
         self._connection = connection
@@ -216,17 +216,15 @@ class _Commit:
 
     def _known(self, ids: Mapping[str, int]) -> dict[tuple[int, str], Entry]:
         """What is stored already under the keys of the batch."""
-        keys = {
-            (ids[append.room], append.message.key)
-            for append in self._batch
-            if append.message.key is not None and append.room in ids
-        }
-        if not keys:
-            return {}
-        query = sa.select(entries.c.room, *_FIELDS).where(
-            sa.tuple_(entries.c.room, entries.c.key).in_(sorted(keys))
-        )
-        return {(row[0], row.key): _entry(row[1:]) for row in self._connection.execute(query)}
+        keys: dict[int, set[str]] = {}
+        for append in self._batch:
+            if append.message.key is not None and append.room in ids:
+                keys.setdefault(ids[append.room], set()).add(append.message.key)
+        found: dict[tuple[int, str], Entry] = {}
+        for room, wanted in keys.items():  # for all rooms at once, SQLite would read every entry there is
+            query = sa.select(*_FIELDS).where(entries.c.room == room, entries.c.key.in_(sorted(wanted)))
+            found |= {(room, row.key): _entry(row) for row in self._connection.execute(query)}
+        return found
 
 
 def _entry(row: Sequence[Any]) -> Entry:

@@ -105,14 +105,14 @@ _ERROR: Mapping[str, type[Error]] = {"Error": Error}
 
 def from_client(text: str) -> ClientAppend | ClientUpdate | Refused:
     """What a client says."""
-    seq = None
+    fields: Mapping[str, Any] = {}
     try:
         fields = read(text)
-        seq = fields.get("seq")
         return build(fields, _CLIENT)
     except PeerFault as fault:
-        known = type(seq) is int and 0 <= seq <= _EXACT
-        return Refused(Error(fault.code, fault.message, seq if known else None))
+        seq = fields.get("seq")
+        is_known = fields.get("type") == "ClientAppend" and _SLOT[0](seq)
+        return Refused(Error(fault.code, fault.message, seq if is_known else None))
 
 
 def to_server(message: ClientAppend | ClientUpdate) -> bytes:
@@ -153,9 +153,11 @@ def from_server(text: str) -> ServerAck | ServerReply | Error:
             raise PeerFault("bad-field", "entries of ServerReply must be a list")
         latest, first = fields.get("latest"), fields.get("first")
         epoch, session = fields.get("epoch"), fields.get("session", "")
-        if not (_SLOT[0](latest) and _SLOT[0](first) and isinstance(epoch, str) and isinstance(session, str)):
+        if not (_SLOT[0](latest) and _SLOT[0](first) and ANY_TEXT[0](epoch) and ANY_TEXT[0](session)):
             raise PeerFault("bad-field", "latest and first of ServerReply must be slots, and epoch text")
-        return ServerReply(tuple(map(_entry, entries)), int(str(latest)), int(str(first)), epoch, session)
+        return ServerReply(
+            tuple(map(_entry, entries)), int(str(latest)), int(str(first)), str(epoch), str(session)
+        )
     return build(fields, _ERROR)
 
 

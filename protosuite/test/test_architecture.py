@@ -47,7 +47,7 @@ LAYERS = [
     {"tap"},
     {"suite", "cli", "testing"},
     {"server", "client", "load"},
-    {"subscription"},
+    {"subscription", "member"},
     {"exchange", "room"},
     {"store"},
     {"sequence", "ledger", "broker", "sequencer", "view"},

@@ -13,6 +13,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 from twisted.trial.unittest import SynchronousTestCase
 
+import protosuite.bus.store
+import protosuite.chatlog.store
 import protosuite.counter.store
 import protosuite.numbers.store  # noqa: F401 - declares its table
 from protosuite.counter.store import counter

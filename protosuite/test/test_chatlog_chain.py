@@ -1,0 +1,124 @@
+"""The hash chain of a room."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from protosuite.chatlog.chain import Append, Head, Verifier, digest, extend
+from protosuite.chatlog.wire import ClientAppend, Entry
+
+EPOCH = "000102030405060708090a0b0c0d0e0f"
+
+# Hashes of two lines of text, by the program ``b2sum -l 128``:
+#   ["000102030405060708090a0b0c0d0e0f",1,"ana","hello",1700000000000,"00000000000000aa",0,null]
+#   ["4cad…3db7",2,"b\"o\\b","two\nlines\té😀/",1700000000001,"00000000000000bb",7,"k-1"]
+FIRST = Entry(
+    1, "ana", "hello", 1_700_000_000_000, "00000000000000aa", 0, hash="4cad0a61c0088f9996f4063802dd3db7"
+)
+SECOND = Entry(
+    2,
+    'b"o\\b',
+    "two\nlines\té😀/",
+    1_700_000_000_001,
+    "00000000000000bb",
+    7,
+    "k-1",
+    hash="db600911a77e75eec6bca8b72ad1f542",
+)
+
+said = st.lists(
+    st.tuples(
+        st.text("ab", min_size=1, max_size=3), st.text('x\n"\\é😀', max_size=5), st.none() | st.just("k")
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+def log(lines: Any) -> list[Entry]:
+    """A log of what was said, from slot 1."""
+    head, found = Head(0, EPOCH), []
+    for seq, (author, content, key) in enumerate(lines):
+        entry = extend(head, Append("r", "s", ClientAppend(seq, author, content, key)), 1000 + seq)
+        head = Head(entry.slot, entry.hash)
+        found.append(entry)
+    return found
+
+
+class ChainTests(SynchronousTestCase):
+    """What a hash is over."""
+
+    def test_a_fixed_vector(self) -> None:
+        """The hashes of a log are those that another program computes from the documented text."""
+        self.assertEqual(digest(EPOCH, FIRST), FIRST.hash)
+        self.assertEqual(digest(FIRST.hash, SECOND), SECOND.hash)
+
+    def test_extended(self) -> None:
+        """An append becomes the entry behind the head, with its fields and its place in the chain."""
+        first = extend(
+            Head(0, EPOCH), Append("r", "00000000000000aa", ClientAppend(0, "ana", "hello")), FIRST.at
+        )
+        self.assertEqual(first, FIRST)
+        message = ClientAppend(7, SECOND.author, SECOND.content, "k-1")
+        second = extend(Head(1, first.hash), Append("r", SECOND.session, message), SECOND.at)
+        self.assertEqual(second, SECOND)
+
+
+class VerifierTests(SynchronousTestCase):
+    """A log is checked as it is read."""
+
+    @given(said, st.data())
+    def test_right_from_any_slot(self, lines: Any, data: st.DataObject) -> None:
+        """A log is right from any slot on; each hash that can be checked is."""
+        entries = log(lines)
+        start = data.draw(st.integers(0, len(entries) - 1))
+        verifier = Verifier(EPOCH)
+        self.assertIsNone(verifier.first_problem(entries[start:]))
+        self.assertEqual(verifier.checked, len(entries) - start - (start > 0))
+        known = Verifier(EPOCH, Head(start, entries[start - 1].hash if start else EPOCH))
+        self.assertIsNone(known.first_problem(entries[start:]))
+        self.assertEqual(known.checked, len(entries) - start)
+
+    @given(said, st.data())
+    def test_any_change_is_found(self, lines: Any, data: st.DataObject) -> None:
+        """A change of any field of any entry is found, at that entry or at the next."""
+        entries = log(lines)
+        at = data.draw(st.integers(0, len(entries) - 1))
+        change: Any = data.draw(
+            st.sampled_from(
+                [
+                    ("slot", 99),
+                    ("author", "somebody"),
+                    ("content", "else"),
+                    ("at", 5),
+                    ("session", "t"),
+                    ("seq", 99),
+                    ("key", "another"),
+                    ("hash", "0" * 32),
+                ]
+            )
+        )
+        field, value = change
+        entries[at] = evolve(entries[at], **{field: value})
+        problem = Verifier(EPOCH).first_problem(entries)
+        self.assertIsNotNone(problem)
+        self.assertIn("99" if field == "slot" else f"slot {at + 1}", str(problem))
+
+    @given(said, st.data())
+    def test_order_and_holes(self, lines: Any, data: st.DataObject) -> None:
+        """Two entries that changed places, one that is missing and one that is there twice are found."""
+        entries = log(lines)
+        at = data.draw(st.integers(0, len(entries) - 2))
+        swapped = [*entries[:at], entries[at + 1], entries[at], *entries[at + 2 :]]
+        twice = [*entries[: at + 1], *entries[at:]]
+        for wrong in (swapped, twice, [*entries[:at], *entries[at + 1 :]] if at else swapped):
+            self.assertIsNotNone(Verifier(EPOCH).first_problem(wrong))
+
+    def test_another_log(self) -> None:
+        """The same entries in a room of another epoch are not right."""
+        self.assertIn("slot 1", str(Verifier("another").first_problem(log([("a", "x", None)]))))

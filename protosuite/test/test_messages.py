@@ -1,0 +1,147 @@
+"""JSON objects as messages: what is read, and which rules their fields keep."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import frozen
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from protosuite.errors import PeerFault
+from protosuite.messages import ANY_TEXT, build, characters, checked, integer, name, read, write
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@frozen
+class Thing:
+    """A message with a field of each sort."""
+
+    count: int = checked(integer(0, 10))
+    label: str = checked(characters(5))
+    note: str | None = checked(ANY_TEXT, default=None)
+
+
+def code(data: bytes | str) -> str | None:
+    """What is wrong with a message, if anything is."""
+    try:
+        build(read(data), {"Thing": Thing})
+    except PeerFault as fault:
+        return fault.code
+    return None
+
+
+class ReadTests(SynchronousTestCase):
+    """Bytes or text to fields."""
+
+    def test_not_json(self) -> None:
+        """What is not one JSON object in UTF-8 is ``bad-json``, whatever Python would make of it."""
+        for data in (
+            b"",
+            b"{",
+            b"[]",
+            b"1",
+            b'"x"',
+            b"null",
+            b"{}{}",
+            b"{'a':1}",
+            b'{"a":NaN}',
+            b'{"a":-Infinity}',
+            b'{"a":\xff}',
+            b'{"a":"\xed\xa0\x80"}',  # a surrogate in what would be UTF-8
+            b"\xef\xbb\xbf{}",  # RFC 8259 (8.1): no byte order mark
+            '{"a":1}'.encode("utf-16"),
+            b'{"a":' + b"9" * 5000 + b"}",
+            b'{"a":' + b"[" * 100_000,
+            '{"a":' + '{"a":' * 100_000,
+        ):
+            self.assertEqual(code(data), "bad-json", data[:50])
+
+    @given(
+        st.dictionaries(st.text(st.characters(codec="utf-8")), JSON.filter(lambda v: "nan" not in repr(v)))
+    )
+    def test_any_object(self, fields: dict[str, Any]) -> None:
+        """Every JSON object is read as what it is, from text as from bytes."""
+        try:
+            text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
+            data = text.encode()
+        except ValueError:  # infinite, or half a pair of surrogates
+            return
+        self.assertEqual(read(text), fields)
+        self.assertEqual(read(data), fields)
+
+
+class BuildTests(SynchronousTestCase):
+    """Fields to messages."""
+
+    def test_unknown_type(self) -> None:
+        """A type that is none of those, or no text, is ``unknown-type``."""
+        for kind in ('"thing"', "null", "1", "[]", '{"a":1}', '"\\ud800"'):
+            self.assertEqual(code(f'{{"type":{kind}}}'), "unknown-type", kind)
+        self.assertEqual(code("{}"), "unknown-type")
+
+    def test_a_bad_field_is_named(self) -> None:
+        """The first field that is wrong is named, with what it may be."""
+        with self.assertRaises(PeerFault) as caught:
+            build({"type": "Thing", "count": True, "label": ""}, {"Thing": Thing})
+        self.assertEqual(
+            (caught.exception.code, caught.exception.message),
+            ("bad-field", "count of Thing must be a whole number from 0 to 10"),
+        )
+
+    def test_optional(self) -> None:
+        """A field with a default may be left out or null; one without may not."""
+        types = {"Thing": Thing}
+        given = {"type": "Thing", "count": 1, "label": "x"}
+        self.assertEqual(build(given, types), Thing(1, "x"))
+        self.assertEqual(build({**given, "note": None, "later": [1]}, types), Thing(1, "x"))
+        for missing in ("count", "label"):
+            with self.assertRaises(PeerFault):
+                build({**given, missing: None}, types)
+
+    @given(st.integers(0, 10), st.from_regex("[a-zß€😀]{1,5}", fullmatch=True), st.none() | st.just("\n\x00"))
+    def test_round_trip(self, count: int, label: str, note: str | None) -> None:
+        """What is written is read back."""
+        thing = Thing(count, label, note)
+        self.assertEqual(build(read(write(thing, "Thing")), {"Thing": Thing}), thing)
+
+
+class RuleTests(SynchronousTestCase):
+    """What fields may hold."""
+
+    def assert_rule(self, rule: Any, good: list[Any], bad: list[Any]) -> None:
+        check, allowed = rule
+        for value in good:
+            self.assertTrue(check(value), (allowed, value))
+        for value in [*bad, None, [], {}, b"x", ["x"]]:
+            self.assertFalse(check(value), (allowed, value))
+
+    def test_integer(self) -> None:
+        """Whole numbers within the bounds; neither true nor 1.0 is one."""
+        self.assert_rule(
+            integer(1, 3), [1, 2, 3], [0, 4, -1, True, 1.0, 2.5, float("nan"), "1", 10**30, float("inf")]
+        )
+
+    def test_name(self) -> None:
+        """Letters, digits and three signs, to the last character."""
+        self.assert_rule(
+            name(4), ["a", "A.9_", "-..-"], ["", "abcde", "a b", "a/b", "é", "a\n", "a\0", "٣", 1, True]
+        )
+
+    def test_characters(self) -> None:
+        """Text of so many characters without control characters and half pairs."""
+        bad = ["", "xxxx", "\x00", "a\x1f", "\x7f", "\x85", "\x9f", "\ud800", "a\udfff", 1, True]
+        self.assert_rule(characters(3), ["a", "😀😀😀", " ", "é\u2028"], [*bad, "\n", "\t", "\r"])
+        self.assert_rule(characters(3, lines=True), ["\n", "a\tb", "😀"], [*bad, "\r", "\x0b"])
+        self.assert_rule(characters(3, 0), ["", "abc"], ["abcd", "\n"])
+
+    def test_any_text(self) -> None:
+        """Any text that UTF-8 can hold."""
+        self.assert_rule(ANY_TEXT, ["", "\x00", "x" * 10_000, "😀"], ["\ud800", "a\udfff", 1])
