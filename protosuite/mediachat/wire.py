@@ -1,0 +1,153 @@
+"""The frames of mediachat.v1, both ways. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from protosuite.messages import ANY_TEXT, Rule, build, characters, checked, integer, make, read, write
+
+SUBPROTOCOL = "mediachat.v1"
+MAX_TEXT = 16_384  # characters
+KINDS = ("voice", "video", "image", "file")
+_EXACT = 2**53 - 1  # the largest whole number that JavaScript has exactly
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def _one_of(*words: str) -> Rule:
+    return (lambda value: isinstance(value, str) and value in words), "one of " + ", ".join(words)
+
+
+TEXT = characters(MAX_TEXT, lines=True)
+NAME = characters(255)
+KIND = _one_of(*KINDS)
+_HASH: Rule = (
+    lambda value: isinstance(value, str) and _SHA256.fullmatch(value) is not None,
+    "64 hexadecimal digits in lower case",
+)
+
+
+@frozen
+class Hello:
+    """Who opens a connection says where it is; as JSON also what it has, and how it wants media.
+
+    `is_plain`: the time zone alone, without JSON. Such a client's texts are plain too.
+    """
+
+    timezone: str = checked(ANY_TEXT)
+    after: int | None = checked(integer(0, _EXACT), default=None)
+    media: str = checked(_one_of("inline", "link"), default="link")
+    is_plain: bool = False
+
+
+@frozen
+class Text:
+    """A text message; `key` makes a retry harmless."""
+
+    text: str = checked(TEXT)
+    key: str | None = checked(characters(64), default=None)
+
+
+@frozen
+class Cancel:
+    """The upload that is under way ends here; what came of it stays resumable if it has a name."""
+
+
+@frozen
+class Head:
+    """The beginning of a media message of `size` bytes. `upload` is a name to go on under after a break."""
+
+    name: str = checked(NAME)
+    size: int = checked(integer(0, _EXACT))
+    kind: str = checked(KIND)
+    type: str | None = checked(characters(255), default=None)
+    sha256: str | None = checked(_HASH, default=None)
+    upload: str | None = checked(characters(64), default=None)
+
+
+@frozen
+class Status:
+    """What became of something the client sent.
+
+    `status` is ``saved``, ``discarded``, ``ready`` or ``error``; `key` and `upload` say of what, where
+    it had one.
+    """
+
+    status: str = checked(_one_of("saved", "discarded", "ready", "error"))
+    message: int | None = checked(integer(1, _EXACT), default=None)
+    offset: int | None = checked(integer(0, _EXACT), default=None)
+    code: str | None = checked(ANY_TEXT, default=None)
+    detail: str | None = checked(ANY_TEXT, default=None)
+    next_open_at: int | None = checked(integer(0, _EXACT), default=None)
+    key: str | None = checked(ANY_TEXT, default=None)
+    upload: str | None = checked(ANY_TEXT, default=None)
+
+
+@frozen
+class FromDesk:
+    """A text that was said to the client."""
+
+    id: int = checked(integer(1, _EXACT))
+    text: str = checked(ANY_TEXT)
+    at: int = checked(integer(0, _EXACT))
+
+
+@frozen
+class MediaFromDesk:
+    """A media message to the client; where media are inline, binary frames with its bytes follow."""
+
+    id: int = checked(integer(1, _EXACT))
+    name: str = checked(ANY_TEXT)
+    kind: str = checked(KIND)
+    size: int = checked(integer(0, _EXACT))
+    sha256: str = checked(_HASH)
+    url: str = checked(ANY_TEXT)
+    at: int = checked(integer(0, _EXACT))
+
+
+ToClient = Status | FromDesk | MediaFromDesk
+
+_SPOKEN: Mapping[str, type[Text | Cancel]] = {"text": Text, "cancel": Cancel}
+_TO_CLIENT: Mapping[str, type[ToClient]] = {"status": Status, "message": FromDesk, "media": MediaFromDesk}
+_KINDS_TO_CLIENT = {cls: kind for kind, cls in _TO_CLIENT.items()}
+
+
+def hello(text: str) -> Hello:
+    """The first frame of a client: a time zone, or an object. :exc:`PeerFault` for anything else."""
+    if not text.lstrip().startswith("{"):
+        return Hello(text.strip(), media="inline", is_plain=True)
+    return make(Hello, "hello", read(text))
+
+
+def spoken(text: str, is_plain: bool) -> Text | Cancel:
+    """A text frame after the first. :exc:`PeerFault` if it is none."""
+    return make(Text, "text", {"text": text}) if is_plain else build(read(text), _SPOKEN)
+
+
+def head(data: bytes) -> Head:
+    """A binary frame that begins a media message. :exc:`PeerFault` if it does not."""
+    return make(Head, "a media message", read(data))
+
+
+def encode(message: ToClient) -> bytes:
+    """A message to a client as a text frame's bytes."""
+    return write(message, _KINDS_TO_CLIENT[type(message)]).encode()
+
+
+def from_server(text: str) -> ToClient | dict[str, Any]:
+    """What a server says; an object of a type that is not known here stays one."""
+    fields = read(text)
+    return build(fields, _TO_CLIENT) if fields.get("type") in _TO_CLIENT else fields
+
+
+def encode_hello(message: Hello) -> bytes:
+    """A client's first frame."""
+    if message.is_plain:
+        return message.timezone.encode()
+    fields = {"timezone": message.timezone, "after": message.after, "media": message.media}
+    return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
