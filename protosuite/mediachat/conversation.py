@@ -9,13 +9,12 @@ server's ``ready``; where the answer to its head is another one, no bytes follow
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import tzinfo
 from enum import Enum, auto
 
 from attrs import define, frozen
 
 from protosuite.errors import PeerFault
-from protosuite.mediachat.hours import Hours
+from protosuite.mediachat.hours import Hours, Zone
 from protosuite.mediachat.wire import Cancel, Head, Status, Text, head, spoken
 
 NONSENSE = 4003  # our close code for a stream that makes no sense any more
@@ -99,7 +98,7 @@ class _Media(Enum):
 class Conversation:
     """One connection after its hello. `hours` are by kind, ``text`` among them; times are milliseconds."""
 
-    zone: tzinfo
+    zone: Zone
     is_plain: bool
     hours: Mapping[str, Hours]
     max_media: int

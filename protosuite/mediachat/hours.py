@@ -19,17 +19,20 @@ _DAY = 24 * 60
 _MINUTE = timedelta(minutes=1)
 
 
+Zone = tzinfo
+
+
 @frozen
 class Hours:
     """Ranges of minutes of the day, each from its first to its last; the last may be below the first."""
 
     ranges: tuple[tuple[int, int], ...]
 
-    def is_open(self, at: int, zone: tzinfo) -> bool:
+    def is_open(self, at: int, zone: Zone) -> bool:
         """Whether it is open at a time in milliseconds since the epoch."""
         return self._has(_minute_of_day(_whole_minute(at), zone))
 
-    def next_open(self, at: int, zone: tzinfo) -> int | None:
+    def next_open(self, at: int, zone: Zone) -> int | None:
         """The first time from `at` on when it is open, in milliseconds; None if that is never.
 
         A day on which summer time leaves out all of the hours has none, so the answer can be some days on.
@@ -101,12 +104,12 @@ def _whole_minute(at: int) -> datetime:
     return datetime.fromtimestamp(at // 60_000 * 60, UTC)
 
 
-def _minute_of_day(moment: datetime, zone: tzinfo) -> int:
+def _minute_of_day(moment: datetime, zone: Zone) -> int:
     local = moment.astimezone(zone)
     return local.hour * 60 + local.minute
 
 
-def _first_change(start: datetime, end: datetime, zone: tzinfo) -> datetime | None:
+def _first_change(start: datetime, end: datetime, zone: Zone) -> datetime | None:
     """The minute after `start`, up to `end`, at which the clock is put on or back; None if it is not.
 
     No zone has changed twice within a day since such tables are kept by the minute.

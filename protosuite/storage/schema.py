@@ -2,7 +2,7 @@
 
 from sqlalchemy import MetaData
 
-HEAD = "0003"  # the newest migration; a test holds it against the folder of migrations
+HEAD = "0004"  # the newest migration; a test holds it against the folder of migrations
 
 # Constraints have names, so that a migration can refer to them on every engine.
 metadata = MetaData(
@@ -11,5 +11,6 @@ metadata = MetaData(
         "uq": "uq_%(table_name)s_%(column_0_name)s",
         "ck": "ck_%(table_name)s_%(constraint_name)s",
         "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
     }
 )

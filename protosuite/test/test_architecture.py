@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import protosuite
 
 ROOT = Path(protosuite.__file__).parent
-SERVICES = ("numbers", "counter", "bus", "chatlog")
+SERVICES = ("numbers", "counter", "bus", "chatlog", "mediachat")
 PURE = (
     "messages",
     "wire",
@@ -28,6 +28,7 @@ PURE = (
     "chain",
     "sequencer",
     "view",
+    "conversation",
 )
 # What a pure module may not know: I/O, time, threads, chance, and whoever brings them.
 IMPURE = {
@@ -49,13 +50,13 @@ LAYERS = [
     {"server", "client", "load"},
     {"subscription", "member"},
     {"exchange", "room"},
-    {"store"},
-    {"sequence", "ledger", "broker", "sequencer", "view"},
+    {"store", "media"},
+    {"sequence", "ledger", "broker", "sequencer", "view", "conversation"},
     {"durable"},
     {"delivery"},
     {"topics", "requests"},
     {"chain"},
-    {"wire"},
+    {"wire", "hours"},
     {"messages"},
     {"config", "program"},
     {"net", "storage"},

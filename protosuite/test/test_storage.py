@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import protosuite.bus.store
 import protosuite.chatlog.store
 import protosuite.counter.store
+import protosuite.mediachat.store
 import protosuite.numbers.store  # noqa: F401 - declares its table
 from protosuite.counter.store import counter
 from protosuite.errors import Overloaded, StartError, StorageFull

@@ -1,0 +1,188 @@
+"""Media as files: parts that grow, and whole files under the names of their content.
+
+``parts/<name>`` is an upload that is not complete; ``media/ab/cd…`` is a file whose SHA-256 is
+``abcd…``. A part becomes a file by a rename after a sync, so that a file is there whole or not at all.
+Everything here blocks: it is for the threads of media. Nobody's file name is ever part of a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import puremagic
+from attrs import define, field, frozen
+
+from protosuite.mediachat.wire import Head
+
+_BLOCK = 1 << 20  # bytes read at once
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+# What browsers play or show without running anything, by the names that the library gives.
+INLINE = frozenset(
+    {
+        *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"),
+        *("audio/mpeg", "audio/ogg", "audio/wav", "audio/wave", "audio/flac", "audio/mp4", "audio/aac"),
+        *("audio/webm", "video/webm", "video/mp4", "video/ogg", "video/quicktime"),
+    }
+)
+
+
+class WrongHash(Exception):
+    """What came is not what was announced."""
+
+
+@frozen
+class Stored:
+    """A whole file: its name, and what its bytes look like."""
+
+    sha256: str
+    size: int
+    type: str
+
+
+@define(eq=False)
+class Part:
+    """An upload in one connection's hands."""
+
+    path: Path
+    file: BinaryIO
+    offset: int  # bytes that are there
+    is_named: bool
+    expected: str | None
+    hash: Any = field(repr=False)  # of hashlib, over those
+    begin: bytes = b""  # the first bytes, by which the type is found
+
+    def write(self, pieces: Iterable[bytes]) -> None:
+        """Append."""
+        for piece in pieces:
+            self.file.write(piece)
+            self.hash.update(piece)
+            self.offset += len(piece)
+            if len(self.begin) < _BLOCK:
+                self.begin += piece[: _BLOCK - len(self.begin)]
+
+    def close(self, keep: bool) -> None:
+        """No more comes. What is there stays if it should and has a name to be found by."""
+        self.file.close()
+        if not (keep and self.is_named):
+            self.path.unlink(missing_ok=True)
+
+
+class MediaFolder:
+    """The files below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self._parts = root / "parts"
+        self._media = root / "media"
+        self._lock = threading.Lock()  # between giving a file its name and deleting one that nobody needs
+
+    def open(self) -> None:
+        """Make the folders. Parts from before the machine was started again are not trusted, and go."""
+        for folder in (self._parts, self._media):
+            folder.mkdir(parents=True, exist_ok=True)
+        boot = _BOOT_ID.read_text("ascii").strip() if _BOOT_ID.exists() else ""
+        note = self._parts / ".boot"
+        if not note.exists() or note.read_text("ascii") != boot:
+            for part in self._parts.iterdir():
+                part.unlink()
+            note.write_text(boot, "ascii")
+
+    def begin(self, chat_id: int, head: Head, unique: str) -> Part:
+        """The part of a media message: what came of it earlier, if it has a name, and else a new one.
+
+        `unique` is a name that no other part has.
+        """
+        name = unique if head.upload is None else _part_name(chat_id, head)
+        path = self._parts / name
+        file = path.open("a+b")
+        part = Part(path, file, 0, head.upload is not None, head.sha256, sha256())
+        file.seek(0)
+        while block := file.read(_BLOCK):
+            part.hash.update(block)
+            part.begin = part.begin or block
+            part.offset += len(block)
+        if part.offset > head.size:
+            file.close()
+            path.unlink()
+            return self.begin(chat_id, head, unique)
+        return part
+
+    def finish(self, part: Part) -> Stored:
+        """Sync a complete part and give it its name. Raises :exc:`WrongHash`, and then nothing stays."""
+        digest: str = part.hash.hexdigest()
+        if part.expected is not None and part.expected != digest:
+            part.close(keep=False)
+            raise WrongHash(f"the bytes have the SHA-256 {digest}")
+        part.file.flush()
+        os.fsync(part.file.fileno())
+        part.file.close()
+        path = self.path(digest)
+        with self._lock:
+            if path.exists():
+                os.utime(path)  # young again: see `sweep`
+                part.path.unlink()
+            else:
+                path.parent.mkdir(exist_ok=True)
+                os.replace(part.path, path)
+                _sync_folder(path.parent)
+                _sync_folder(self._media)
+        return Stored(digest, part.offset, _type(part.begin))
+
+    def path(self, digest: str) -> Path:
+        """Where the file of a SHA-256 is."""
+        return self._media / digest[:2] / digest[2:]
+
+    def old_parts(self, before: float, active: set[Path]) -> None:
+        """Delete parts that nobody has added to since `before`, in seconds since the epoch."""
+        for part in self._parts.iterdir():
+            if part.name != ".boot" and part not in active and part.stat().st_mtime < before:
+                part.unlink(missing_ok=True)
+
+    def old_files(self, before: float) -> list[str]:
+        """The hashes of files that got their names before a time."""
+        return [folder.name + path.name for folder, path in self._files() if path.stat().st_mtime < before]
+
+    def sweep(self, unreferenced: Iterable[str], before: float) -> int:
+        """Delete files that no message has, unless they got their names (again) after `before`."""
+        count = 0
+        for digest in unreferenced:
+            path = self.path(digest)
+            with self._lock, contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+                    count += 1
+        return count
+
+    def _files(self) -> Iterator[tuple[Path, Path]]:
+        for folder in self._media.iterdir():
+            for path in folder.iterdir():
+                yield folder, path
+
+
+def _part_name(chat_id: int, head: Head) -> str:
+    """The same name for the same upload: one that differs in anything is another."""
+    fields = (chat_id, head.upload, head.name, head.size, head.kind, head.sha256)
+    return blake2b(repr(fields).encode(), digest_size=20).hexdigest()
+
+
+def _type(begin: bytes) -> str:
+    """What the first bytes say that a file is."""
+    try:
+        found = puremagic.from_string(begin, mime=True)
+    except (puremagic.PureError, ValueError):
+        return "application/octet-stream"
+    return found or "application/octet-stream"
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
