@@ -5,13 +5,15 @@ With ``PROTOSUITE_REQUIRE_ALL=1`` in the environment, as in CI, nothing is skipp
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
 from typing import NoReturn
 from unittest import SkipTest
 
-PACKAGES = {"nc": "netcat-openbsd", "git": "git", "mount": "mount", "umount": "mount"}  # Debian's
+# Debian's packages; a program that is not here is in the one of its name.
+PACKAGES = {"nc": "netcat-openbsd", "umount": "mount", "nginx": "nginx-light"}
 
 
 def missing(reason: str) -> NoReturn:
@@ -34,6 +36,13 @@ def require_netcat() -> None:
     text = subprocess.run(["nc", "-h"], capture_output=True, check=False)
     if b"OpenBSD" not in text.stdout + text.stderr:
         missing("this nc is another one: apt-get install netcat-openbsd")
+
+
+def require_tls() -> None:
+    """The test uses TLS, and the ``openssl`` program for a certificate."""
+    require("openssl")
+    if importlib.util.find_spec("OpenSSL") is None:
+        missing("Twisted has no TLS here: pip install 'protosuite[tls]'")
 
 
 def require_root() -> None:
