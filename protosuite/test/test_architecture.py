@@ -47,20 +47,25 @@ IMPURE = {
 LAYERS = [
     {"tap"},
     {"suite", "cli", "testing"},
+    {"piping", "terminal"},
+    {"session"},
+    {"reading"},
     {"server", "client", "load"},
     {"subscription", "member"},
     {"exchange", "room"},
     {"store", "media"},
+    {"pane"},
+    {"pane"},
     {"sequence", "ledger", "broker", "sequencer", "view", "conversation"},
     {"durable"},
     {"delivery"},
     {"topics", "requests"},
-    {"chain"},
-    {"wire", "hours"},
+    {"chain", "lines"},
+    {"wire"},
     {"messages"},
     {"config", "program"},
     {"net", "storage"},
-    {"logs", "settings", "errors"},
+    {"logs", "settings", "errors", "hours"},
 ]
 
 

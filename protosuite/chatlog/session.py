@@ -1,0 +1,115 @@
+"""What all that ``protosuite-chatlog`` does has in common: a client, patience with it, and output."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.python.failure import Failure
+
+from protosuite import program
+from protosuite.chatlog.client import ChatLogClientFactory, connect, room_url
+from protosuite.chatlog.lines import shown
+from protosuite.chatlog.view import Change
+from protosuite.errors import Overloaded, ServerRefused
+
+_CLOSE_TIMEOUT = 5.0  # seconds that a server has to answer a close
+
+T = TypeVar("T")
+
+
+class Session:
+    """A client of the room that the command line names, connecting.
+
+    With `is_patient` it waits for a server for as long as it takes, and says on standard error how that goes.
+    Otherwise nothing may take longer than ``--timeout``, and that it goes on is said on a terminal only.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        arguments: Namespace,
+        on_change: Callable[[Change], None],
+        *,
+        last: int = 1,
+        keep: int = 1000,
+        is_patient: bool = False,
+    ) -> None:
+        self._reactor = reactor
+        self._arguments = arguments
+        self._is_patient = is_patient
+        self._is_over = False
+        self._trouble = ""
+        url = room_url(arguments.host, arguments.port, arguments.room, arguments.tls)
+        self.factory = ChatLogClientFactory(
+            reactor, url, on_change, last=last, keep=keep, on_status=self._status
+        )
+        start(reactor, self.factory)
+
+    def within(self, answer: Deferred[T]) -> Deferred[T]:
+        """`answer`, or :exc:`program.Failed` if it fails or takes too long."""
+        if not self._is_patient:
+            answer.addTimeout(self._arguments.timeout, self._reactor)
+        return answer.addErrback(self._failed)
+
+    def over(self) -> None:
+        """That the connection is lost from now on is not news."""
+        self._is_over = True
+
+    async def close(self) -> None:
+        """Let what was written leave, and leave."""
+        self.over()
+        with suppress(DeferredTimeout):  # a server that does not read
+            await self.factory.close().addTimeout(_CLOSE_TIMEOUT, self._reactor)
+
+    def _status(self, text: str) -> None:
+        self._trouble = shown(text.partition(";")[0])
+        if not self._is_over and (self._is_patient or sys.stderr.isatty()):
+            with tqdm.external_write_mode(file=sys.stderr):
+                program.say(shown(text))
+
+    def _failed(self, failure: Failure) -> Any:
+        error = failure.value
+        if isinstance(error, CancelledError):
+            return failure
+        if isinstance(error, DeferredTimeout):
+            arguments = self._arguments
+            server = f"{arguments.host}:{arguments.port}"
+            why = f" ({self._trouble})" if self._trouble and not self.factory.is_connected else ""
+            raise program.Failed(f"no answer from {server} within {arguments.timeout:g} s{why}") from None
+        if isinstance(error, (ServerRefused, Overloaded, ConnectionError)):
+            raise program.Failed(shown(str(error))) from None
+        return failure
+
+
+def start(reactor: Any, factory: ChatLogClientFactory) -> None:
+    """Connect."""
+    try:
+        connect(reactor, factory)
+    except ImportError as error:
+        raise program.Failed(f"--tls needs more ({error}): pip install 'protosuite[tls]'") from None
+
+
+def put(text: str) -> None:
+    """Write lines to standard output. `BrokenPipeError` if nobody reads it any more."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        discard()
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise program.Failed(f"cannot write: {error.strerror}") from None
+
+
+def discard() -> None:
+    """From now on what goes to standard output is nobody's, what it holds already too."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
