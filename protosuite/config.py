@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import Factory, frozen
 
+from protosuite import hours
 from protosuite.settings import (
     ConfigurationError,
     Entry,
@@ -15,6 +16,7 @@ from protosuite.settings import (
     count,
     endpoints,
     fill,
+    opening,
     origins,
     read_environment,
     read_file,
@@ -250,6 +252,64 @@ class ChatLogConfig(WebConfig):
         60.0, seconds(0.1), "Seconds between two looks for entries that need not be kept."
     )
     max_rooms: int = setting(100_000, count(1, 1_000_000_000), "Most rooms; no more are made.")
+
+
+def _hours(kind: str, default: str) -> Any:
+    return setting(
+        hours.parse(default), opening(), f"When {kind} is taken, by the clock of the client's zone."
+    )
+
+
+@frozen(kw_only=True)
+class MediaChatConfig(WebConfig):
+    """``[mediachat]``: text and media between clients and the people who answer."""
+
+    listen: tuple[str, ...] = setting(
+        ("tcp:8000:interface=127.0.0.1",),
+        endpoints(),
+        "Where to listen; Twisted server endpoints, one a line.",
+    )
+    hours_text: hours.Hours = setting(
+        hours.parse("05:00-23:59"), opening(), "When text is taken, by the clock of the client's zone."
+    )
+    hours_voice: hours.Hours = setting(
+        hours.parse("08:00-12:00"), opening(), "When voice is taken, by the clock of the client's zone."
+    )
+    hours_image: hours.Hours = setting(
+        hours.parse("08:00-23:59"), opening(), "When an image is taken, by the clock of the client's zone."
+    )
+    hours_file: hours.Hours = setting(
+        hours.parse("08:00-23:59"), opening(), "When a file is taken, by the clock of the client's zone."
+    )
+    hours_video: hours.Hours = setting(
+        hours.parse("08:00-23:59"), opening(), "When video is taken, by the clock of the client's zone."
+    )
+    hello_timeout: float = setting(10.0, seconds(0.1), "Seconds that a client has to say its time zone.")
+    ping_interval: float = setting(
+        10.0, seconds(0.1), "Seconds without a sign of life after which a WebSocket is asked for one."
+    )
+    max_message: int = setting(
+        1 << 20, size(64 << 10, 64 << 20), "Most bytes in one WebSocket message; media come in many."
+    )
+    max_media: int = setting(256 << 20, size(1, 1 << 40), "Most bytes of one media message.")
+    quota_per_chat: int = setting(4 << 30, size(1, 1 << 50), "Most bytes of media in one chat.")
+    max_unwritten: int = setting(
+        512 << 10,
+        size(64 << 10, 1 << 30),
+        "Bytes of one upload that wait for the disk; above it the connection is not read.",
+    )
+    max_pending: int = setting(
+        1000,
+        count(1, 1_000_000),
+        "Texts of one connection that wait to be stored; above it the connection is not read.",
+    )
+    media_threads: int = setting(4, count(1, 64), "Threads that read and write media.")
+    upload_ttl: float = setting(
+        86_400.0, seconds(60), "Seconds for which an upload that was broken off can be continued."
+    )
+    sweep_interval: float = setting(
+        3600.0, seconds(1), "Seconds between two looks for files that need not be kept."
+    )
 
 
 @frozen

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import attrs
 from attrs import frozen
 
+from protosuite import hours
+
 ENVIRONMENT_PREFIX = "PROTOSUITE_"
 
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
@@ -110,6 +112,11 @@ def switch() -> Kind:
         return words[text]
 
     return Kind("yes or no", parse, lambda value: "yes" if value else "no")
+
+
+def opening() -> Kind:
+    """Opening hours, as :func:`protosuite.hours.parse` reads them."""
+    return Kind("hours such as 08:00-12:00, 14:00-18:00, or always, or never", hours.parse)
 
 
 def origins() -> Kind:

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from attrs import define, frozen
 
 from protosuite.errors import PeerFault
-from protosuite.mediachat.hours import Hours, Zone
+from protosuite.hours import Hours, Zone
 from protosuite.mediachat.wire import Cancel, Head, Status, Text, head, spoken
 
 NONSENSE = 4003  # our close code for a stream that makes no sense any more

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from protosuite.mediachat.hours import ALWAYS, NEVER, Hours, parse, zone
+from protosuite.hours import ALWAYS, NEVER, Hours, parse, zone
 
 ZONES = (
     "Europe/Paris",
