@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import Factory, frozen
 
-from protosuite import hours
+from protosuite.hours import Hours, parse
 from protosuite.settings import (
     ConfigurationError,
     Entry,
@@ -254,12 +254,6 @@ class ChatLogConfig(WebConfig):
     max_rooms: int = setting(100_000, count(1, 1_000_000_000), "Most rooms; no more are made.")
 
 
-def _hours(kind: str, default: str) -> Any:
-    return setting(
-        hours.parse(default), opening(), f"When {kind} is taken, by the clock of the client's zone."
-    )
-
-
 @frozen(kw_only=True)
 class MediaChatConfig(WebConfig):
     """``[mediachat]``: text and media between clients and the people who answer."""
@@ -269,20 +263,20 @@ class MediaChatConfig(WebConfig):
         endpoints(),
         "Where to listen; Twisted server endpoints, one a line.",
     )
-    hours_text: hours.Hours = setting(
-        hours.parse("05:00-23:59"), opening(), "When text is taken, by the clock of the client's zone."
+    hours_text: Hours = setting(
+        parse("05:00-23:59"), opening(), "When text is taken, by the clock of the client's zone."
     )
-    hours_voice: hours.Hours = setting(
-        hours.parse("08:00-12:00"), opening(), "When voice is taken, by the clock of the client's zone."
+    hours_voice: Hours = setting(
+        parse("08:00-12:00"), opening(), "When voice is taken, by the clock of the client's zone."
     )
-    hours_image: hours.Hours = setting(
-        hours.parse("08:00-23:59"), opening(), "When an image is taken, by the clock of the client's zone."
+    hours_image: Hours = setting(
+        parse("08:00-23:59"), opening(), "When an image is taken, by the clock of the client's zone."
     )
-    hours_file: hours.Hours = setting(
-        hours.parse("08:00-23:59"), opening(), "When a file is taken, by the clock of the client's zone."
+    hours_file: Hours = setting(
+        parse("08:00-23:59"), opening(), "When a file is taken, by the clock of the client's zone."
     )
-    hours_video: hours.Hours = setting(
-        hours.parse("08:00-23:59"), opening(), "When video is taken, by the clock of the client's zone."
+    hours_video: Hours = setting(
+        parse("08:00-23:59"), opening(), "When video is taken, by the clock of the client's zone."
     )
     hello_timeout: float = setting(10.0, seconds(0.1), "Seconds that a client has to say its time zone.")
     ping_interval: float = setting(
