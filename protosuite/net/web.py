@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
@@ -10,7 +10,7 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
-from twisted.web.server import Site
+from twisted.web.server import Request, Site
 from zope.interface import directlyProvides, providedBy
 
 from protosuite.net.connection import Connection, Registry
@@ -176,6 +176,22 @@ class _Site(Site):
         """Nothing."""
 
 
+class _Request(Request):
+    """A request whose body is left to its resource: Twisted's parser of forms raises at many that are bad."""
+
+    _types: Sequence[bytes] | None = None
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        self._types = self.requestHeaders.getRawHeaders(b"Content-Type")
+        self.requestHeaders.removeHeader(b"Content-Type")  # so it sees no form
+        super().requestReceived(command, path, version)
+
+    def process(self) -> None:
+        if self._types is not None:
+            self.requestHeaders.setRawHeaders(b"Content-Type", self._types)
+        super().process()
+
+
 class _Channel(HTTPChannel):
     """Twisted's parser of requests, which tells its connection where a request begins and ends."""
 
@@ -237,6 +253,7 @@ class _Channel(HTTPChannel):
 
 
 _Site.protocol = _Channel
+_Site.requestFactory = _Request
 
 
 class _ChannelTransport:

@@ -255,6 +255,16 @@ class HttpTests(SynchronousTestCase):
         peer.send(b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n" + GET)
         self.assertEqual(peer.take().split(b"\r\n")[0], b"HTTP/1.1 400 Bad Request")
 
+    def test_forms(self) -> None:
+        """R13: a form is left to its resource, with its type, however strange; nothing tries to read it."""
+        odd = b"--x\r\nContent-Disposition: form-data; name*=utf-8''n\r\n\r\nv\r\n--x--\r\n"
+        for kind in (b"multipart/form-data; boundary=x", b"multipart/form-data\x0b\x0c; \x1e=x", b"\x85"):
+            served = Served(self)
+            peer = served.connect()
+            peer.send(post(len(odd), odd).replace(b"Host: x", b"Content-Type: " + kind))
+            self.assertEqual(peer.status(), 200)
+            self.assertEqual((served.root.bodies, served.root.types), ([odd], [kind]))
+
     def test_one_answer_to_garbage(self) -> None:
         """Lines that are no request get one 400, however many there are, and a closed connection."""
         peer = Served(self).connect()

@@ -211,6 +211,7 @@ class Root(Resource):
         super().__init__()
         self.waiting: list[Request] = []
         self.bodies: list[bytes] = []
+        self.types: list[bytes | None] = []
         self._terms = terms
         self._talk = talk
 
@@ -224,6 +225,7 @@ class Root(Resource):
 
     def render_POST(self, request: Request) -> bytes:
         assert request.content is not None
+        self.types.append(request.getHeader(b"content-type"))
         self.bodies.append(request.content.read())
         return b"taken"
 
