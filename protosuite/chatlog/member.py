@@ -186,8 +186,8 @@ class Member:
 
     async def _answer(self, update: ClientUpdate) -> None:
         room, config = self.room, self._service.config
-        is_for_latest = update.upto == -1
         latest = room.latest
+        is_for_latest = update.upto == -1 or update.upto >= latest  # or for what comes behind it
         high = latest if is_for_latest else min(update.upto, latest)
         low = max(room.first, high - min(update.n, config.max_entries) + 1)
         found = room.cached(low, high)
