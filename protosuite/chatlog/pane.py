@@ -71,14 +71,7 @@ class Pane:
         if rows > 0:
             held = sum(1 for _ in self._upwards(self.height + rows))
             rows = min(rows, max(0, held - self.height))
-        slot, below = self._at()
-        for _ in range(abs(rows)):
-            if rows > 0:
-                slot, below = (slot, below + 1) if below + 1 < len(self._of(slot)) else (slot - 1, 0)
-            elif below > 0:
-                below -= 1
-            elif slot < self._view.high:
-                slot, below = slot + 1, len(self._of(slot + 1)) - 1
+        slot, below = self._moved(*self._at(), rows)
         if (slot, below) == (self._view.high, 0):
             self._edge = None
         elif rows:
@@ -98,8 +91,23 @@ class Pane:
             return self._view.high, 0
         slot, below = self._edge
         if slot < self._view.low:
-            return self._view.low, len(self._of(self._view.low)) - 1
+            low = self._view.low
+            return self._moved(low, len(self._of(low)) - 1, 1 - self.height)
         return slot, min(below, len(self._of(slot)) - 1)
+
+    def _moved(self, slot: int, below: int, rows: int) -> tuple[int, int]:
+        """An edge that is so many rows higher, or lower, as far as there are any."""
+        for _ in range(abs(rows)):
+            if rows > 0:
+                if below + 1 < len(self._of(slot)):
+                    below += 1
+                elif slot > self._view.low:
+                    slot, below = slot - 1, 0
+            elif below > 0:
+                below -= 1
+            elif slot < self._view.high:
+                slot, below = slot + 1, len(self._of(slot + 1)) - 1
+        return slot, below
 
     def _upwards(self, most: int) -> Iterator[Row]:
         """The rows above the edge, from there upwards."""
@@ -151,14 +159,14 @@ def entry_rows(entry: Entry, width: int, own: str) -> list[Row]:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` columns, broken behind a space where there is one."""
+    """`text` in lines of at most `width` columns and the spaces behind them, where they are broken."""
     lines = []
-    start = space = 0  # of the line; behind the last space in it
+    start = space = 0  # of the line; behind its last space
     column = 0
     for index, character in enumerate(text):
         size = get_cwidth(character)
-        if column + size > width and index > start:
-            end = space if space > start and character != " " else index
+        while column + size > width and start < index and character != " ":
+            end = space if space > start else index
             lines.append(text[start:end])
             start = space = end
             column = sum(map(get_cwidth, text[start:index]))

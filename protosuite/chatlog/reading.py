@@ -56,8 +56,11 @@ class Pages:
                 raise Broken("the room became another one while it was read")
             entries, self.first = reply.entries, reply.first
             if entries and entries[0].slot == asked.low:
-                self.low = asked.high + 1
-                self._grow()
+                self.low = entries[-1].slot + 1
+                if self.low == asked.high + 1:
+                    self._grow()
+                else:
+                    self.forget()  # the rest is asked for again, to see what is there
                 return entries
             self.forget()
             if self.first > self.low:

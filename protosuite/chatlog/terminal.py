@@ -150,6 +150,8 @@ class Chat:
 
     def _answered(self, _: object) -> None:
         self._waiting -= 1
+        if self._is_leaving and not self._waiting:
+            self._is_leaving, self._note = False, ""
         self._redraw()
 
     def _scroll(self, rows: int) -> None:
