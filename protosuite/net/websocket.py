@@ -194,8 +194,6 @@ class WebSocket:
 
     def lost(self) -> None:
         """The transport is gone."""
-        if self._gone:
-            return
         self._gone = True
         self._outbox.stop()
         for call in (self._closing, self._heartbeat):

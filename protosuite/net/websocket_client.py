@@ -65,7 +65,6 @@ class WebSocketClient(Protocol):
         if self._rules.state is CONNECTING:
             self._rules.receive_eof()  # an answer without a length ends here
         self._look()
-        self._stop_waiting()
         if self._socket is not None:
             self._socket.lost()
 

@@ -76,6 +76,7 @@ class HandshakeTests(SynchronousTestCase):
             handshake(b"Sec-WebSocket-Key: " + b"A" * 24, b"Sec-WebSocket-Key: " + b"B" * 24),
             handshake(b"Origin: http://127.0.0.1:80", b"Origin: http://127.0.0.1:80"),
             handshake(b"Sec-WebSocket-Protocol: ,;"),
+            handshake(b"X-Odd: a\x01b"),
         ):
             self.assertEqual(self.refused(request)[0], 400, request)
 
@@ -286,9 +287,10 @@ class HttpTests(SynchronousTestCase):
         for request in (GET, post(1000, b"x" * 1000)):
             served = Served(self)
             peer = served.connect()
+            begun = max(request.find(b"xxx"), 0)  # a head that is there at once is no request yet
             for i in range(30):
                 served.advance(9.6 / 30)
-                peer.send(request[i : i + 1])
+                peer.send(request[begun + i : begun + i + 1] if i else request[: begun + 1])
             self.assertFalse(peer.is_closed)
             served.advance(0.5)
             self.assertTrue(peer.is_closed)

@@ -375,6 +375,18 @@ class SilenceTests(SynchronousTestCase):
             served.advance(15)
         self.assertTrue(peer.is_closed)
 
+    def test_after_a_pause(self) -> None:
+        """The peer has the whole interval from the end of a pause."""
+        served = Served(self, ping_interval=20)
+        peer = served.open()
+        served.talk.socket.pause_reading()
+        served.advance(110)
+        served.talk.socket.resume_reading()
+        served.advance(19)
+        self.assertEqual(peer.frames(), [])
+        served.advance(1.5)
+        self.assertEqual(peer.frames(), [("ping", b"")])
+
     def test_the_clock_is_set(self) -> None:
         """Whoever sets the clock forward costs nobody the connection."""
         served = Served(self, ping_interval=20, ping_timeout=20)
@@ -452,6 +464,23 @@ class BacklogTests(SynchronousTestCase):
             self.assertTrue(socket.is_writable)
             self.assertEqual(socket.backlog, 0)
         self.assertEqual(served.talk.heard[1:], [("drained",)] * 3)
+
+    def test_reads_in_parts(self) -> None:
+        """What waits goes to the transport as that has room, and the talk hears when all of it has."""
+        served = Served(self, then=None)
+        peer = served.open()
+        peer.read(False)
+        for _ in range(30):
+            served.talk.socket.send_binary(b"x" * 10_000)
+        for _ in range(3):
+            before = served.talk.socket.backlog
+            peer.read_once()
+            self.assertLess(sum(map(len, peer.pipe.pieces)), CHUNK + 11_000)
+            self.assertLess(served.talk.socket.backlog, before)
+        self.assertEqual(served.talk.heard[1:], [])
+        peer.read(True)
+        self.assertEqual(len(peer.frames()), 30)
+        self.assertEqual(served.talk.heard[1:], [("drained",)])
 
     def test_sends_as_it_drains(self) -> None:
         """A talk that goes on whenever what waited has left can send without an end and without a backlog."""

@@ -60,6 +60,13 @@ class Pipe:
         while not self.lost and (self._pump_in() or self._pump_out()):
             pass
 
+    def take_once(self) -> None:
+        """The peer reads what is here now, and no more."""
+        self.sent += b"".join(self.pieces)
+        self.pieces.clear()
+        self._blocked = False
+        self.producer.resumeProducing()
+
     def _pump_in(self) -> bool:
         if self.aborted:
             self.lose(ConnectionAborted())
@@ -349,6 +356,10 @@ class Peer:
         self.pipe.peer_reads = on
         self.pipe.pump()
         self.see()
+
+    def read_once(self) -> None:
+        """Take what the transport has, and stop again."""
+        self.pipe.take_once()
 
     @property
     def is_closed(self) -> bool:
