@@ -29,7 +29,7 @@ from protosuite.settings import (
     written,
 )
 
-SERVICES = ("numbers", "counter", "bus", "chatlog")
+SERVICES = ("numbers", "counter", "bus", "chatlog", "mediachat")
 
 
 @frozen
@@ -315,6 +315,7 @@ class Config:
     counter: CounterConfig = Factory(CounterConfig)
     bus: BusConfig = Factory(BusConfig)
     chatlog: ChatLogConfig = Factory(ChatLogConfig)
+    mediachat: MediaChatConfig = Factory(MediaChatConfig)
 
     def written(self) -> str:
         """The text of a ``suite.ini`` that says all of this, comments included."""
@@ -335,6 +336,7 @@ SECTIONS: dict[str, type] = {
     "counter": CounterConfig,
     "bus": BusConfig,
     "chatlog": ChatLogConfig,
+    "mediachat": MediaChatConfig,
 }
 
 

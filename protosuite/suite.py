@@ -18,7 +18,7 @@ from protosuite.errors import StartError
 from protosuite.net.listening import ListeningService, Publish, server_endpoint, unheard
 from protosuite.storage import Database, sqlite
 from protosuite.storage.migrate import take, upgrade
-from protosuite.storage.workers import Threads
+from protosuite.storage.workers import Calls, Threads
 
 if TYPE_CHECKING:
     from protosuite.bus.server import BusService
@@ -38,6 +38,7 @@ class Shared:
     random: Random
     wall: Callable[[], float]
     database: Database
+    data: Path  # the folder for everything that is kept
     publish: Publish = unheard
 
 
@@ -74,11 +75,30 @@ def _chatlog(config: Config, shared: Shared) -> ListeningService:
     return ChatLogService(config.chatlog, store, shared.reactor, shared.random, shared.wall, shared.publish)
 
 
+def _mediachat(config: Config, shared: Shared) -> ListeningService:
+    from protosuite.mediachat.media import MediaFolder
+    from protosuite.mediachat.server import MediaChatService
+    from protosuite.mediachat.store import MediaChatStore
+
+    own = config.mediachat
+    return MediaChatService(
+        own,
+        MediaChatStore(shared.database, own.quota_per_chat),
+        MediaFolder(shared.data),
+        Calls(Threads("media", own.media_threads), shared.reactor.callFromThread),
+        shared.reactor,
+        shared.random,
+        shared.wall,
+        shared.publish,
+    )
+
+
 SERVICES: dict[str, Callable[[Config, Shared], ListeningService]] = {
     "numbers": _numbers,
     "counter": _counter,
     "bus": _bus,
     "chatlog": _chatlog,
+    "mediachat": _mediachat,
 }
 
 
@@ -111,7 +131,7 @@ class Suite(Service):
     def privilegedStartService(self) -> None:
         """Bind every socket. The database is made here, and opened only in :meth:`startService`."""
         super().privilegedStartService()
-        shared = Shared(self._reactor, self._random, self._wall, self._make_database())
+        shared = Shared(self._reactor, self._random, self._wall, self._make_database(), self._data)
         self._database = shared.database
         names = self._config.suite.services
         if "bus" in names:  # first: the others publish there

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -138,15 +138,24 @@ class MediaFolder:
         """Where the file of a SHA-256 is."""
         return self._media / digest[:2] / digest[2:]
 
+    def read(self, digest: str) -> BinaryIO:
+        """The file of a SHA-256, open for reading. Raises `FileNotFoundError`."""
+        return self.path(digest).open("rb")
+
     def old_parts(self, before: float, active: set[Path]) -> None:
         """Delete parts that nobody has added to since `before`, in seconds since the epoch."""
         for part in self._parts.iterdir():
             if part.name != ".boot" and part not in active and part.stat().st_mtime < before:
                 part.unlink(missing_ok=True)
 
-    def old_files(self, before: float) -> list[str]:
-        """The hashes of files that got their names before a time."""
-        return [folder.name + path.name for folder, path in self._files() if path.stat().st_mtime < before]
+    def prefixes(self) -> list[str]:
+        """The beginnings of the hashes that there are files of."""
+        return sorted(folder.name for folder in self._media.iterdir())
+
+    def old_files(self, prefix: str, before: float) -> list[str]:
+        """The hashes with a beginning whose files got their names before a time."""
+        folder = self._media / prefix
+        return [prefix + path.name for path in folder.iterdir() if path.stat().st_mtime < before]
 
     def sweep(self, unreferenced: Iterable[str], before: float) -> int:
         """Delete files that no message has, unless they got their names (again) after `before`."""
@@ -158,11 +167,6 @@ class MediaFolder:
                     path.unlink()
                     count += 1
         return count
-
-    def _files(self) -> Iterator[tuple[Path, Path]]:
-        for folder in self._media.iterdir():
-            for path in folder.iterdir():
-                yield folder, path
 
 
 def _part_name(chat_id: int, head: Head) -> str:

@@ -155,10 +155,13 @@ class MediaChatStore:
         self._database = database
         self._quota = quota
 
-    def enter(self, client_id: int, timezone: str, now: int) -> Deferred[Chat]:
-        """The chat of a client, which is made if there is none, in the zone where the client is now."""
+    def enter(self, client_id: int, timezone: str, now: int) -> Deferred[tuple[Chat, int]]:
+        """The chat of a client, which is made if there is none, in the zone where the client is now.
 
-        def work(connection: Connection) -> Chat:
+        And the id of its last message, 0 if there is none.
+        """
+
+        def work(connection: Connection) -> tuple[Chat, int]:
             put = insert(chats).values(
                 client_id=client_id,
                 timezone=timezone,
@@ -172,7 +175,9 @@ class MediaChatStore:
                 put.on_conflict_do_update(index_elements=["client_id"], set_={"timezone": timezone})
             )
             query = sa.select(*_CHAT).where(chats.c.client_id == client_id)
-            return Chat(*connection.execute(query).one())
+            chat = Chat(*connection.execute(query).one())
+            last = sa.select(sa.func.max(messages.c.id)).where(messages.c.chat_id == chat.id)
+            return chat, connection.execute(last).scalar() or 0
 
         return self._database.write(work)
 

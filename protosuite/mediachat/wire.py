@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
+from protosuite.hours import Hours, Zone
 from protosuite.messages import ANY_TEXT, Rule, build, characters, checked, integer, make, read, write
 
 SUBPROTOCOL = "mediachat.v1"
@@ -137,6 +138,19 @@ def head(data: bytes) -> Head:
 def encode(message: ToClient) -> bytes:
     """A message to a client as a text frame's bytes."""
     return write(message, _KINDS_TO_CLIENT[type(message)]).encode()
+
+
+def encode_welcome(chat_id: int, hours: Mapping[str, Hours], zone: Zone, now: int) -> bytes:
+    """What a client that opened with an object is told first: its chat, and what is taken when."""
+    kinds = {
+        kind: {
+            "hours": str(each),
+            "open": each.is_open(now, zone),
+            "next_open_at": each.next_open(now, zone),
+        }
+        for kind, each in hours.items()
+    }
+    return json.dumps({"type": "welcome", "chat": chat_id, "hours": kinds}).encode()
 
 
 def from_server(text: str) -> ToClient | dict[str, Any]:

@@ -42,7 +42,11 @@ class Pages(Resource):
         return _Page(file) if file is not None and not request.postpath else notFound()
 
     def render_GET(self, request: Request) -> Any:
-        return _send(request, self._files["index.html"])
+        return self.send(request, "index.html")
+
+    def send(self, request: Request, name: str) -> bytes:
+        """Answer with one of the files."""
+        return _send(request, self._files[name])
 
 
 class _Page(Resource):

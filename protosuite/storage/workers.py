@@ -5,8 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
 Task = Callable[[], None]
 
 
@@ -44,3 +48,37 @@ class Threads:
             self._tasks.put(None)
         for thread in self._threads:
             thread.join()
+
+
+class Calls:
+    """Blocking calls on a worker, with Deferreds for their results in the reactor's thread.
+
+    `call_in_reactor` is the reactor's ``callFromThread``. Who calls bounds how many there are at a time.
+    """
+
+    def __init__(self, worker: Worker, call_in_reactor: Callable[..., Any]) -> None:
+        self._worker = worker
+        self._call_in_reactor = call_in_reactor
+
+    def run(self, call: Callable[..., T], *arguments: Any) -> Deferred[T]:
+        """Call it. Cancelling the Deferred does not stop what has begun."""
+        answer: Deferred[T] = Deferred()
+
+        def task() -> None:
+            try:
+                outcome: Any = call(*arguments)
+            except Exception as error:
+                outcome = Failure(error)
+            self._call_in_reactor(_answer, answer, outcome)
+
+        self._worker.do(task)
+        return answer
+
+    def stop(self) -> None:
+        """Finish what is queued. Blocks."""
+        self._worker.stop()
+
+
+def _answer(answer: Deferred[Any], outcome: Any) -> None:
+    if not answer.called:
+        answer.callback(outcome)  # a Failure fails it

@@ -51,10 +51,10 @@ LAYERS = [
     {"session"},
     {"reading"},
     {"server", "client", "load"},
-    {"subscription", "member"},
-    {"exchange", "room"},
+    {"api"},
+    {"subscription", "member", "client_talk", "desk_talk", "download"},
+    {"exchange", "room", "upload"},
     {"store", "media"},
-    {"pane"},
     {"pane"},
     {"sequence", "ledger", "broker", "sequencer", "view", "conversation"},
     {"durable"},
@@ -62,10 +62,9 @@ LAYERS = [
     {"topics", "requests"},
     {"chain", "lines"},
     {"wire"},
-    {"messages"},
     {"config", "program"},
     {"net", "storage"},
-    {"logs", "settings", "errors", "hours"},
+    {"logs", "settings", "errors", "hours", "messages"},
 ]
 
 

@@ -1,0 +1,167 @@
+"""The bytes of a media message over HTTP: in parts if they are asked for, and never run in our origin."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import BinaryIO
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.web.http import CACHED
+from twisted.web.server import NOT_DONE_YET, Request
+from zope.interface import implementer
+
+from protosuite.mediachat.media import INLINE, MediaFolder
+from protosuite.mediachat.store import Message
+from protosuite.net.api import Problem
+from protosuite.net.ranges import Unsatisfiable, parse
+from protosuite.storage.workers import Calls
+
+_CHUNK = 256 << 10  # bytes read and written at once
+_BOUNDARY = b"protosuite-part"
+
+
+@implementer(IPushProducer)
+class Download:
+    """Sends a file as the client takes it, reading in the threads of media."""
+
+    def __init__(self, request: Request, calls: Calls) -> None:
+        self._request = request
+        self._calls = calls
+        self.is_gone = False
+        self._wake: Deferred[None] | None = None
+        self._is_paused = False
+        request.notifyFinish().addErrback(self._gone)
+
+    async def send(self, file: BinaryIO, parts: list[tuple[bytes, int, int]]) -> None:
+        """Send, for each part, what comes before it and its bytes; the file is closed at the end."""
+        run = self._calls.run
+        self._request.registerProducer(self, True)
+        try:
+            for before, first, last in parts:
+                if before:
+                    self._request.write(before)
+                await run(file.seek, first)
+                left = last - first + 1
+                while left and not self.is_gone:
+                    block = await run(file.read, min(left, _CHUNK))
+                    if not block:
+                        raise OSError("a media file is shorter than it was")
+                    left -= len(block)
+                    await self._may_write()
+                    if not self.is_gone:
+                        self._request.write(block)
+        finally:
+            await run(file.close)
+            if not self.is_gone:
+                self._request.unregisterProducer()
+
+    async def _may_write(self) -> None:
+        if self._is_paused and not self.is_gone:
+            self._wake = Deferred()
+            await self._wake
+
+    def _gone(self, _: object) -> None:
+        self.is_gone = True
+        self.resumeProducing()
+
+    # IPushProducer
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        if self._wake is not None:
+            wake, self._wake = self._wake, None
+            wake.callback(None)
+
+    def stopProducing(self) -> None:
+        self._gone(None)
+
+
+async def serve(request: Request, message: Message, folder: MediaFolder, calls: Calls) -> object:
+    """Answer ``GET /media/{id}``."""
+    assert message.sha256 is not None
+    size = message.size or 0
+    tag = b'"' + message.sha256.encode() + b'"'
+    for name, value in _headers(message):
+        request.setHeader(name, value)
+    if request.setETag(tag) is CACHED:
+        return b""
+    wanted = request.getHeader(b"range")
+    condition = request.getHeader(b"if-range")
+    if wanted is None or (condition is not None and condition != tag) or request.method == b"HEAD":
+        parts = None
+    else:
+        try:
+            parts = parse(wanted.decode("latin-1"), size)
+        except Unsatisfiable:
+            request.setHeader(b"Content-Range", b"bytes */%d" % size)
+            raise Problem(416, f"there are {size} bytes") from None
+    pieces, tail = _pieces(request, parts, size)
+    if request.method == b"HEAD":
+        return b""
+    try:
+        file = await calls.run(folder.read, message.sha256)
+    except FileNotFoundError:
+        raise Problem(404, "the file is not there any more") from None
+    download = Download(request, calls)
+    try:
+        await download.send(file, pieces)
+    except OSError:
+        request.loseConnection()  # the headers have promised more: only a broken connection says that
+        return NOT_DONE_YET
+    if not download.is_gone:
+        if tail:
+            request.write(tail)
+        request.finish()
+    return NOT_DONE_YET
+
+
+def _headers(message: Message) -> list[tuple[bytes, bytes]]:
+    is_safe = message.type in INLINE
+    kind = (message.type or "") if is_safe else "application/octet-stream"
+    place = "inline" if is_safe else "attachment"
+    plain = unicodedata.normalize("NFKD", message.name or "").encode("ascii", "ignore").decode()
+    plain = "".join(c for c in plain if c.isalnum() or c in " ._-").strip() or "file"
+    name = quote((message.name or "file").replace("/", "_").replace("\\", "_"), safe="")
+    return [
+        (b"Content-Type", kind.encode()),
+        (b"Content-Disposition", f"{place}; filename=\"{plain}\"; filename*=UTF-8''{name}".encode()),
+        (b"Content-Security-Policy", b"default-src 'none'; sandbox"),
+        (b"Cross-Origin-Resource-Policy", b"same-origin"),
+        (b"Cache-Control", b"private, max-age=31536000, immutable"),
+        (b"Accept-Ranges", b"bytes"),
+    ]
+
+
+def _pieces(
+    request: Request, parts: list[tuple[int, int]] | None, size: int
+) -> tuple[list[tuple[bytes, int, int]], bytes]:
+    """What is sent: for each part the bytes before it, its first and its last byte; and the end of all."""
+    if parts is None:
+        request.setHeader(b"Content-Length", b"%d" % size)
+        return [(b"", 0, size - 1)], b""
+    request.setResponseCode(206)
+    if len(parts) == 1:
+        first, last = parts[0]
+        request.setHeader(b"Content-Range", b"bytes %d-%d/%d" % (first, last, size))
+        request.setHeader(b"Content-Length", b"%d" % (last - first + 1))
+        return [(b"", first, last)], b""
+    kinds = request.responseHeaders.getRawHeaders(b"Content-Type") or [b""]
+    request.setHeader(b"Content-Type", b"multipart/byteranges; boundary=" + _BOUNDARY)
+    pieces = [
+        (
+            b"\r\n--%s\r\nContent-Type: %s\r\nContent-Range: bytes %d-%d/%d\r\n\r\n"
+            % (_BOUNDARY, kinds[0], first, last, size),
+            first,
+            last,
+        )
+        for first, last in parts
+    ]
+    tail = b"\r\n--%s--\r\n" % _BOUNDARY
+    length = sum(len(before) + last - first + 1 for before, first, last in pieces) + len(tail)
+    request.setHeader(b"Content-Length", b"%d" % length)
+    return pieces, tail

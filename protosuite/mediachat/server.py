@@ -1,0 +1,234 @@
+"""The server of mediachat.v1: who is there, what is stored where, and who is told of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from protosuite.config import MediaChatConfig
+from protosuite.hours import Hours, Zone, zone
+from protosuite.logs import Muffled
+from protosuite.mediachat.api import Root
+from protosuite.mediachat.client_talk import ClientTalk
+from protosuite.mediachat.desk_talk import DeskTalk
+from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.store import Chat, MediaChatStore, Message
+from protosuite.mediachat.upload import Sender, Upload
+from protosuite.mediachat.wire import KINDS, SUBPROTOCOL, Head, Status
+from protosuite.net.listening import ListeningService, Publish, unheard
+from protosuite.net.web import Terms, WebFactory
+from protosuite.net.websocket import Limits, text_frame
+from protosuite.storage.workers import Calls
+
+_YOUNG = 3600.0  # seconds for which a file without a message is left alone: its row may be on its way
+
+
+class MediaChatService(ListeningService):
+    """All chats. `calls` are for what blocks: media, and the tables of time zones."""
+
+    def __init__(
+        self,
+        config: MediaChatConfig,
+        store: MediaChatStore,
+        folder: MediaFolder,
+        calls: Calls,
+        reactor: Any,
+        random: Random,
+        wall: Callable[[], float],
+        publish: Publish = unheard,
+    ) -> None:
+        super().__init__("mediachat", reactor, config.listen, config.max_connections)
+        self.config = config
+        self.store = store
+        self.folder = folder
+        self.calls = calls
+        self.hours: dict[str, Hours] = {kind: getattr(config, f"hours_{kind}") for kind in ("text", *KINDS)}
+        self.strangers = Muffled(self.log, reactor)
+        self.terms = Terms(
+            SUBPROTOCOL,
+            Limits(
+                max_message=config.max_message,
+                max_backlog=config.max_backlog,
+                write_timeout=config.write_timeout,
+                ping_interval=config.ping_interval,
+                ping_timeout=config.ping_timeout,
+                close_timeout=config.close_timeout,
+            ),
+            config.origins,
+            config.compression,
+        )
+        self._troubles = Muffled(self.log, reactor)
+        self._random = random
+        self._wall = wall
+        self._publish = publish
+        self._clients: dict[int, dict[ClientTalk, None]] = {}  # by chat
+        self._desks: dict[DeskTalk, None] = {}
+        self._uploads: dict[Upload, None] = {}
+        self._named: dict[tuple[int, str], Upload] = {}
+        self._sweeping = LoopingCall(self._sweep)
+        self._sweeping.clock = reactor
+
+    def factory(self) -> IProtocolFactory:
+        config = self.config
+        return WebFactory(
+            Root(self), self, self.reactor, config.close_timeout, config.request_timeout, self._has_room
+        )
+
+    def startService(self) -> None:
+        super().startService()
+        self.folder.open()
+        self._sweeping.start(self.config.sweep_interval)
+
+    def stopService(self) -> Deferred[None]:
+        """Let what is being written end. The connections have been drained before."""
+        super().stopService()
+        if self._sweeping.running:
+            self._sweeping.stop()
+        for upload in list(self._uploads):
+            upload.abandon()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for upload in list(self._uploads):
+            await upload.closed
+        self.calls.stop()
+
+    # What the talks and the API need.
+
+    def now(self) -> int:
+        """Milliseconds since the epoch."""
+        return int(self._wall() * 1000)
+
+    def zone(self, name: str) -> Deferred[Zone | None]:
+        """The time zone of a name, or None."""
+        return self.calls.run(zone, name)
+
+    def client(self, client_id: int) -> ClientTalk:
+        """A new connection of a client."""
+        return ClientTalk(self, client_id)
+
+    def desk(self) -> DeskTalk:
+        """A new console."""
+        return DeskTalk(self)
+
+    def entered(self, talk: ClientTalk, chat: Chat) -> None:
+        """A client is there."""
+        talks = self._clients.setdefault(chat.id, {})
+        talks[talk] = None
+        self._tell_desks({"type": "chat", "chat": chat.fields(), "connected": len(talks)})
+
+    def departed(self, talk: ClientTalk) -> None:
+        """A client is gone."""
+        assert talk.chat is not None
+        talks = self._clients.get(talk.chat.id, {})
+        talks.pop(talk, None)
+        if not talks:
+            self._clients.pop(talk.chat.id, None)
+        self._tell_desks({"type": "presence", "chat": talk.chat.id, "connected": len(talks)})
+
+    def is_connected(self, chat_id: int) -> bool:
+        """Whether a client is there."""
+        return chat_id in self._clients
+
+    def connected(self, chat_id: int) -> int:
+        """With how many connections a client is there."""
+        return len(self._clients.get(chat_id, ()))
+
+    def desk_entered(self, desk: DeskTalk) -> None:
+        """A console is there."""
+        self._desks[desk] = None
+
+    def desk_departed(self, desk: DeskTalk) -> None:
+        """A console is gone."""
+        self._desks.pop(desk, None)
+
+    def added(self, message: Message) -> None:
+        """A message has been stored: tell the consoles, and the client if the desk said it."""
+        self._tell_desks({"type": "message", "message": message.fields()})
+        if message.sender == "desk":
+            for talk in list(self._clients.get(message.chat_id, ())):
+                talk.news()
+        fields = {name: value for name, value in message.fields().items() if name != "text"}
+        self._publish(f"mediachat.{message.chat_id}.message", fields)
+
+    def has_read(self, chat: Chat) -> None:
+        """The desk has read a chat."""
+        self._tell_desks({"type": "chat", "chat": chat.fields(), "connected": self.connected(chat.id)})
+
+    def upload(self, talk: ClientTalk, chat_id: int, head: Head, behind: Upload | None) -> Upload:
+        """Begin to write a media message of a client, when `behind` is in nobody's hands any more."""
+        name = None if head.upload is None else (chat_id, head.upload)
+        if name is not None and (other := self._named.get(name)) is not None:
+            other.abandon()  # the client has come back on another connection: that one goes on
+            behind = other
+        return self.write(chat_id, head, talk, behind, name)
+
+    def write(
+        self,
+        chat_id: int,
+        head: Head,
+        sender: Sender,
+        behind: Upload | None = None,
+        name: tuple[int, str] | None = None,
+    ) -> Upload:
+        """Begin to write a media message."""
+        unique = f"{self._random.getrandbits(128):032x}"
+        upload = Upload(self.folder, self.calls, chat_id, head, unique, sender, behind)
+        self._uploads[upload] = None
+        if name is not None:
+            self._named[name] = upload
+
+        def closed(_: None) -> None:
+            del self._uploads[upload]
+            if name is not None and self._named.get(name) is upload:
+                del self._named[name]
+
+        upload.closed.addCallback(closed)
+        return upload
+
+    def refused(self, talk: ClientTalk, status: Status) -> None:
+        """A client was told of an error."""
+        self.strangers.info(
+            "{peer}, client {client}, refused: {code}: {reason}",
+            peer=talk.socket.peer,
+            client=talk.client_id,
+            code=status.code,
+            reason=status.detail,
+        )
+
+    def failed(self, what: str, failure: Failure) -> None:
+        """Something could not be read or stored."""
+        self._troubles.info("{what}: {reason}", what=what, reason=str(failure.value))
+
+    def _tell_desks(self, fields: dict[str, object]) -> None:
+        if self._desks:
+            frame = text_frame(json.dumps(fields).encode())
+            for desk in list(self._desks):
+                desk.socket.send(frame)
+
+    def _sweep(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._sweep_all()).addErrback(partial(self.failed, "files not swept"))
+
+    async def _sweep_all(self) -> None:
+        """Delete parts that nobody came back for, and files that no message has."""
+        run, now = self.calls.run, self._wall()
+        active = {upload.part.path for upload in self._uploads if upload.part is not None}
+        await run(self.folder.old_parts, now - self.config.upload_ttl, active)
+        for prefix in await run(self.folder.prefixes):
+            old = await run(self.folder.old_files, prefix, now - _YOUNG)
+            used = await self.store.referenced(old)
+            await run(self.folder.sweep, set(old) - used, now - _YOUNG)
+
+    def _has_room(self, address: IAddress | None) -> bool:
+        if len(self.connections) < self.max_connections:
+            return True
+        self.strangers.info("{peer} closed: too many connections", peer=str(address))
+        return False
