@@ -1,0 +1,110 @@
+// A WebSocket that comes back. It knows nothing of what is said over it.
+//
+// `opened()`, `received(text)`, `closed(code)`, `idle()` and `changed(state)` are called. A state is
+// `{name: "connecting" | "connected"}` or `{name: "lost", delay}`, with milliseconds until the next attempt.
+//
+// The delay doubles with every attempt, and begins anew only when `progress()` says that a connection was of use.
+
+const DEFAULTS = {
+  shortest: 500, // ms before the first attempt
+  longest: 30_000, // before any
+  patience: 10_000, // for the handshake, and for the answer to what `idle` sends
+  idleAfter: 20_000, // of silence
+  random: Math.random,
+};
+
+export class Connection {
+  state = { name: "connecting" };
+
+  #attempts = 0; // since there was progress
+  #socket = null;
+  #timer = null; // until the next attempt, the end of the handshake, or the next look for silence
+
+  constructor(url, protocol, owner, options = {}) {
+    this.#url = url;
+    this.#protocol = protocol;
+    this.#owner = owner;
+    this.#options = { ...DEFAULTS, ...options };
+  }
+
+  #url;
+  #protocol;
+  #owner;
+  #options;
+
+  connect() {
+    this.#forget();
+    const socket = new WebSocket(this.#url, this.#protocol);
+    this.#socket = socket;
+    socket.onopen = () => {
+      this.#listen();
+      this.#enter({ name: "connected" });
+      this.#owner.opened();
+    };
+    socket.onmessage = ({ data }) => {
+      this.#listen();
+      this.#owner.received(data);
+    };
+    socket.onclose = ({ code }) => this.#lose(code);
+    this.#wait(this.#options.patience, () => this.drop());
+    this.#enter({ name: "connecting" });
+  }
+
+  /** Send texts, if there is a connection; whoever calls sends again what mattered when there is one again. */
+  send(texts) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return;
+    for (const text of texts) this.#socket.send(text);
+  }
+
+  /** The connection is of use. */
+  progress() {
+    this.#attempts = 0;
+  }
+
+  /** Do not wait for the next attempt. */
+  hurry() {
+    if (this.state.name === "lost") this.connect();
+  }
+
+  /** This connection is of no use: try another one after a while. */
+  drop() {
+    this.#socket?.close();
+    this.#lose(1006);
+  }
+
+  #lose(code) {
+    this.#forget();
+    const { shortest, longest, random } = this.#options;
+    const most = Math.min(longest, shortest * 2 ** Math.min(this.#attempts++, 20));
+    const delay = most * (0.5 + random() / 2); // so that those who were cut off together come back one by one
+    this.#wait(delay, () => this.connect());
+    this.#owner.closed(code);
+    this.#enter({ name: "lost", delay });
+  }
+
+  /** Something came: be silent for so long again before that is looked into. */
+  #listen() {
+    this.#wait(this.#options.idleAfter, () => {
+      this.#wait(this.#options.patience, () => this.drop());
+      this.#owner.idle();
+    });
+  }
+
+  #forget() {
+    clearTimeout(this.#timer);
+    if (this.#socket === null) return;
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+    if (this.#socket.readyState < WebSocket.CLOSING) this.#socket.close();
+    this.#socket = null;
+  }
+
+  #wait(delay, act) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(act, delay);
+  }
+
+  #enter(state) {
+    this.state = state;
+    this.#owner.changed(state);
+  }
+}

@@ -1,0 +1,272 @@
+// The page's logic against a server of a few lines, with connections that are cut anywhere. Run by test_chatlog_page.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Client } from "../protosuite/chatlog/pages/client.js";
+import { problem } from "../protosuite/chatlog/pages/wire.js";
+
+/** A repeatable source of chance: whole numbers below `limit`. */
+const chance = (seed) => (limit) => {
+  seed = (seed * 1103515245 + 12345) % 2147483648;
+  return Math.floor((seed / 2147483648) * limit);
+};
+
+const hash = (text) => text.padStart(32, "0").slice(-32);
+
+class Server {
+  entries = [];
+  members = new Set();
+  first = 1;
+
+  constructor(epoch, most) {
+    this.epoch = epoch;
+    this.most = most; // entries in a reply
+  }
+
+  append(author, content, key) {
+    const slot = this.entries.length + 1;
+    const entry = { slot, author, content, at: slot, session: "s", seq: 0, hash: hash(`${this.epoch}${slot}`) };
+    if (key !== undefined) entry.key = key;
+    this.entries.push(entry);
+    for (const member of this.members) member.tell({ type: "ServerAck", entry });
+  }
+
+  hear(member, { type, seq, author, content, key, n, upto }) {
+    if (type === "ClientAppend") {
+      assert.equal(seq, member.seq++, "appends are numbered from 0 on each connection");
+      const there = this.entries.find((entry) => entry.key === key);
+      if (there) member.tell({ type: "ServerAck", entry: there });
+      else this.append(author, content, key);
+    } else {
+      const latest = this.entries.length;
+      const high = upto === -1 ? latest : Math.min(upto, latest);
+      const low = Math.max(this.first, high - Math.min(n, this.most) + 1);
+      const entries = this.entries.slice(low - 1, Math.max(low - 1, high));
+      const { first, epoch } = this;
+      member.tell({ type: "ServerReply", entries, latest, first, epoch, session: "s" });
+    }
+  }
+}
+
+/** A client and its connection, in which things take their time. */
+class Member {
+  client = new Client();
+  up = []; // texts on their way to the server
+  down = []; // and from it
+  isOpen = false;
+  seq = 0;
+
+  constructor(server) {
+    this.server = server;
+  }
+
+  connect(slot = null) {
+    this.isOpen = true;
+    this.seq = 0;
+    this.server.members.add(this);
+    this.say(this.client.opened(slot));
+  }
+
+  cut() {
+    this.isOpen = false;
+    this.server.members.delete(this);
+    this.up = [];
+    this.down = [];
+    this.client.closed(1006);
+  }
+
+  say(texts) {
+    if (this.isOpen) this.up.push(...texts);
+  }
+
+  tell(message) {
+    this.down.push(JSON.stringify(message));
+  }
+
+  /** Let one message arrive. Returns whether there was one. */
+  step(random) {
+    if (this.up.length > 0 && (this.down.length === 0 || random(2))) {
+      this.server.hear(this, JSON.parse(this.up.shift()));
+    } else if (this.down.length > 0) {
+      const { send, broken } = this.client.received(this.down.shift());
+      assert.equal(broken, null);
+      this.say(send);
+      this.check();
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  settle(random) {
+    while (this.step(random));
+  }
+
+  /** What is held is a run of the server's log, within the bound. */
+  check() {
+    const { log } = this.client;
+    assert.deepEqual(log.entries, this.server.entries.slice(log.low - 1, log.high));
+    assert.ok(log.entries.length <= 2000);
+  }
+}
+
+const written = (member, name, count) => {
+  const key = `${name}-${count}`;
+  member.say(member.client.write({ key, author: name, content: key }));
+};
+
+test("whatever is cut, the view is the log, and everything written is in it once and in order", () => {
+  for (let seed = 1; seed <= 60; seed++) {
+    const random = chance(seed);
+    const server = new Server("e", 1 + random(60));
+    for (let count = random(300); count > 0; count--) server.append("old", "old");
+    const members = [new Member(server), new Member(server)];
+    const counts = [0, 0];
+    for (const member of members) member.connect();
+    for (let step = 0; step < 1500; step++) {
+      const index = random(2);
+      const member = members[index];
+      member.client.log.following = random(3) > 0;
+      const act = random(100);
+      if (act < 8) written(member, `m${index}`, counts[index]++);
+      else if (act < 10) server.append("other", "other");
+      else if (act < 12) member.isOpen ? member.cut() : member.connect();
+      else if (act < 14) member.say(member.client.ask(member.client.log.older()));
+      else if (act < 16) member.say(member.client.ask(member.client.log.newer()));
+      else if (act < 17) member.say(member.client.idle());
+      else if (act < 18 && member.isOpen) {
+        const slot = 1 + random(400);
+        if (!member.client.log.has(slot)) member.say(member.client.ask(member.client.log.seek(slot)));
+      } else member.step(random);
+    }
+    for (const member of members) {
+      if (!member.isOpen) member.connect();
+      member.settle(random);
+      member.settle(random);
+    }
+    for (const [index, member] of members.entries()) {
+      member.say(member.client.ask(member.client.log.newest()));
+      member.settle(random);
+      for (const other of members) other.settle(random);
+      assert.equal(member.client.log.high, server.entries.length, `seed ${seed}`);
+      assert.equal(member.client.outbox.items.length, 0, `seed ${seed}`);
+      const mine = server.entries.filter(({ author }) => author === `m${index}`).map(({ content }) => content);
+      assert.deepEqual(mine, Array.from({ length: counts[index] }, (_, count) => `m${index}-${count}`));
+    }
+  }
+});
+
+test("all of a long log can be read back, and forward again, within the bound", () => {
+  const random = chance(1);
+  const server = new Server("e", 1000);
+  for (let count = 0; count < 5000; count++) server.append("a", "b");
+  const member = new Member(server);
+  const { log } = member.client;
+  member.connect();
+  member.settle(random);
+  for (let page = 0; log.hasOlder && page < 200; page++) {
+    member.say(member.client.ask(log.older()));
+    member.settle(random);
+  }
+  assert.deepEqual([log.low, log.high, log.live], [1, 2000, false]);
+  server.append("a", "new");
+  member.settle(random);
+  assert.deepEqual([log.high, log.latest], [2000, 5001]);
+  for (let page = 0; !log.live && page < 200; page++) {
+    member.say(member.client.ask(log.newer()));
+    member.settle(random);
+  }
+  assert.deepEqual([log.low, log.high], [3002, 5001]);
+});
+
+test("another epoch, a shorter log and another entry in a slot all make what is held void", () => {
+  const random = chance(1);
+  for (const change of [
+    (server) => Object.assign(server, new Server("other", 50)),
+    (server) => server.entries.splice(5),
+    (server) => (server.entries[9] = { ...server.entries[9], hash: hash("x") }),
+  ]) {
+    const server = new Server("e", 50);
+    for (let count = 0; count < 10; count++) server.append("a", "b");
+    const member = new Member(server);
+    member.connect();
+    member.settle(random);
+    member.cut();
+    assert.equal(member.client.log.notice, null);
+    change(server);
+    server.members = new Set();
+    member.connect();
+    member.settle(random);
+    assert.deepEqual(member.client.log.notice, { kind: "replaced" });
+    assert.equal(member.client.log.high, server.entries.length);
+  }
+});
+
+test("entries that were deleted while we were away leave no hole", () => {
+  const random = chance(1);
+  const server = new Server("e", 50);
+  for (let count = 0; count < 10; count++) server.append("a", "b");
+  const member = new Member(server);
+  member.connect();
+  member.settle(random);
+  member.cut();
+  for (let count = 0; count < 200; count++) server.append("a", "b");
+  server.first = 190;
+  member.connect();
+  member.settle(random);
+  const { low, high, notice } = member.client.log;
+  assert.deepEqual([low, high, notice], [190, 210, { kind: "swept" }]);
+});
+
+test("a refusal stays with its text, which can be sent again", () => {
+  const random = chance(1);
+  const server = new Server("e", 50);
+  const member = new Member(server);
+  const { client } = member;
+  member.connect();
+  member.settle(random);
+  written(member, "m", 0);
+  written(member, "m", 1);
+  member.up = [];
+  const refusal = { type: "Error", code: "storage", message: "not now", seq: 1 };
+  client.received(JSON.stringify(refusal));
+  assert.deepEqual(client.outbox.items.map(({ error }) => error?.code), [undefined, "storage"]);
+  member.cut();
+  member.connect();
+  member.settle(random);
+  assert.deepEqual(server.entries.map(({ content }) => content), ["m-0"]);
+  member.say(client.outbox.retry("m-1"));
+  member.settle(random);
+  assert.deepEqual(server.entries.map(({ content }) => content), ["m-0", "m-1"]);
+});
+
+test("a server that takes connections and tells nothing new is no progress; an answered poll is", () => {
+  const random = chance(1);
+  const server = new Server("e", 50);
+  server.append("a", "b");
+  const member = new Member(server);
+  const answers = () => {
+    while (member.up.length > 0) server.hear(member, JSON.parse(member.up.shift()));
+    return member.down.splice(0).map((text) => member.client.received(text).progress);
+  };
+  member.connect();
+  assert.deepEqual(answers(), [true]);
+  member.cut();
+  member.connect();
+  assert.deepEqual(answers(), [false]);
+  member.say(member.client.idle());
+  assert.deepEqual(answers(), [true]);
+});
+
+test("what the server would refuse is known before: characters, not bytes or UTF-16 units, are counted", () => {
+  assert.equal(problem("a", "x".repeat(16_384)), null);
+  assert.equal(problem("a", "x".repeat(16_385)).field, "content");
+  assert.equal(problem("😀".repeat(64), "x"), null);
+  assert.equal(problem("😀".repeat(65), "x").field, "author");
+  assert.equal(problem("", "x").field, "author");
+  assert.equal(problem("a", "😀".repeat(16_384)).field, "content"); // more than 64 KiB
+  assert.equal(problem("a", "one\n\ttwo"), null);
+  for (const bad of ["\u0007", "\r", "\u0085", "\ud800"]) assert.equal(problem("a", bad).field, "content");
+  assert.equal(problem("a\nb", "x").field, "author");
+});
