@@ -11,7 +11,6 @@ from typing import Any
 from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import Condition
-from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.layout import BufferControl, FormattedTextControl, HSplit, Layout, UIContent, Window
 from prompt_toolkit.layout.controls import UIControl
@@ -24,7 +23,7 @@ from twisted.python.failure import Failure
 from protosuite import program
 from protosuite.chatlog.client import ChatLogClientFactory, room_url
 from protosuite.chatlog.lines import content_problem, shown
-from protosuite.chatlog.pane import Pane
+from protosuite.chatlog.pane import Pane, wrap
 from protosuite.chatlog.session import start
 from protosuite.chatlog.view import Change
 from protosuite.errors import Overloaded, ServerRefused
@@ -39,7 +38,6 @@ _STYLE = Style.from_dict(
         "author": "ansicyan bold",
         "own": "ansigreen bold",
         "status": "reverse",
-        "note": "reverse bold",
     }
 )
 _HELP = "Enter sends, Alt+Enter begins a new line, Page Up and Page Down scroll, Ctrl-D leaves"
@@ -195,8 +193,7 @@ class Chat:
         )
         status = Window(
             FormattedTextControl(self._status_line),
-            height=Dimension(min=1, max=3),
-            wrap_lines=True,
+            height=Dimension(min=1, max=4),
             dont_extend_height=True,
             style="class:status",
         )
@@ -225,7 +222,8 @@ class Chat:
         keys.add("c-z")(lambda event: event.app.suspend_to_background())
         return keys
 
-    def _status_line(self) -> StyleAndTextTuples:
+    def _status_line(self) -> str:
+        """What there is to say, in as many lines as it takes."""
         parts = [shown(self._arguments.room), shown(self._arguments.author), self._connection()]
         if self._waiting:
             parts.append(f"{_messages(self._waiting)} waiting")
@@ -233,10 +231,9 @@ class Chat:
             parts.append("loading older ones")
         if not self._pane.is_at_end:
             parts.append(f"{self._pane.below} new below" if self._pane.below else "scrolled up")
-        line: StyleAndTextTuples = [("", " " + " · ".join(parts))]
         if self._note:
-            line += [("", " · "), ("class:note", self._note)]
-        return line
+            parts.append(self._note)
+        return "\n".join(f" {line}" for line in wrap(" · ".join(parts), self._pane.width - 2))
 
     def _connection(self) -> str:
         factory = self._factory
