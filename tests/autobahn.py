@@ -6,6 +6,7 @@ It prints a line for each case, ``9.1.1 OK OK``: what it found, and what of the 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import Any
 
@@ -46,3 +47,5 @@ async def main(address: str, at_once: str, *groups: str) -> None:
 
 
 asyncio.run(main(*sys.argv[1:]))
+sys.stdout.flush()
+os._exit(0)  # kosoku 0.1.0 now and then aborts as the interpreter ends, when all has been said

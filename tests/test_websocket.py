@@ -171,15 +171,15 @@ class AutobahnTests(EchoTests):
 
     timeout = 5 * LIMIT
 
-    async def cases(self, groups: str, *settings: str) -> None:
-        """Run all cases of `groups`."""
+    async def cases(self, groups: str, at_once: int, *settings: str) -> None:
+        """Run all cases of `groups`, some at once."""
         port, _ = await self.serve(*settings)
         run = Program(
             self,
             sys.executable,
             ROOT / "tests" / "autobahn.py",
             f"127.0.0.1:{port}",
-            "2",
+            str(at_once),
             *groups.split(),
             folder=self.folder,
         )
@@ -198,11 +198,11 @@ class AutobahnTests(EchoTests):
 
     async def test_rules(self) -> None:
         """R11: every case of groups 1 to 7, 9 and 10."""
-        await self.cases("1 2 3 4 5 6 7 9 10")
+        await self.cases("1 2 3 4 5 6 7 9 10", 2)
 
     async def test_compression(self) -> None:
         """R11: every case of groups 12 and 13, which compress."""
-        await together(self.cases(group, "compression=1") for group in ("12", "13"))
+        await together(self.cases(group, 1, "compression=1") for group in ("12", "13"))
 
 
 class TlsTests(EchoTests):

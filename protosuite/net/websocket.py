@@ -177,8 +177,6 @@ class WebSocket:
 
     def received(self, data: bytes) -> None:
         """Bytes came from the peer."""
-        if self._eof or self._gone:
-            return
         self._heard = self._clock.seconds()
         self._pinged = None
         self._rules.receive_data(data)
@@ -220,7 +218,6 @@ class WebSocket:
                 self._hand_on(str(frame.data, "utf-8") if is_text else bytes(frame.data))
                 return
             self._message = StringIO() if is_text else BytesIO()
-            self._decoder.reset()
         elif frame.opcode is not Opcode.CONT:
             return
         message = self._message

@@ -204,6 +204,17 @@ class HandshakeTests(SynchronousTestCase):
         self.assertIn(b" 101 ", peer.take_head())
         self.assertTrue(peer.pipe.lost)
 
+    def test_half_closed_behind_another_request(self) -> None:
+        """A handshake that waited behind a slow request, of a client that has closed its side, is no error."""
+        served = Served(self)
+        peer = served.connect()
+        peer.send(SLOW + handshake() + text("x"))
+        peer.finish()
+        served.root.answer(served.root.waiting[0])
+        self.assertIn(b" 200 ", peer.take_head())
+        self.assertTrue(peer.pipe.lost)
+        self.assertEqual(served.talk.code, 1006)
+
 
 class HttpTests(SynchronousTestCase):
     """Requests and answers, and clients that take their time."""

@@ -636,6 +636,17 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual(served.talk.messages, ["bye", "x"])
         self.assertTrue(peer.pipe.lost)
 
+    def test_lost_within(self) -> None:
+        """A connection that goes while a message is handled ends the talk; what came behind is not heard."""
+
+        def then(talk: Recorder, what: str, message: Any) -> None:
+            if message == "1":
+                served.pipes[0].lose(ConnectionLost())
+
+        served = Served(self, then=then)
+        served.open().send(text("1") + text("2"))
+        self.assertEqual(served.talk.heard[1:], [("text", "1"), ("ended", 1006, "")])
+
     def test_overrun_within(self) -> None:
         """A talk whose answer to a message is more than the peer may leave unread hears no more messages."""
 
