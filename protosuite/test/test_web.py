@@ -205,7 +205,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertTrue(peer.pipe.lost)
 
     def test_half_closed_behind_another_request(self) -> None:
-        """A handshake that waited behind a slow request, of a client that has closed its side, is no error."""
+        """A handshake that waited behind a slow request, of a client that closed its side, is no error."""
         served = Served(self)
         peer = served.connect()
         peer.send(SLOW + handshake() + text("x"))
