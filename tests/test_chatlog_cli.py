@@ -11,6 +11,7 @@ import re
 import sqlite3
 import struct
 import termios
+from array import array
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from twisted.trial.unittest import TestCase
 
 from tests.processes import BIN, LIMIT, Program, Suite, Watched, free_port, poll, reactor
+from tests.requirements import require_tls
 
 PROGRAM = BIN / "protosuite-chatlog"
 DAMAGED = 57  # a slot
@@ -183,6 +185,26 @@ class PipeTests(ChatLogCase):
         self.assertEqual(len(run.output), 1)
         self.assertEqual((self.suite.folder / "errors").read_text(), "")
 
+    async def test_interrupted_while_nobody_reads(self) -> None:
+        """Ctrl-C ends it also when it is stuck, because what has its output does not read."""
+        await self.begin()
+        await self.run_client("main", input=numbered(1, 3000))
+        read, write = os.pipe()
+        self.addCleanup(os.close, read)
+        command = (PROGRAM, "--port", str(self.suite.ports["chatlog"]), "main", "--last", "3000", "--json")
+        run = Program(self, *command, "--follow", folder=self.suite.folder, descriptors={1: write})
+        os.close(write)
+        size = fcntl.fcntl(read, fcntl.F_GETPIPE_SZ)
+        waiting = array("i", [0])
+
+        def is_full() -> bool:
+            fcntl.ioctl(read, termios.FIONREAD, waiting)
+            return waiting[0] == size
+
+        await poll(is_full, "the pipe is full")
+        run.signal("INT")
+        self.assertEqual(await run.exit(), 130, run.story())
+
     async def test_no_server(self) -> None:
         """Without a server it fails with one line, after the time that it was given."""
         suite = Suite(self)
@@ -194,6 +216,41 @@ class PipeTests(ChatLogCase):
             self.assertRegex(
                 line, r"^protosuite-chatlog: no answer from 127.0.0.1:\d+ within 0.3 s \(cannot conn"
             )
+
+    async def test_tls(self) -> None:
+        """With --tls it talks to a server whose certificate is trusted, and to no other."""
+        require_tls()
+        suite = Suite(self)
+        key, certificate = suite.folder / "key.pem", suite.folder / "cert.pem"
+        subject: list[str | Path] = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+        files: list[str | Path] = ["-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
+        make = Program(self, "openssl", "req", "-x509", *subject, *files, folder=suite.folder)
+        self.assertEqual(await make.exit(), 0, make.story())
+        port = suite.ports["chatlog"]
+        suite.write(chatlog={"listen": f"ssl:{port}:privateKey={key}:certKey={certificate}"})
+        await suite.start()
+        command: list[str | Path] = [
+            PROGRAM,
+            "--tls",
+            "--host",
+            "localhost",
+            "--port",
+            str(port),
+            "main",
+            "--author",
+            "ana",
+        ]
+        for trusted, options, code in ((certificate, [], 0), (key, ["--timeout", "1"], 1)):
+            run = Program(
+                self,
+                *command,
+                *options,
+                folder=suite.folder,
+                input=b"secret\n",
+                environment={"SSL_CERT_FILE": str(trusted)},
+            )
+            self.assertEqual(await run.exit(), code, run.story())
+            self.assertEqual(len(run.output), 1 - code)
 
     async def test_wrong_command_line(self) -> None:
         """A wrong command line is exit code 2, with what is wrong."""
