@@ -48,6 +48,9 @@ class Member(Watched):
     def binary(self, data: bytes) -> None:
         raise AssertionError("a binary message")
 
+    def stopping(self) -> None:
+        """Clients are not stopped by a service."""
+
     def drained(self) -> None:
         """Nothing waits for that."""
 

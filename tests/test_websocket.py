@@ -104,6 +104,9 @@ class Talker(Watched):
         self.messages.append(data)
         self.changed()
 
+    def stopping(self) -> None:
+        """Clients are not stopped by a service."""
+
     def drained(self) -> None:
         self.changed()
 

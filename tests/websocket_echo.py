@@ -16,7 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from protosuite.net.web import Terms, WebFactory, upgrade, wants_upgrade
-from protosuite.net.websocket import Limits, WebSocket
+from protosuite.net.websocket import GOING_AWAY, Limits, WebSocket
 
 reactor: Any = _reactor
 
@@ -40,6 +40,9 @@ class Echo:
 
     def binary(self, data: bytes) -> None:
         self._socket.send_binary(data)
+
+    def stopping(self) -> None:
+        self._socket.close(*GOING_AWAY)
 
     def drained(self) -> None:
         """It sends what it is sent, whether that is read or not."""

@@ -24,7 +24,7 @@ from protosuite.chatlog.wire import (
 )
 from protosuite.config import ChatLogConfig
 from protosuite.errors import BadRequest, Overloaded, StorageError
-from protosuite.net.websocket import WebSocket
+from protosuite.net.websocket import GOING_AWAY, WebSocket
 
 _MAX_UPDATES = 16  # of one connection that wait for those before; above it the connection is not read
 _MAX_WAITING = (
@@ -279,7 +279,7 @@ class Member:
     def _close_if_done(self) -> None:
         """Close when nothing is owed. An append that waits for one that has not come was never in turn."""
         if self._is_stopping and not self._is_busy and self.unacknowledged == self.writer.held:
-            self.socket.close(1001, "the server stops")
+            self.socket.close(*GOING_AWAY)
 
 
 def _newest(entries: Sequence[bytes], max_bytes: int) -> Sequence[bytes]:

@@ -41,7 +41,7 @@ from protosuite.mediachat.wire import (
     encode_welcome,
     hello,
 )
-from protosuite.net.websocket import WebSocket
+from protosuite.net.websocket import GOING_AWAY, WebSocket
 from protosuite.storage.workers import Calls
 
 BAD_HELLO = 4000
@@ -461,7 +461,7 @@ class ClientTalk:
 
     def _close_if_done(self) -> None:
         if self._is_stopping and not self._pending:
-            self.socket.close(1001, "the server stops")
+            self.socket.close(*GOING_AWAY)
             self.socket.resume_reading()  # for its answer to that
 
 

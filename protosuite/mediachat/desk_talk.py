@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol as Interface
 
-from protosuite.net.websocket import WebSocket
+from protosuite.net.websocket import GOING_AWAY, WebSocket
 
 
 class Desks(Interface):
@@ -39,7 +39,7 @@ class DeskTalk:
         """It is told what happens when it happens."""
 
     def stopping(self) -> None:
-        self.socket.close(1001, "the server stops")
+        self.socket.close(*GOING_AWAY)
 
     def ended(self, code: int, reason: str) -> None:
         self._desks.desk_departed(self)

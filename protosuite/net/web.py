@@ -97,7 +97,7 @@ class WebConnection(Connection):
 
     def shut_down(self) -> None:
         if self.socket is not None:
-            self.socket.close(1001, "the server stops")
+            self.socket.stop()
         else:
             self._stop()
 

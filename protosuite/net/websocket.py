@@ -25,6 +25,7 @@ from protosuite.net.websocket_rules import ClientRules, ServerRules, deflate, te
 log = Logger()
 
 OVERRUN = 4008  # our close code for a peer that does not read what it is sent
+GOING_AWAY = (1001, "the server stops")
 
 _MIN_COMPRESSED = 256  # bytes; less gains nothing
 _MAX_REASON = 123  # bytes: a control frame without the code
@@ -62,6 +63,9 @@ class Talk(Interface):
 
     def drained(self) -> None:
         """What waited to be sent has left: see :attr:`WebSocket.is_writable`."""
+
+    def stopping(self) -> None:
+        """The server stops: answer what was accepted, then close with :data:`GOING_AWAY`."""
 
     def ended(self, code: int, reason: str) -> None:
         """The connection is gone: what the peer's close said, else what ours said, else 1006."""
@@ -148,6 +152,11 @@ class WebSocket:
         if self.is_open:
             self._rules.send_close(code, reason.encode()[:_MAX_REASON].decode(errors="ignore"))
             self._flush()
+
+    def stop(self) -> None:
+        """The server stops."""
+        self._call(self._talk.stopping)
+        self._flush()
 
     def pause_reading(self) -> None:
         """Take nothing more for now, but for what was read already. A close ends the pause."""
@@ -318,4 +327,4 @@ class WebSocket:
             self._heartbeat = self._clock.callLater(wait, self._beat)
 
 
-__all__ = ["OVERRUN", "Limits", "Talk", "WebSocket", "deflate", "text_frame"]
+__all__ = ["GOING_AWAY", "OVERRUN", "Limits", "Talk", "WebSocket", "deflate", "text_frame"]

@@ -20,7 +20,7 @@ from websockets.streams import StreamReader
 from zope.interface import directlyProvides
 
 from protosuite.net.web import Terms, WebFactory, upgrade, wants_upgrade
-from protosuite.net.websocket import Limits, WebSocket
+from protosuite.net.websocket import GOING_AWAY, Limits, WebSocket
 
 CHUNK = 1 << 16  # bytes in a transport before it asks its producer to stop, as in Twisted
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -183,6 +183,9 @@ class Recorder:
 
     def binary(self, data: bytes) -> None:
         self._hear("binary", data)
+
+    def stopping(self) -> None:
+        self.socket.close(*GOING_AWAY)
 
     def drained(self) -> None:
         self._hear("drained")
