@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Client } from "../protosuite/chatlog/pages/client.js";
+import { Connection } from "../protosuite/chatlog/pages/connection.js";
 import { problem } from "../protosuite/chatlog/pages/wire.js";
 
 /** A repeatable source of chance: whole numbers below `limit`. */
@@ -269,4 +270,110 @@ test("what the server would refuse is known before: characters, not bytes or UTF
   assert.equal(problem("a", "one\n\ttwo"), null);
   for (const bad of ["\u0007", "\r", "\u0085", "\ud800"]) assert.equal(problem("a", bad).field, "content");
   assert.equal(problem("a\nb", "x").field, "author");
+});
+
+const { setTimeout, clearTimeout } = globalThis;
+
+/** Time that goes on when it is told to. */
+class Clock {
+  now = 0;
+  timers = [];
+
+  constructor(context) {
+    globalThis.setTimeout = (act, delay) => this.timers.push({ act, due: this.now + delay });
+    globalThis.clearTimeout = (number) => number > 0 && delete this.timers[number - 1];
+    context.after(() => Object.assign(globalThis, { setTimeout, clearTimeout }));
+  }
+
+  tick(time) {
+    const end = this.now + time;
+    for (;;) {
+      const due = this.timers.filter((timer) => timer.due <= end).sort((a, b) => a.due - b.due)[0];
+      if (due === undefined) break;
+      delete this.timers[this.timers.indexOf(due)];
+      this.now = due.due;
+      due.act();
+    }
+    this.now = end;
+  }
+}
+
+/** A Connection with WebSockets that do what they are told. */
+const connection = (random) => {
+  const found = { sockets: [], calls: [], delays: [] };
+  globalThis.WebSocket = class {
+    static OPEN = 1;
+    static CLOSING = 2;
+    readyState = 0;
+    sent = [];
+    constructor() {
+      found.sockets.push(this);
+    }
+    open() {
+      this.readyState = 1;
+      this.onopen();
+    }
+    send(text) {
+      this.sent.push(text);
+    }
+    close() {
+      this.readyState = 2; // a connection that is dead does not say so
+    }
+  };
+  const owner = Object.fromEntries(
+    ["opened", "received", "closed", "idle"].map((name) => [name, () => found.calls.push(name)]),
+  );
+  owner.changed = ({ name, delay }) => name === "lost" && found.delays.push(delay);
+  found.connection = new Connection("ws://host/", "protocol", owner, { random });
+  found.connection.connect();
+  return found;
+};
+
+test("attempts come ever later, up to a bound and with jitter, until there is progress", (context) => {
+  for (const [random, factor] of [
+    [() => 0, 0.5],
+    [() => 1, 1],
+  ]) {
+    const clock = new Clock(context);
+    const { connection: it, sockets, delays } = connection(random);
+    for (let attempt = 0; attempt < 9; attempt++) {
+      sockets.at(-1).open(); // which is no progress
+      sockets.at(-1).onclose({ code: 1006 });
+      assert.equal(sockets.length, attempt + 1);
+      clock.tick(delays.at(-1));
+      assert.equal(sockets.length, attempt + 2);
+    }
+    const full = [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000];
+    assert.deepEqual(delays, full.map((delay) => delay * factor));
+    it.progress();
+    sockets.at(-1).onclose({ code: 1006 });
+    assert.equal(delays.at(-1), 500 * factor);
+    it.hurry();
+    assert.equal(sockets.length, 11);
+    it.hurry(); // there is an attempt already
+    assert.equal(sockets.length, 11);
+  }
+});
+
+test("silence is looked into, and a connection that does not answer is given up", (context) => {
+  const clock = new Clock(context);
+  const { connection: it, sockets, calls, delays } = connection(() => 1);
+  sockets[0].open();
+  it.send(["text"]);
+  clock.tick(19_999);
+  sockets[0].onmessage({ data: "anything" });
+  clock.tick(20_000);
+  assert.deepEqual(calls, ["opened", "received", "idle"]);
+  clock.tick(9_999);
+  sockets[0].onmessage({ data: "an answer" });
+  clock.tick(20_000);
+  assert.equal(it.state.name, "connected");
+  clock.tick(10_000);
+  assert.deepEqual(calls.slice(3), ["received", "idle", "closed"]);
+  assert.equal(it.state.name, "lost");
+  it.send(["nobody hears this"]);
+  assert.deepEqual(sockets[0].sent, ["text"]);
+  clock.tick(delays[0]);
+  clock.tick(10_000); // nor is the handshake answered
+  assert.equal(delays.length, 2);
 });

@@ -317,7 +317,10 @@ class PageTests(TestCase):
         await ana.until("its address", POINTED, 199)
         await ana.chord(Keys.SHIFT, Keys.TAB)  # no stop at each of the entries
         self.assertEqual(await ana.js("return document.activeElement.textContent"), "Load older entries")
-        await ana.js("document.querySelector('#content').focus()")
+        latest = await ana.named("button", "Latest ↓")
+        await ana.do(lambda _: latest.send_keys(Keys.ENTER))
+        await ana.until("back at the end", "return document.querySelector('#latest').hidden")
+        self.assertEqual(await ana.js("return document.activeElement.id"), "content")
         top = await ana.js("return document.querySelector('#log').scrollTop")
         await ana.keys(Keys.PAGE_UP)
         self.assertLess(await ana.js("return document.querySelector('#log').scrollTop"), top)

@@ -34,7 +34,9 @@ const connection = new Connection(url.href, SUBPROTOCOL, {
   },
   idle: () => connection.send(client.idle()),
   changed(state) {
+    const hadFocus = document.activeElement === status.button;
     status.show(state);
+    if (hadFocus && status.button.hidden) composer.content.focus();
     redraw();
   },
 });
@@ -86,6 +88,7 @@ function draw() {
   storage.outbox.write(room, outbox.items);
   if (log.notice !== null) {
     say(words(log.notice));
+    if (log.notice.kind === "absent") sought = null;
     log.notice = null;
   }
   if (sought !== null && log.has(sought)) {
@@ -292,7 +295,8 @@ function begin() {
   }
   remind();
   connection.connect();
-  if (sought === null) (composer.author.value === "" ? composer.author : composer.content).focus();
+  const isTouched = matchMedia("(pointer: coarse)").matches; // a focus would bring up the keyboard
+  if (sought === null && !isTouched) (composer.author.value === "" ? composer.author : composer.content).focus();
 }
 
 begin();
