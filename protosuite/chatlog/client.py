@@ -33,6 +33,7 @@ from protosuite.net.reconnect import ResumingClientFactory, Status
 from protosuite.net.websocket import Limits, WebSocket
 from protosuite.net.websocket_client import WebSocketClient
 
+_TOO_BIG = 1009  # the close code of RFC 6455
 _TEMPORARY = ("storage", "overloaded")  # what the server may be able to do later
 
 
@@ -226,6 +227,8 @@ class ChatLogClientFactory(ResumingClientFactory):
 
     def ended(self, code: int, reason: str) -> None:
         """The connection is gone."""
+        if code == _TOO_BIG and self._sent:
+            self._give_up_largest()
         self._socket = None
         self.is_connected = False
         if self._poll is not None and self._poll.active():
@@ -233,6 +236,12 @@ class ChatLogClientFactory(ResumingClientFactory):
         if self._closed is not None:
             closed, self._closed = self._closed, None
             closed.callback(None)
+
+    def _give_up_largest(self) -> None:
+        """The server takes messages of fewer bytes than one of ours has: sent again it would be so again."""
+        append = max(self._sent.values(), key=lambda sent: len(sent.content.encode()))
+        if self._appends.pop(append.key, None) is not None and not append.answer.called:
+            append.answer.errback(ServerRefused("too-large", "the server does not take a message so long"))
 
     # For Twisted.
 

@@ -162,6 +162,20 @@ class ClientTests(SynchronousTestCase):
             with self.assertRaisesRegex(ValueError, field):
                 self.client.append(author, content)
 
+    def test_more_bytes_than_the_server_takes(self) -> None:
+        """An entry of more bytes than the server takes fails by its name, once, and the others go on."""
+        self.service = self.make_service(max_message=1024)
+        self.line.cut()
+        self.line = self.connect(self.client)
+        short, long = self.client.append("ana", "short"), self.client.append("ana", "\U0001f600" * 300)
+        self.line.pump()
+        self.assertEqual(self.failureResultOf(long, ServerRefused).value.code, "too-large")
+        behind = self.client.append("ana", "behind")
+        self.come_back()
+        self.successResultOf(short)
+        self.successResultOf(behind)
+        self.assertEqual(self.stored(), ["short", "behind"])
+
     def test_bounds(self) -> None:
         """Past `max_waiting` an append fails at once; no more than `max_in_flight` are with the server."""
         self.client = self.make_client(max_waiting=3, max_in_flight=2)
