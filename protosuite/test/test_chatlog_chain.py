@@ -119,6 +119,11 @@ class VerifierTests(SynchronousTestCase):
         for wrong in (swapped, twice, [*entries[:at], *entries[at + 1 :]] if at else swapped):
             self.assertIsNotNone(Verifier(EPOCH).first_problem(wrong))
 
+    def test_a_hole_is_called_one(self) -> None:
+        """A slot that is missing is said to be, not that a hash is wrong."""
+        entries = log([("a", "x", None)] * 3)
+        self.assertEqual(Verifier(EPOCH).first_problem(entries[::2]), "slot 3 comes after slot 1")
+
     def test_another_log(self) -> None:
         """The same entries in a room of another epoch are not right."""
         self.assertIn("slot 1", str(Verifier("another").first_problem(log([("a", "x", None)]))))

@@ -244,6 +244,15 @@ class FairnessTests(SynchronousTestCase):
         self.offer(eve, 1)
         self.assertEqual(names(self.sequencer.take(4)), [("bob", 0), ("ana", 1), ("bob", 1), ("eve", 0)])
 
+    def test_who_goes_during_a_round(self) -> None:
+        """What is dropped during a round is left out of it, and the others are not passed over."""
+        ana, bob, eve = (Writer("r", name, 64) for name in ("ana", "bob", "eve"))
+        for writer in (ana, bob, eve):
+            self.offer(writer, 2)
+        self.sequencer.take(1)
+        self.sequencer.drop(bob)
+        self.assertEqual(names(self.sequencer.take(10)), [("eve", 0), ("ana", 1), ("eve", 1)])
+
     def test_a_storm_in_another_room(self) -> None:
         """Of what is taken, a room gets as much as any other, however many connections storm there."""
         for n in range(100):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from twisted.internet.defer import Deferred
 
-from protosuite.chatlog.chain import Verifier
-from protosuite.chatlog.wire import ServerAck, ServerReply
+from protosuite.chatlog.chain import Append, Verifier
+from protosuite.chatlog.wire import ClientAppend, ServerAck, ServerReply
 from protosuite.config import ChatLogConfig
 from protosuite.errors import Overloaded, StorageError
 from protosuite.test.chatlog_peers import Client, Fixture
@@ -312,6 +312,9 @@ class FailureTests(Fixture):
         ana = self.join()
         ana.append("lost").update()
         self.assertEqual((ana.heard(), ana.close_code), ([], 1013))
+        (member,) = self.service._members.values()
+        ana.append("x" * 1000).append("x" * 1000)  # it may go on until it sees the close
+        self.assertEqual(member._unread, [])
         self.workers.database.no_reads = None
         self.assertEqual(self.join().log(), ["0"])
 
@@ -610,6 +613,29 @@ class UpdateTests(Fixture):
         self.settle()
         self.workers.by_hand(False)
         self.assertEqual(ana.reply().first, 2)
+
+    def test_a_long_sweep(self) -> None:
+        """More than one part can hold is deleted by one sweep."""
+        batch = [Append("r", "s", ClientAppend(seq, "ana", "x")) for seq in range(2500)]
+        self.successResultOf(self.service.store.commit(batch, {"r": "e" * 32}, 0))
+        self.service = self.make_service(keep_entries=10)
+        self.assertEqual(self.join().reply().first, 2491)
+
+    def test_a_sweep_while_an_answer_is_read(self) -> None:
+        """An answer that was read behind a sweep says what is held since then."""
+        self.service = self.make_service(cache_entries=0)
+        ana = self.join()
+        for n in range(5):
+            ana.append(str(n))
+        ana.heard()
+        self.workers.by_hand()
+        ana.update()
+        self.service.store.sweep(2, 0)
+        self.workers.write()  # and whoever began it does not know yet
+        self.workers.read()
+        self.workers.answer(2)
+        (reply,) = ana.heard()
+        self.assertEqual(([entry.slot for entry in reply.entries], reply.first), ([4, 5], 4))
 
     def test_a_sweep_while_a_room_is_opened(self) -> None:
         """What was swept after a room was read, and before it was open, is not told as held."""
