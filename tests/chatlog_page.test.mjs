@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Client } from "../protosuite/chatlog/pages/client.js";
-import { Connection } from "../protosuite/chatlog/pages/connection.js";
+import { Connection } from "../protosuite/net/assets/connection.js";
 import { problem } from "../protosuite/chatlog/pages/wire.js";
 
 /** A repeatable source of chance: whole numbers below `limit`. */

@@ -16,6 +16,7 @@ from websockets.typing import Subprotocol
 
 import protosuite.chatlog
 from protosuite.chatlog.wire import SUBPROTOCOL
+from protosuite.net.pages import ASSETS
 from tests.browser import Browser
 from tests.processes import LIMIT, Program, Suite, together
 from tests.requirements import require
@@ -387,6 +388,7 @@ class LogicTests(TestCase):
         require("node")
         folder = Path(self.mktemp()).absolute()
         shutil.copytree(PAGES, folder / "protosuite" / "chatlog" / "pages")
+        shutil.copytree(ASSETS, folder / "protosuite" / "net" / "assets")
         (folder / "package.json").write_text('{"type": "module"}')
         test = Path(shutil.copy(Path(__file__).with_name("chatlog_page.test.mjs"), folder / "protosuite"))
         node = Program(self, "node", "--test", test, folder=folder)
@@ -394,10 +396,13 @@ class LogicTests(TestCase):
 
     def test_contrast(self) -> None:
         """Every text has the contrast that WCAG 2 asks for in level AA, in the light and in the dark."""
-        light, dark = (
-            dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", part))
-            for part in (PAGES / "style.css").read_text("utf-8").split("@media")[:2]
-        )
+        light: dict[str, str] = {}
+        dark: dict[str, str] = {}
+        for style in (ASSETS / "base.css", PAGES / "style.css"):
+            for colours, part in zip(
+                (light, dark), style.read_text("utf-8").split("@media")[:2], strict=True
+            ):
+                colours |= re.findall(r"--([\w-]+): (#[0-9a-f]{6});", part)
         self.assertEqual(light.keys(), dark.keys())
         texts = ["text", "soft", "accent", *(f"hue-{number}" for number in range(8))]
         grounds = ["page", "card", "tint", "target"]

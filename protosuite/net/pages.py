@@ -18,6 +18,7 @@ _POLICY = (
     b"default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self' ws: wss:; "
     b"object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+ASSETS = Path(__file__).parent / "assets"
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -28,18 +29,30 @@ class _File:
     tag: bytes
 
 
-class Pages(Resource):
-    """The files of `folder` by their names, and ``index.html`` as the resource itself."""
+class _Folder(Resource):
+    """The files of `folder` by their names."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._files = {path.name: _load(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
     def getChild(self, path: bytes, request: Request) -> IResource:
-        if path == b"":
-            return self
         file = self._files.get(path.decode("latin-1"))
         return _Page(file) if file is not None and not request.postpath else notFound()
+
+    def render_GET(self, request: Request) -> Any:
+        return notFound().render(request)
+
+
+class Pages(_Folder):
+    """The same, with ``index.html`` as the resource itself, and ``assets``, which all pages share."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.putChild(b"assets", _Folder(ASSETS))
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        return self if path == b"" else super().getChild(path, request)
 
     def render_GET(self, request: Request) -> Any:
         return self.send(request, "index.html")

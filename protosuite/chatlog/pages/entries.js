@@ -1,5 +1,7 @@
 // The entries of a log, and what is not in it yet, as elements. What people wrote is only ever set as text.
 
+import { clone, put } from "./assets/elements.js";
+
 const HUES = 8;
 const SAME_TURN = 5 * 60_000; // ms: an author who goes on within this is not named again
 const LAST_DATE = 8.64e15; // ms: the last moment that a Date can be
@@ -13,8 +15,6 @@ const hue = (author) => {
   for (const letter of author) sum = (sum * 31 + letter.codePointAt(0)) % 9973;
   return sum % HUES;
 };
-
-const clone = (id) => document.getElementById(`${id}-template`).content.firstElementChild.cloneNode(true);
 
 /** A list that holds the same run of slots as a Log. */
 export class Entries {
@@ -182,7 +182,4 @@ export class Unsent {
   }
 }
 
-const put = (element, text) => {
-  if (element.textContent !== text) element.textContent = text; // the same again would be read out again
-};
 const clamp = (at) => Math.max(-LAST_DATE, Math.min(LAST_DATE, at));

@@ -1,16 +1,17 @@
 // The page: what the client knows as elements, what the reader does as calls of the client.
 
+import { Connection } from "./assets/connection.js";
+import { $ } from "./assets/elements.js";
+import { key } from "./assets/key.js";
+import { Scroll } from "./assets/scroll.js";
+import { Status } from "./assets/status.js";
 import { Client } from "./client.js";
 import { Composer } from "./composer.js";
-import { Connection } from "./connection.js";
 import { Entries, Unsent } from "./entries.js";
-import { Scroll } from "./scroll.js";
-import { Status } from "./status.js";
 import * as storage from "./storage.js";
 import { SUBPROTOCOL, isRoom } from "./wire.js";
 
 const CALM = 1000; // ms after a page of history during which a screen reader is not told of new entries
-const $ = (id) => document.getElementById(id);
 
 const room = new URL(location).searchParams.get("room") || "main";
 const client = new Client(isRoom(room) ? storage.outbox.read(room) : []);
@@ -208,11 +209,6 @@ function discard(key) {
   outbox.remove(key);
   composer.content.focus();
   redraw();
-}
-
-/** 128 bits at random, which pages that came without TLS can have too. */
-function key() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** The slot that the address names, or null. */

@@ -1,14 +1,8 @@
 // What this browser remembers. It may refuse to: then nothing is remembered, and all else works.
 
-const OUTBOX = "chatlog.outbox.";
+import { attempt } from "./assets/attempt.js";
 
-const attempt = (act, otherwise) => {
-  try {
-    return act();
-  } catch {
-    return otherwise;
-  }
-};
+const OUTBOX = "chatlog.outbox.";
 
 export const author = {
   read: () => attempt(() => localStorage.getItem("chatlog.author"), null) ?? "",

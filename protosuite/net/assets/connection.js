@@ -50,10 +50,20 @@ export class Connection {
     this.#enter({ name: "connecting" });
   }
 
-  /** Send texts, if there is a connection; whoever calls sends again what mattered when there is one again. */
-  send(texts) {
+  /** Send messages, if there is a connection; whoever calls sends again what mattered when there is one again. */
+  send(messages) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return;
-    for (const text of texts) this.#socket.send(text);
+    for (const message of messages) this.#socket.send(message);
+  }
+
+  /** The bytes that have been sent and are still in the browser. */
+  get buffered() {
+    return this.#socket?.bufferedAmount ?? 0;
+  }
+
+  /** It is known otherwise that the server hears us, so this silence is not looked into. */
+  isHeard() {
+    if (this.state.name === "connected") this.#listen();
   }
 
   /** The connection is of use. */
