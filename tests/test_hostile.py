@@ -8,17 +8,33 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
+from websockets.frames import Frame, Opcode
 
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.wire import encode_request as encode_bus
 from protosuite.config import SERVICES
 from protosuite.counter.wire import encode_request as encode_counter
+from tests.chatlog_peers import assert_sound, join
 from tests.peers import Peer, add, connect
 from tests.processes import LIMIT, Suite, reactor, resident_kib
 
 STRINGS = 2000  # a port
 AT_ONCE = 50
 GROWTH = 6 * 1024  # KiB that a second round may add to what the first one took: allocators keep some
+
+
+def handshake(path: str) -> bytes:
+    """A request for a WebSocket."""
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
+
+
+def frame(opcode: Opcode, data: bytes) -> bytes:
+    """A frame of a client."""
+    return Frame(opcode, data).serialize(mask=True)
+
 
 GOOD: dict[str, list[bytes]] = {
     "numbers": [b'{"type":"start","client":"x","max":3}\n', b'{"type":"ack","index":0}\n'],
@@ -35,7 +51,23 @@ GOOD: dict[str, list[bytes]] = {
             pb.Unsubscribe(pattern="a.#"),
         )
     ],
+    "chatlog": [
+        handshake("/rooms/main"),
+        frame(Opcode.TEXT, b'{"type":"ClientAppend","seq":0,"author":"a","content":"x","key":"k"}'),
+        frame(Opcode.TEXT, b'{"type":"ClientUpdate","n":5,"upto":-1}'),
+        frame(Opcode.PING, b"x"),
+        frame(Opcode.CLOSE, b"\x03\xe8"),
+    ],
+    "mediachat": [
+        handshake("/ws/7"),
+        frame(Opcode.TEXT, b"Europe/Paris"),
+        frame(Opcode.TEXT, b"hello"),
+        frame(Opcode.BINARY, b'{"name":"x","size":3,"kind":"file"}'),
+        frame(Opcode.BINARY, b"abc"),
+        frame(Opcode.CLOSE, b"\x03\xe8"),
+    ],
 }
+WEB = ("chatlog", "mediachat")  # the first good message is a handshake, without which the rest means nothing
 
 
 def hostile(service: str, chance: random.Random) -> Iterator[bytes]:
@@ -44,10 +76,13 @@ def hostile(service: str, chance: random.Random) -> Iterator[bytes]:
     while True:
         yield chance.randbytes(chance.randrange(1, 400))
         glued = b"".join(chance.choices(good, k=chance.randrange(1, 8)))
+        if service in WEB:
+            glued = good[0] + glued
         yield glued[: chance.randrange(1, len(glued) + 1)]
         changed = bytearray(glued)
         for _ in range(chance.randrange(1, 4)):
-            changed[chance.randrange(len(changed))] = chance.randrange(256)
+            first = len(good[0]) if service in WEB and chance.random() < 0.7 else 0
+            changed[chance.randrange(first, len(changed))] = chance.randrange(256)
         yield bytes(changed)
         yield good[0] + b"\xff" * chance.randrange(1, 3000)
 
@@ -56,6 +91,8 @@ SETTINGS: dict[str, Any] = {
     "numbers": {"interval": 0.01, "start_timeout": 0.5, "ack_timeout": 0.5, "close_timeout": 0.5},
     "counter": {"frame_timeout": 0.5, "close_timeout": 0.5},
     "bus": {"close_timeout": 0.5, "publish_timeout": 0.5, "max_durable_events": 50},
+    "chatlog": {"close_timeout": 0.5, "request_timeout": 0.5},
+    "mediachat": {"close_timeout": 0.5, "request_timeout": 0.5},
 }
 
 
@@ -110,6 +147,10 @@ class HostileTests(TestCase):
         echo = encode_bus(pb.EchoMessage(content="after"))
         peer.send(echo)
         self.assertEqual(await peer.exactly(len(echo)), echo, note)
+        member = await join(self, suite, "after")
+        member.say("ClientAppend", seq=0, author="after", content="x")
+        self.assertEqual((await member.next("ServerAck"))["entry"]["slot"], 1, note)
+        assert_sound(self, suite, note)
         signs = ("Traceback", "Unhandled", " critical ")
         wrong = [line for line in suite.log if any(sign in line for sign in signs)]
         self.assertEqual(wrong, [], note)

@@ -10,6 +10,7 @@ from twisted.trial.unittest import TestCase
 
 import protosuite
 from protosuite.counter.wire import encode_request
+from tests.chatlog_peers import join
 from tests.peers import Peer, add, connect
 from tests.processes import BIN, LIMIT, READY, Program, Suite
 
@@ -45,11 +46,15 @@ class StartTests(TestCase):
         await suite.start()
         await suite.program.says(f"numbers listens on tcp 127.0.0.1:{suite.numbers}")
         await suite.program.says(f"counter listens on tcp 127.0.0.1:{suite.counter}")
+        await suite.program.says(f"chatlog listens on tcp 127.0.0.1:{suite.ports['chatlog']}")
         await suite.program.says(f"ready; data in {suite.data}")
         peer = await connect(self, suite.numbers)
         peer.say("start", client="ana")
         self.assertEqual((await peer.message())["type"], "session")
         self.assertEqual(await add(self, suite, 7), 7)
+        member = await join(self, suite)
+        member.say("ClientAppend", seq=0, author="ana", content="hello")
+        self.assertEqual((await member.next("ServerAck"))["entry"]["slot"], 1)
         self.assertEqual(suite.program.errors, [])
 
     async def test_json_log(self) -> None:
@@ -232,10 +237,11 @@ class StopTests(TestCase):
             await run.says("suite: stopped")
 
     async def test_clients_are_told(self) -> None:
-        """At a stop a stream is told ``shutting-down`` and a counter's client gets what it is owed (R31)."""
+        """At a stop each client is told, or gets what it is owed, in the way of its service (R31)."""
         suite = Suite(self, numbers=LONG)
         await suite.start()
         stream, counting = await connect(self, suite.numbers), await connect(self, suite.counter)
+        member = await join(self, suite)
         stream.say("start", client="ana")
         counting.send(encode_request(3))
         self.assertEqual(await counting.total(), 3)
@@ -244,6 +250,7 @@ class StopTests(TestCase):
         self.assertEqual((await stream.message())["code"], "shutting-down")
         self.assertEqual(await stream.everything(), b"")
         self.assertEqual(await counting.everything(), b"")
+        self.assertEqual(await member.end(), 1001)
 
     async def test_second_sigterm(self) -> None:
         """A second SIGTERM ends at once, with a code that is not 0, a stop that waits for its clients."""
