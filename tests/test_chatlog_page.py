@@ -402,7 +402,7 @@ class LogicTests(TestCase):
             for colours, part in zip(
                 (light, dark), style.read_text("utf-8").split("@media")[:2], strict=True
             ):
-                colours |= re.findall(r"--([\w-]+): (#[0-9a-f]{6});", part)
+                colours.update(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", part))
         self.assertEqual(light.keys(), dark.keys())
         texts = ["text", "soft", "accent", *(f"hue-{number}" for number in range(8))]
         grounds = ["page", "card", "tint", "target"]
