@@ -35,9 +35,10 @@ def _settings():
         title = f"[{section}]"
         yield from (title, "-" * len(title), "")
         for key, (default, kind, doc) in fields_of(cls).items():
+            written = kind.write(default).strip().replace("\n", " ")
             yield from (
                 f".. confval:: [{section}] {key}",
-                f"   :default: ``{kind.write(default).strip().replace(chr(10), ' ')}``",
+                f"   :default: {f'``{written}``' if written else 'none'}",
                 "",
                 f"   {doc}",
                 "",
