@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import evolve
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -72,6 +72,7 @@ class ChainTests(SynchronousTestCase):
 class VerifierTests(SynchronousTestCase):
     """A log is checked as it is read."""
 
+    @settings(deadline=None)
     @given(said, st.data())
     def test_right_from_any_slot(self, lines: Any, data: st.DataObject) -> None:
         """A log is right from any slot on; each hash that can be checked is."""
@@ -84,6 +85,7 @@ class VerifierTests(SynchronousTestCase):
         self.assertIsNone(known.first_problem(entries[start:]))
         self.assertEqual(known.checked, len(entries) - start)
 
+    @settings(deadline=None)
     @given(said, st.data())
     def test_any_change_is_found(self, lines: Any, data: st.DataObject) -> None:
         """A change of any field of any entry is found, at that entry or at the next."""
@@ -109,6 +111,7 @@ class VerifierTests(SynchronousTestCase):
         self.assertIsNotNone(problem)
         self.assertIn("99" if field == "slot" else f"slot {at + 1}", str(problem))
 
+    @settings(deadline=None)
     @given(said, st.data())
     def test_order_and_holes(self, lines: Any, data: st.DataObject) -> None:
         """Two entries that changed places, one that is missing and one that is there twice are found."""

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from attrs import evolve
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -144,6 +144,7 @@ class ClientTests(SynchronousTestCase):
         for kind in ("Nothing", "clientappend", "ServerAck", "", None, 1, ["ClientAppend"], "\ud800"):
             self.assertEqual(refusal(json.dumps(APPEND | {"type": kind})), ("unknown-type", None), kind)
 
+    @settings(deadline=None)
     @given(st.dictionaries(st.sampled_from([*APPEND, *UPDATE, "key", "x"]), anything))
     def test_anything(self, fields: dict[str, Any]) -> None:
         """Any object is a message or is refused, and the refusal can be sent."""
@@ -154,6 +155,7 @@ class ClientTests(SynchronousTestCase):
             else:
                 self.assertEqual(from_client(to_server(found).decode()), found)
 
+    @settings(deadline=None)
     @given(appends | st.builds(ClientUpdate, st.integers(1, EXACT), st.integers(-1, EXACT)))
     def test_round_trip(self, message: ClientAppend | ClientUpdate) -> None:
         """What a client says arrives."""
@@ -202,11 +204,13 @@ class ServerTests(SynchronousTestCase):
             entry = evolve(ENTRY, author=text, content=text, key=text)
             self.assertEqual(from_server(encode_ack(encode_entry(entry)).decode()), ServerAck(entry))
 
+    @settings(deadline=None)
     @given(entries)
     def test_acks(self, entry: Entry) -> None:
         """An acknowledged entry is read back as it was."""
         self.assertEqual(from_server(encode_ack(encode_entry(entry)).decode()), ServerAck(entry))
 
+    @settings(deadline=None)
     @given(st.lists(entries, max_size=4), exact, exact)
     def test_replies(self, found: list[Entry], latest: int, first: int) -> None:
         """So is a reply with any number of them."""
@@ -215,6 +219,7 @@ class ServerTests(SynchronousTestCase):
             from_server(data.decode()), ServerReply(tuple(found), latest, first, "epoch", "session")
         )
 
+    @settings(deadline=None)
     @given(st.builds(Error, authors, authors, st.none() | exact))
     def test_errors(self, error: Error) -> None:
         """So is an error."""

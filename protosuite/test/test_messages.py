@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from attrs import frozen
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -64,6 +64,7 @@ class ReadTests(SynchronousTestCase):
         ):
             self.assertEqual(code(data), "bad-json", data[:50])
 
+    @settings(deadline=None)
     @given(
         st.dictionaries(st.text(st.characters(codec="utf-8")), JSON.filter(lambda v: "nan" not in repr(v)))
     )
@@ -106,6 +107,7 @@ class BuildTests(SynchronousTestCase):
             with self.assertRaises(PeerFault):
                 build({**given, missing: None}, types)
 
+    @settings(deadline=None)
     @given(st.integers(0, 10), st.from_regex("[a-zß€😀]{1,5}", fullmatch=True), st.none() | st.just("\n\x00"))
     def test_round_trip(self, count: int, label: str, note: str | None) -> None:
         """What is written is read back."""
