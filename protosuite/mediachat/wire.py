@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from protosuite.hours import Hours, Zone
 from protosuite.messages import ANY_TEXT, Rule, build, characters, checked, integer, make, read, write
@@ -165,3 +165,17 @@ def encode_hello(message: Hello) -> bytes:
         return message.timezone.encode()
     fields = {"timezone": message.timezone, "after": message.after, "media": message.media}
     return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+
+
+CANCEL = b'{"type":"cancel"}'
+
+
+def encode_text(message: Text) -> bytes:
+    """A text message of a client that opened with an object."""
+    return write(message, "text").encode()
+
+
+def encode_head(message: Head) -> bytes:
+    """The binary frame that begins a media message."""
+    fields = asdict(message, filter=lambda _, value: value is not None)
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
