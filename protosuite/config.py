@@ -287,6 +287,11 @@ class MediaChatConfig(WebConfig):
     )
     max_media: int = setting(256 << 20, size(1, 1 << 40), "Most bytes of one media message.")
     quota_per_chat: int = setting(4 << 30, size(1, 1 << 50), "Most bytes of media in one chat.")
+    min_rate: int = setting(
+        8 << 10,
+        size(1, 1 << 30),
+        "Bytes of a posted file that have to come in a second, on the whole, after `request_timeout`.",
+    )
     max_unwritten: int = setting(
         512 << 10,
         size(64 << 10, 1 << 30),

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
 
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
@@ -19,18 +17,14 @@ from protosuite.errors import BadRequest
 from protosuite.mediachat.client_talk import ClientTalk
 from protosuite.mediachat.desk_talk import DeskTalk
 from protosuite.mediachat.download import serve
-from protosuite.mediachat.media import MediaFolder, Stored
+from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.posting import MAX_ID, Posting, checked, id_of, key_of, refusal
 from protosuite.mediachat.store import Chat, MediaChatStore, Message, New, as_fields
-from protosuite.mediachat.upload import Sender, Upload
-from protosuite.mediachat.wire import KIND, NAME, TEXT, Head
-from protosuite.messages import Rule, characters
-from protosuite.net.api import Api, Problem, body, encode, integer, word
+from protosuite.mediachat.wire import TEXT
+from protosuite.net.api import Api, Nothing, Problem, body, integer, word
 from protosuite.net.pages import Pages
 from protosuite.net.web import Terms, upgrade
 from protosuite.storage.workers import Calls
-
-_MAX_ID = 2**53 - 1
-_KEY = characters(64)
 
 
 class Service(Interface):
@@ -60,9 +54,6 @@ class Service(Interface):
     def has_read(self, chat: Chat) -> None:
         """The desk has read a chat."""
 
-    def write(self, chat_id: int, head: Head, sender: Sender) -> Upload:
-        """Begin to write a media message."""
-
 
 class Root(Pages):
     """``/``."""
@@ -86,7 +77,7 @@ class _Doors(Resource):
         self._service = service
 
     def getChild(self, path: bytes, request: Request) -> IResource:
-        client_id = _id(path)
+        client_id = id_of(path)
         if client_id is None or request.postpath:
             return notFound()
         return _Door(self._service.terms, lambda: self._service.client(client_id))
@@ -129,16 +120,16 @@ class _Chats(Api):
         self._service = service
 
     def getChild(self, path: bytes, request: Request) -> IResource:
-        chat_id, rest = _id(path), request.postpath or []
+        chat_id, rest = id_of(path), request.postpath or []
         what = _IN_A_CHAT.get(rest[0]) if len(rest) == 1 else None
         if chat_id is None or what is None:
-            return notFound()
+            return Nothing(self._origins)
         rest.clear()
         return what(self._service, self._origins, chat_id)
 
     async def get(self, request: Request) -> Any:
         limit = integer(request, "limit", 1, 100, 10)
-        client_id = integer(request, "client_id", 1, _MAX_ID)
+        client_id = integer(request, "client_id", 1, MAX_ID)
         found = await self._service.store.chats(limit or 10, client_id, _place(word(request, "after")))
         last = found[-1] if len(found) == limit else None
         items = [{**chat.fields(), "connected": self._service.connected(chat.id)} for chat in found]
@@ -153,15 +144,13 @@ class _Messages(Api):
         self._service = service
 
     async def get(self, request: Request) -> Any:
-        chat_id = integer(request, "chat_id", 1, _MAX_ID)
+        chat_id = integer(request, "chat_id", 1, MAX_ID)
         if chat_id is None:
             raise Problem(400, "chat_id must be there: whose messages?")
         limit = integer(request, "limit", 1, 100, 10) or 10
-        before = integer(request, "before", 0, _MAX_ID)
-        after = integer(request, "after", 0, _MAX_ID)
-        offset = integer(request, "offset", 0, _MAX_ID)
-        if sum(value is not None for value in (before, after, offset)) > 1:
-            raise Problem(400, "only one of before, after and offset can be given")
+        before = integer(request, "before", 0, MAX_ID)
+        after = integer(request, "after", 0, MAX_ID)
+        offset = integer(request, "offset", 0, MAX_ID)
         store = self._service.store
         found = await store.page(chat_id, limit, before=before, after=after, offset=offset or 0)
         if found is None:
@@ -181,8 +170,7 @@ class _InChat(Api):
         try:
             message, is_new = await self._service.store.add(new)
         except BadRequest as error:
-            statuses = {"no-such-chat": 404, "quota": 507}
-            raise Problem(statuses.get(error.code, 400), error.message) from None
+            raise refusal(error) from None
         if is_new:
             self._service.added(message)
         request.setResponseCode(201 if self._service.connected(self._chat_id) else 202)
@@ -194,12 +182,9 @@ class _Said(_InChat):
 
     async def post(self, request: Request) -> Any:
         fields = body(request)
-        key = _checked(fields.get("key"), _KEY, "key", optional=True)
-        text = _checked(fields.get("text"), TEXT, "text")
-        named = None if key is None else f"desk:{key}"
-        return await self._add(
-            request, New(self._chat_id, "desk", "text", self._service.now(), text=text, key=named)
-        )
+        text, key = checked(fields.get("text"), TEXT, "text"), key_of(fields.get("key"))
+        new = New(self._chat_id, "desk", "text", self._service.now(), text=text, key=key)
+        return await self._add(request, new)
 
 
 class _Read(_InChat):
@@ -207,82 +192,58 @@ class _Read(_InChat):
 
     async def post(self, request: Request) -> Any:
         upto = body(request).get("upto")
-        if type(upto) is not int or not 0 <= upto <= _MAX_ID:
+        if isinstance(upto, float) and upto.is_integer():  # to JSON 7.0 is 7
+            upto = int(upto)
+        if type(upto) is not int or not 0 <= upto <= MAX_ID:
             raise Problem(400, "upto must be the id of a message")
         chat = await self._service.store.read(self._chat_id, upto)
         if chat is None:
             raise Problem(404, f"there is no chat {self._chat_id}")
         self._service.has_read(chat)
-        return chat.fields()
+        return {**chat.fields(), "connected": self._service.connected(chat.id)}
 
 
 class _Sent(_InChat):
-    """``/chats/{id}/media``."""
+    """``/chats/{id}/media``. The body has gone to the disk as it came: see :mod:`.posting`."""
 
     async def post(self, request: Request) -> Any:
-        name = _checked(word(request, "name"), NAME, "name")
-        kind = _checked(word(request, "kind"), KIND, "kind")
-        key = _checked(word(request, "key"), _KEY, "key", optional=True)
-        assert request.content is not None
-        content = request.content.read()
-        config = self._service.config
-        if len(content) > config.max_media:
-            raise Problem(413, f"at most {config.max_media} bytes")
-        stored = await _Posted(self._service, self._chat_id, name or "", kind or "", content).done
+        posting: object = request.content
+        assert isinstance(posting, Posting)
+        try:
+            stored = await posting.stored()
+        except BadRequest as error:
+            raise refusal(error) from None
         new = New(
             self._chat_id,
             "desk",
-            kind or "",
+            posting.kind,
             self._service.now(),
-            name=name,
+            name=posting.name,
             size=stored.size,
             type=stored.type,
             sha256=stored.sha256,
-            key=None if key is None else f"desk:{key}",
+            key=posting.key,
         )
         return await self._add(request, new)
-
-
-class _Posted:
-    """The bytes of a request on their way to the disk."""
-
-    def __init__(self, service: Service, chat_id: int, name: str, kind: str, content: bytes) -> None:
-        self.done: Deferred[Stored] = Deferred()
-        upload = service.write(chat_id, Head(name, len(content), kind), self)
-        upload.feed(content)
-        upload.finish()
-
-    def upload_begun(self, upload: Upload, offset: int) -> None:
-        """It is a new file."""
-
-    def upload_relieved(self) -> None:
-        """There is nothing more."""
-
-    def upload_done(self, upload: Upload, outcome: Stored | Failure) -> None:
-        """It is there, or not."""
-        self.done.callback(outcome)  # a Failure fails it
 
 
 _IN_A_CHAT: dict[bytes, type[_InChat]] = {b"messages": _Said, b"media": _Sent, b"read": _Read}
 
 
 class _Media(Api):
-    """``/media/{id}``."""
-
-    isLeaf = False
+    """``/media`` and ``/media/{id}``."""
 
     def __init__(self, service: Service, origins: Any, message_id: int | None = None) -> None:
         super().__init__(origins)
         self._service = service
         self._message_id = message_id
+        self.isLeaf = message_id is not None
 
     def getChild(self, path: bytes, request: Request) -> IResource:
-        message_id = _id(path)
-        if self._message_id is not None or message_id is None or request.postpath:
-            return notFound()
-        found = _Media(self._service, self._origins, message_id)
-        found.isLeaf = True
-        return found
+        message_id = id_of(path)
+        if message_id is None or request.postpath:
+            return Nothing(self._origins)
+        return _Media(self._service, self._origins, message_id)
 
     async def get(self, request: Request) -> Any:
         message = None if self._message_id is None else await self._service.store.message(self._message_id)
@@ -294,16 +255,12 @@ class _Media(Api):
 class _Description(Api):
     """``/openapi.json``."""
 
+    def __init__(self, origins: Any) -> None:
+        super().__init__(origins)
+        self._text = json.loads((files("protosuite.mediachat") / "openapi.json").read_text("utf-8"))
+
     async def get(self, request: Request) -> Any:
-        text = (files("protosuite.mediachat") / "openapi.json").read_text("utf-8")
-        return encode(request, json.loads(text))
-
-
-def _id(path: bytes) -> int | None:
-    """A positive whole number as a part of a path."""
-    text = path.decode("latin-1")
-    is_id = text.isascii() and text.isdigit() and len(text) <= 16 and not text.startswith("0")
-    return int(text) if is_id and int(text) <= _MAX_ID else None
+        return self._text
 
 
 def _place(text: str | None) -> tuple[int, int] | None:
@@ -313,13 +270,4 @@ def _place(text: str | None) -> tuple[int, int] | None:
     at, found, id = text.partition(".")
     if not found or not (at + id).isascii() or not at.isdigit() or not id.isdigit() or len(text) > 40:
         raise Problem(400, "after must be the `next` of the page before")
-    return min(int(at), _MAX_ID), min(int(id), _MAX_ID)
-
-
-def _checked(value: Any, rule: Rule, name: str, optional: bool = False) -> str | None:
-    if value is None and optional:
-        return None
-    check, allowed = rule
-    if not check(value):
-        raise Problem(400, f"{name} must be {allowed}")
-    return str(value)
+    return min(int(at), MAX_ID), min(int(id), MAX_ID)

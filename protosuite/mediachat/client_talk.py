@@ -1,17 +1,17 @@
-"""One connection of a client: its hello, what it says and sends, and what is said to it, in order."""
+"""One connection of a client: its hello, what it says and sends, and what becomes of that."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable
 from typing import Protocol as Interface
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from protosuite.config import MediaChatConfig
-from protosuite.errors import BadRequest, Overloaded, PeerFault, StorageFull
+from protosuite.errors import BadRequest, PeerFault
 from protosuite.hours import Hours, Zone
 from protosuite.mediachat.conversation import (
     Abandon,
@@ -26,29 +26,19 @@ from protosuite.mediachat.conversation import (
     SaveText,
     Step,
 )
-from protosuite.mediachat.media import MediaFolder, Stored, WrongHash
+from protosuite.mediachat.media import MediaFolder, Stored
 from protosuite.mediachat.store import Chat, MediaChatStore, Message, New
+from protosuite.mediachat.telling import Telling
+from protosuite.mediachat.turns import Turn, Turns
 from protosuite.mediachat.upload import Upload
-from protosuite.mediachat.wire import (
-    FromDesk,
-    Head,
-    Hello,
-    MediaFromDesk,
-    Status,
-    Text,
-    ToClient,
-    encode,
-    encode_welcome,
-    hello,
-)
-from protosuite.net.websocket import GOING_AWAY, WebSocket
+from protosuite.mediachat.wire import Head, Hello, Status, Text, encode, encode_welcome, hello
+from protosuite.net.websocket import WebSocket
 from protosuite.storage.workers import Calls
 
 BAD_HELLO = 4000
 NO_HELLO = 4001
 
-_PAGE = 50  # messages read at once
-_CHUNK = 64 << 10  # bytes of media read and sent at once
+_MOST_FINISHING = 8  # media messages whose bytes have come and are not all on the disk
 
 
 class Office(Interface):
@@ -77,7 +67,10 @@ class Office(Interface):
         """A message has been stored: tell whom it concerns."""
 
     def upload(self, talk: ClientTalk, chat_id: int, head: Head, behind: Upload | None) -> Upload:
-        """Begin to write a media message, when `behind` is in nobody's hands any more."""
+        """Begin to write a media message, when `behind` is in nobody's hands any more.
+
+        Another connection that sends the same one is told that it was taken over.
+        """
 
     def refused(self, talk: ClientTalk, status: Status) -> None:
         """A client was told of an error."""
@@ -89,8 +82,8 @@ class Office(Interface):
 class ClientTalk:
     """A :class:`~protosuite.net.websocket.Talk` with one client.
 
-    What the desk says is read from the database behind the last message that was sent, and read again
-    whenever there is something new: so it comes in order, and once.
+    Its messages are stored and answered in the order in which they came. Its media go to the disk one after
+    the other, so it has one file open at most.
     """
 
     socket: WebSocket
@@ -99,19 +92,18 @@ class ClientTalk:
         self.client_id = client_id
         self.chat: Chat | None = None
         self._office = office
-        self._conversation: Conversation | None = None
         self._hello: Hello | None = None
         self._unread: list[str | bytes] = []  # what came behind the hello, until the chat is open
-        self._upload: Upload | None = None
-        self._finishing: set[Upload] = set()  # all of their bytes have come
-        self._pending = 0  # what is on its way to the database or, whole, to the disk
+        self._conversation: Conversation | None = None
+        self._telling: Telling | None = None
+        self._turns = Turns(office.store, office.added, self._say, office.failed, self._settle)
+        self._upload: Upload | None = None  # whose bytes are coming
+        self._latest: Upload | None = None  # that, or one before it
+        self._finishing: dict[Upload, Turn] = {}  # all of their bytes have come
+        self._asking = 0  # questions to the database that a head waits for
+        self._close: tuple[int, str] | None = None  # how to close when all has been answered
         self._is_paused = False
         self._is_gone = False
-        self._is_stopping = False
-        self._position = 0  # the last message of the desk that has been sent
-        self._is_sending = False
-        self._has_news = False
-        self._writable: Deferred[None] | None = None  # fires when the connection takes more, or is gone
         self._silence: IDelayedCall | None = None
 
     # Of a Talk.
@@ -122,6 +114,8 @@ class ClientTalk:
         self._silence = self._office.reactor.callLater(timeout, socket.close, NO_HELLO, "no time zone came")
 
     def text(self, text: str) -> None:
+        if not self.socket.is_open:  # we have closed: nothing could be answered
+            return
         if self._hello is None:
             self._greet(text)
         elif self._conversation is None:
@@ -130,6 +124,8 @@ class ClientTalk:
             self._do(self._conversation.text(text, self._office.now()))
 
     def binary(self, data: bytes) -> None:
+        if not self.socket.is_open:
+            return
         if self._hello is None:
             self._refuse_hello("a time zone comes first, as text")
         elif self._conversation is None:
@@ -138,26 +134,18 @@ class ClientTalk:
             self._do(self._conversation.binary(data, self._office.now()))
 
     def drained(self) -> None:
-        if self._writable is not None:
-            writable, self._writable = self._writable, None
-            writable.callback(None)
-        self._send_news()
+        if self._telling is not None:
+            self._telling.drained()
 
     def stopping(self) -> None:
         """The service stops: what has been received is stored and answered first."""
-        self._is_stopping = True
-        if self._upload is not None and self._upload not in self._finishing:
-            self._upload.abandon()
-        self._pace()
-        self._close_if_done()
+        self._close_when_done(1001, "the server stops")
 
     def ended(self, code: int, reason: str) -> None:
         self._is_gone = True
         self._hush()
-        if self._writable is not None:
-            self._writable.callback(None)
-        if self._upload is not None and self._upload not in self._finishing:
-            self._upload.abandon()
+        self.drained()
+        self._abandon()
         if self.chat is not None:
             self._office.departed(self)
 
@@ -182,17 +170,18 @@ class ClientTalk:
 
     def _opened(self, found: tuple[Chat, int], zone: Zone, said: Hello) -> None:
         chat, newest = found
-        if self._is_gone:
+        if not self.socket.is_open:
             return
         self._hush()
         office = self._office
         self.chat = chat
         self._conversation = Conversation(zone, said.is_plain, office.hours, office.config.max_media)
         office.entered(self, chat)
-        if said.is_plain:
-            self._position = chat.delivered
-        else:
-            self._position = said.after if said.after is not None else newest
+        position = chat.delivered if said.is_plain else newest if said.after is None else said.after
+        self._telling = Telling(
+            office, self.socket, chat.id, position, said.media == "inline", notes=said.is_plain
+        )
+        if not said.is_plain:
             self.socket.send_text(encode_welcome(chat.id, office.hours, zone, office.now()))
         unread, self._unread = self._unread, []
         for frame in unread:
@@ -226,231 +215,155 @@ class ClientTalk:
     def _take(self, step: Step) -> None:
         match step:
             case SaveText(text):
-                self._store_text(text, "saved", None)
+                self._turns.add(Turn(text.key, new=self._text(text, "saved", text.text)))
             case DiscardText(text, next_open_at):
-                self._store_text(text, "discarded", next_open_at)
+                new = self._text(text, "discarded", None)
+                self._turns.add(Turn(text.key, next_open_at=next_open_at, new=new))
             case Begin(head):
                 self._begin(head)
             case Discard(head, next_open_at):
-                self._discard(head, next_open_at)
+                new = self._media(head, "discarded", head.size)
+                self._turns.add(Turn(upload=head.upload, next_open_at=next_open_at, new=new))
             case Data(data):
                 if self._upload is not None:
                     self._upload.feed(data)
             case Finish():
-                if self._upload is not None:
-                    self._finishing.add(self._upload)
-                    self._pending += 1
-                    self._upload.finish()
+                self._finish()
             case Abandon():
-                if self._upload is not None and self._upload not in self._finishing:
-                    self._upload.abandon()
+                self._abandon()
             case Answer(status):
-                self._say(status)
+                self._turns.add(Turn(status=status))
             case Close(code, reason):
-                self.socket.close(code, reason)
+                self._close_when_done(code, reason)
 
-    def _store_text(self, text: Text, status: str, next_open_at: int | None) -> None:
+    def _text(self, text: Text, status: str, kept: str | None) -> New:
         assert self.chat is not None
         key = None if text.key is None else f"text:{text.key}"
-        kept = text.text if status == "saved" else None
-        new = New(self.chat.id, "client", "text", self._office.now(), status, kept, key=key)
-        self._pending += 1
-        storing = self._office.store.add(new)
-        storing.addCallback(self._stored, text.key, None, next_open_at)
-        storing.addErrback(self._not_stored, text.key, None).addBoth(self._settled)
+        return New(self.chat.id, "client", "text", self._office.now(), status, kept, key=key)
 
-    def _discard(self, head: Head, next_open_at: int | None) -> None:
+    def _media(self, head: Head, status: str, size: int) -> New:
         assert self.chat is not None
-        new = New(
-            self.chat.id,
-            "client",
-            head.kind,
-            self._office.now(),
-            "discarded",
-            name=head.name,
-            size=head.size,
-        )
-        self._pending += 1
-        storing = self._office.store.add(new).addCallback(self._stored, None, head.upload, next_open_at)
-        storing.addErrback(self._not_stored, None, head.upload).addBoth(self._settled)
-
-    def _stored(
-        self, outcome: tuple[Message, bool], key: str | None, upload: str | None, next_open_at: int | None
-    ) -> None:
-        message, is_new = outcome
-        if is_new:
-            self._office.added(message)
-        self._say(Status(message.status, message.id, next_open_at=next_open_at, key=key, upload=upload))
-
-    def _not_stored(self, failure: Failure, key: str | None, upload: str | None) -> None:
-        code, detail = _why(failure)
-        if code in ("storage", "full"):
-            self._office.failed("a message cannot be stored", failure)
-        self._say(Status("error", code=code, detail=detail, key=key, upload=upload))
-
-    def _settled(self, _: object) -> None:
-        self._pending -= 1
-        self._pace()
-        self._close_if_done()
+        return New(self.chat.id, "client", head.kind, self._office.now(), status, name=head.name, size=size)
 
     # Media of the client.
 
     def _begin(self, head: Head) -> None:
         assert self.chat is not None
         if head.upload is None:
-            self._upload = self._office.upload(self, self.chat.id, head, self._upload)
+            self._write(head)
             return
-        asking = self._office.store.stored(self.chat.id, f"upload:{head.upload}")
-        self._pending += 1
-        asking.addCallback(self._go_on, head).addErrback(self._upload_failed, head, None).addBoth(
-            self._settled
-        )
+        self._asking += 1
+        asking = self._office.store.resume(self.chat.id, f"upload:{head.upload}", head.size)
+        asking.addCallback(self._go_on, head).addErrback(self._not_begun, head).addBoth(self._asked)
 
     def _go_on(self, there: Message | None, head: Head) -> None:
         """An upload with a name: it may have been completed before, or begun."""
-        if self._is_gone:
-            return
         assert self._conversation is not None
-        assert self.chat is not None
-        if there is not None:
-            self._conversation.refused()
-            if (there.name, there.size, there.kind) == (head.name, head.size, head.kind):
-                self._say(Status(there.status, there.id, upload=head.upload))
-            else:
-                detail = "another media message was stored under this upload name"
-                self._say(Status("error", code="upload-mismatch", detail=detail, upload=head.upload))
+        if self._is_gone or self._close is not None or not self._conversation.awaits(head):
+            return
+        if there is None:
+            self._write(head)
+        elif (there.name, there.size, there.kind, head.sha256 or there.sha256) == (
+            *(head.name, head.size, head.kind),
+            there.sha256,
+        ):
+            self._conversation.refused(head)
+            self._turns.add(Turn(status=Status(there.status, there.id, upload=head.upload)))
         else:
-            self._upload = self._office.upload(self, self.chat.id, head, self._upload)
+            raise BadRequest("upload-mismatch", "another media message was stored under this upload name")
+
+    def _not_begun(self, failure: Failure, head: Head) -> None:
+        assert self._conversation is not None
+        self._conversation.refused(head)
+        self._add_failure(Turn(upload=head.upload), failure)
+
+    def _asked(self, _: object) -> None:
+        self._asking -= 1
+        self._settle()
+
+    def _write(self, head: Head) -> None:
+        assert self.chat is not None
+        self._upload = self._latest = self._office.upload(self, self.chat.id, head, self._latest)
 
     def upload_begun(self, upload: Upload, offset: int) -> None:
         """The file is open: bytes go on at `offset`."""
-        if upload is self._upload and upload.head.upload is not None and not self._is_gone:
+        if upload is self._upload and upload.head.upload is not None:
             assert self._conversation is not None
             self._say(Status("ready", offset=offset, upload=upload.head.upload))
-            self._do(self._conversation.ready(upload.head.size, offset))
-
-    def upload_done(self, upload: Upload, outcome: Stored | Failure) -> None:
-        """The file is whole and synced, or could not be written."""
-        if upload in self._finishing:
-            self._finishing.remove(upload)
-            self._settled(None)
-        if isinstance(outcome, Failure):
-            self._upload_failed(outcome, upload.head, upload)
-            return
-        assert self.chat is not None
-        head = upload.head
-        new = New(
-            self.chat.id,
-            "client",
-            head.kind,
-            self._office.now(),
-            name=head.name,
-            size=outcome.size,
-            type=outcome.type,
-            sha256=outcome.sha256,
-            key=None if head.upload is None else f"upload:{head.upload}",
-        )
-        self._pending += 1
-        storing = self._office.store.add(new).addCallback(self._stored, None, head.upload, None)
-        storing.addErrback(self._not_stored, None, head.upload).addBoth(self._settled)
+            self._do(self._conversation.ready(upload.head, offset))
 
     def upload_relieved(self) -> None:
         """What had come has been written."""
         self._pace()
 
-    def _upload_failed(self, failure: Failure, head: Head, upload: Upload | None) -> None:
-        assert self._conversation is not None
-        if upload is self._upload:  # otherwise another one has been begun since
-            self._conversation.refused()
-            self._upload = None
-        self._not_stored(failure, None, head.upload)
+    def _finish(self) -> None:
+        upload, self._upload = self._upload, None
+        assert upload is not None
+        turn = self._finishing[upload] = Turn(upload=upload.head.upload)
+        self._turns.add(turn)
+        upload.finish()
 
-    # What the desk says.
+    def _abandon(self) -> None:
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
+            upload.abandon()
+
+    def upload_done(self, upload: Upload, outcome: Stored | Failure) -> None:
+        """The file is whole and synced, or could not be written."""
+        head = upload.head
+        turn = self._finishing.pop(upload, None)
+        if self._latest is upload:
+            self._latest = None
+        if isinstance(outcome, Failure):
+            self._upload_failed(upload, turn, outcome)
+        elif turn is not None:
+            turn.new = evolve(
+                self._media(head, "saved", outcome.size),
+                type=outcome.type,
+                sha256=outcome.sha256,
+                key=None if head.upload is None else f"upload:{head.upload}",
+            )
+            self._turns.go_on()
+
+    def _upload_failed(self, upload: Upload, turn: Turn | None, failure: Failure) -> None:
+        assert self._conversation is not None
+        if upload is self._upload:
+            self._upload = None
+            self._conversation.refused(upload.head)
+        if turn is None:
+            self._add_failure(Turn(upload=upload.head.upload), failure)
+        else:
+            self._turns.fail(turn, failure)
+            self._turns.go_on()
+
+    def _add_failure(self, turn: Turn, failure: Failure) -> None:
+        self._turns.fail(turn, failure)
+        self._turns.add(turn)
+
+    # What is said to the client.
 
     def news(self) -> None:
-        """There may be something to tell the client."""
-        self._has_news = True
-        self._send_news()
-
-    def _send_news(self) -> None:
-        if not self._is_sending and self._has_news and self.chat is not None and self.socket.is_writable:
-            self._is_sending, self._has_news = True, False
-            page = self._office.store.page(self.chat.id, _PAGE, after=self._position, sender="desk")
-            page.addCallback(self._send_page).addErrback(self._not_sent).addBoth(self._sent)
-
-    def _send_page(self, page: list[Message] | None) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._send_all(page or []))
-
-    async def _send_all(self, page: list[Message]) -> None:
-        assert self._hello is not None
-        assert self.chat is not None
-        for message in page:
-            self._send_one(message)
-            if message.sha256 is not None and self._hello.media == "inline":
-                await self._send_bytes(message.sha256)
-            if not self.socket.is_open:
-                return  # it may not have come: it comes again
-            self._position = message.id
-        if page:
-            self._has_news = True  # there may be more
-            if self._hello.is_plain:
-                await self._office.store.delivered(self.chat.id, self._position)
-
-    async def _send_bytes(self, digest: str) -> None:
-        """The bytes of a file as binary frames, as fast as the connection takes them."""
-        run = self._office.calls.run
-        file = await run(self._office.folder.read, digest)
-        try:
-            while self.socket.is_open and (block := await run(file.read, _CHUNK)):
-                self.socket.send_binary(block)
-                if not self.socket.is_writable and self.socket.is_open:
-                    self._writable = Deferred()
-                    await self._writable
-        finally:
-            await run(file.close)
-
-    def _send_one(self, message: Message) -> None:
-        if message.sha256 is None:
-            self._tell(FromDesk(message.id, message.text or "", message.at))
-        else:
-            self._tell(
-                MediaFromDesk(
-                    message.id,
-                    message.name or "",
-                    message.kind,
-                    message.size or 0,
-                    message.sha256,
-                    message.url or "",
-                    message.at,
-                )
-            )
-
-    def _not_sent(self, failure: Failure) -> None:
-        self._office.failed("what the desk says cannot be read", failure)
-        self.socket.close(1013, "what comes next cannot be read now: try again")
-
-    def _sent(self, _: object) -> None:
-        self._is_sending = False
-        self._send_news()
+        """The desk has said something."""
+        if self._telling is not None:
+            self._telling.news()
 
     def _say(self, status: Status) -> None:
         if status.status == "error":
             self._office.refused(self, status)
-        self._tell(status)
+        self.socket.send_text(encode(status))
 
-    def _tell(self, message: ToClient) -> None:
-        self.socket.send_text(encode(message))
-
-    # What is not read.
+    # When to read, and when to close.
 
     def _pace(self) -> None:
         """Read, or do not, as it stands now."""
         config = self._office.config
+        uploads = [*self._finishing] if self._upload is None else [*self._finishing, self._upload]
         pause = (
             (self._hello is not None and self._conversation is None)
-            or self._is_stopping
-            or self._pending >= config.max_pending
-            or (self._upload is not None and self._upload.waiting >= config.max_unwritten)
+            or self._close is not None
+            or len(self._turns) >= config.max_pending
+            or len(self._finishing) >= _MOST_FINISHING
+            or sum(upload.waiting for upload in uploads) >= config.max_unwritten
         )
         if pause != self._is_paused and self.socket.is_open:
             self._is_paused = pause
@@ -459,21 +372,16 @@ class ClientTalk:
             else:
                 self.socket.resume_reading()
 
-    def _close_if_done(self) -> None:
-        if self._is_stopping and not self._pending:
-            self.socket.close(*GOING_AWAY)
-            self.socket.resume_reading()  # for its answer to that
+    def _settle(self) -> None:
+        """Something has been answered."""
+        if self._close is not None and not self._turns and not self._asking:
+            self.socket.close(*self._close)
+            self.socket.resume_reading()  # for the answer to that
+        else:
+            self._pace()
 
-
-def _why(failure: Failure) -> tuple[str, str]:
-    """What a client is told of a failure."""
-    error = failure.value
-    if isinstance(error, BadRequest):
-        return error.code, error.message
-    if isinstance(error, WrongHash):
-        return "bad-hash", str(error)
-    if isinstance(error, Overloaded):
-        return "overloaded", "too much waits to be stored: try again"
-    if isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
-        return "full", "there is no room for it now"
-    return "storage", "it cannot be stored now"
+    def _close_when_done(self, code: int, reason: str) -> None:
+        if self._close is None:
+            self._close = code, reason
+            self._abandon()
+            self._settle()

@@ -103,7 +103,8 @@ class Conversation:
     hours: Mapping[str, Hours]
     max_media: int
     _state: _Media = _Media.NONE
-    _left: int = 0  # bytes that are still to come
+    _head: Head | None = None  # of the media message that was begun last
+    _left: int = 0  # bytes of it that are still to come
     _is_over: bool = False
 
     # Each of these moves the state first and returns what follows, to be done in this order.
@@ -116,18 +117,22 @@ class Conversation:
         """A binary frame came."""
         return [] if self._is_over else list(self._binary(data, now))
 
-    def ready(self, size: int, offset: int) -> list[Step]:
-        """The upload of `size` bytes that was begun goes on at `offset`."""
-        if self._state is not _Media.WAITING:
+    def awaits(self, head: Head) -> bool:
+        """Whether the client waits for the answer to this head. It may have thought better of it."""
+        return self._state is _Media.WAITING and head is self._head
+
+    def ready(self, head: Head, offset: int) -> list[Step]:
+        """The upload that was begun goes on at `offset`."""
+        if not self.awaits(head):
             return []
-        self._state, self._left = _Media.STORING, size - offset
+        self._state, self._left = _Media.STORING, head.size - offset
         return list(self._finish_if_done())
 
-    def refused(self) -> None:
+    def refused(self, head: Head) -> None:
         """The media message that was begun cannot be stored: what is still to come of it is dropped."""
-        if self._state is _Media.WAITING:
+        if self.awaits(head):
             self._state = _Media.NONE
-        elif self._state is _Media.STORING:
+        elif self._state is _Media.STORING and head is self._head:
             self._state = _Media.DRAINING
 
     def _text(self, text: str, now: int) -> Iterator[Step]:
@@ -171,6 +176,7 @@ class Conversation:
         else:
             yield Discard(found, hours.next_open(now, self.zone))
         is_kept = is_open and found.size <= self.max_media
+        self._head = found
         if found.upload is not None:
             self._state = _Media.WAITING if is_kept else _Media.NONE
             return

@@ -18,8 +18,8 @@ from protosuite.net.api import Problem
 from protosuite.net.ranges import Unsatisfiable, parse
 from protosuite.storage.workers import Calls
 
-_CHUNK = 256 << 10  # bytes read and written at once
-_BOUNDARY = b"protosuite-part"
+# Bytes read and written at once: what a client has to take in `request_timeout`.
+_CHUNK = 64 << 10
 
 
 @implementer(IPushProducer)
@@ -93,20 +93,21 @@ async def serve(request: Request, message: Message, folder: MediaFolder, calls: 
     wanted = request.getHeader(b"range")
     condition = request.getHeader(b"if-range")
     if wanted is None or (condition is not None and condition != tag) or request.method == b"HEAD":
-        parts = None
+        parts = None  # the whole
     else:
         try:
             parts = parse(wanted.decode("latin-1"), size)
         except Unsatisfiable:
             request.setHeader(b"Content-Range", b"bytes */%d" % size)
             raise Problem(416, f"there are {size} bytes") from None
-    pieces, tail = _pieces(request, parts, size)
-    if request.method == b"HEAD":
-        return b""
     try:
         file = await calls.run(folder.read, message.sha256)
     except FileNotFoundError:
         raise Problem(404, "the file is not there any more") from None
+    pieces, tail = _pieces(request, parts, size, message.sha256.encode())
+    if request.method == b"HEAD":
+        await calls.run(file.close)
+        return b""
     download = Download(request, calls)
     try:
         await download.send(file, pieces)
@@ -126,7 +127,8 @@ def _headers(message: Message) -> list[tuple[bytes, bytes]]:
     place = "inline" if is_safe else "attachment"
     plain = unicodedata.normalize("NFKD", message.name or "").encode("ascii", "ignore").decode()
     plain = "".join(c for c in plain if c.isalnum() or c in " ._-").strip() or "file"
-    name = quote((message.name or "file").replace("/", "_").replace("\\", "_"), safe="")
+    shown = "".join(c for c in message.name or "file" if unicodedata.category(c) != "Cf")  # no turning round
+    name = quote(shown.replace("/", "_").replace("\\", "_"), safe="")
     return [
         (b"Content-Type", kind.encode()),
         (b"Content-Disposition", f"{place}; filename=\"{plain}\"; filename*=UTF-8''{name}".encode()),
@@ -138,9 +140,12 @@ def _headers(message: Message) -> list[tuple[bytes, bytes]]:
 
 
 def _pieces(
-    request: Request, parts: list[tuple[int, int]] | None, size: int
+    request: Request, parts: list[tuple[int, int]] | None, size: int, boundary: bytes
 ) -> tuple[list[tuple[bytes, int, int]], bytes]:
-    """What is sent: for each part the bytes before it, its first and its last byte; and the end of all."""
+    """What is sent: for each part the bytes before it, its first and its last byte; and the end of all.
+
+    The `boundary` of several parts is the file's hash, which no file can be made to hold.
+    """
     if parts is None:
         request.setHeader(b"Content-Length", b"%d" % size)
         return [(b"", 0, size - 1)], b""
@@ -151,17 +156,17 @@ def _pieces(
         request.setHeader(b"Content-Length", b"%d" % (last - first + 1))
         return [(b"", first, last)], b""
     kinds = request.responseHeaders.getRawHeaders(b"Content-Type") or [b""]
-    request.setHeader(b"Content-Type", b"multipart/byteranges; boundary=" + _BOUNDARY)
+    request.setHeader(b"Content-Type", b"multipart/byteranges; boundary=" + boundary)
     pieces = [
         (
             b"\r\n--%s\r\nContent-Type: %s\r\nContent-Range: bytes %d-%d/%d\r\n\r\n"
-            % (_BOUNDARY, kinds[0], first, last, size),
+            % (boundary, kinds[0], first, last, size),
             first,
             last,
         )
         for first, last in parts
     ]
-    tail = b"\r\n--%s--\r\n" % _BOUNDARY
+    tail = b"\r\n--%s--\r\n" % boundary
     length = sum(len(before) + last - first + 1 for before, first, last in pieces) + len(tail)
     request.setHeader(b"Content-Length", b"%d" % length)
     return pieces, tail

@@ -21,6 +21,8 @@ from attrs import define, field, frozen
 from protosuite.mediachat.wire import Head
 
 _BLOCK = 1 << 20  # bytes read at once
+_BEGIN = 64 << 10  # bytes at the beginning of a file that say what it is
+_NAMELESS = "once-"  # how the names of parts begin to which nobody can come back
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 # What browsers play or show without running anything, by the names that the library gives.
@@ -64,14 +66,16 @@ class Part:
             self.file.write(piece)
             self.hash.update(piece)
             self.offset += len(piece)
-            if len(self.begin) < _BLOCK:
-                self.begin += piece[: _BLOCK - len(self.begin)]
+            if len(self.begin) < _BEGIN:
+                self.begin += piece[: _BEGIN - len(self.begin)]
 
     def close(self, keep: bool) -> None:
         """No more comes. What is there stays if it should and has a name to be found by."""
-        self.file.close()
-        if not (keep and self.is_named):
-            self.path.unlink(missing_ok=True)
+        try:
+            self.file.close()  # may write
+        finally:
+            if not (keep and self.is_named):
+                self.path.unlink(missing_ok=True)
 
 
 class MediaFolder:
@@ -80,37 +84,43 @@ class MediaFolder:
     def __init__(self, root: Path) -> None:
         self._parts = root / "parts"
         self._media = root / "media"
-        self._lock = threading.Lock()  # between giving a file its name and deleting one that nobody needs
+        self._lock = threading.Lock()  # between taking up or naming a file and deleting what nobody needs
 
     def open(self) -> None:
-        """Make the folders. Parts from before the machine was started again are not trusted, and go."""
+        """Make the folders, and delete the parts that cannot be gone on with.
+
+        Those are the ones without a name, and all if the machine was started again: what they hold may
+        never have reached the disk.
+        """
         for folder in (self._parts, self._media):
             folder.mkdir(parents=True, exist_ok=True)
         boot = _BOOT_ID.read_text("ascii").strip() if _BOOT_ID.exists() else ""
         note = self._parts / ".boot"
-        if not note.exists() or note.read_text("ascii") != boot:
-            for part in self._parts.iterdir():
+        is_same = note.exists() and note.read_text("ascii") == boot
+        for part in self._parts.iterdir():
+            if not is_same or part.name.startswith(_NAMELESS):
                 part.unlink()
-            note.write_text(boot, "ascii")
+        note.write_text(boot, "ascii")
+        _sync_folder(self._media.parent)
 
     def begin(self, chat_id: int, head: Head, unique: str) -> Part:
         """The part of a media message: what came of it earlier, if it has a name, and else a new one.
 
         `unique` is a name that no other part has.
         """
-        name = unique if head.upload is None else _part_name(chat_id, head)
+        name = _NAMELESS + unique if head.upload is None else _part_name(chat_id, head)
         path = self._parts / name
-        file = path.open("a+b")
+        with self._lock:
+            file = path.open("a+b")
+            os.utime(path)  # young again: see `old_parts`
+        if os.fstat(file.fileno()).st_size > head.size and head.upload is not None:
+            file.truncate(0)  # not our doing
         part = Part(path, file, 0, head.upload is not None, head.sha256, sha256())
         file.seek(0)
         while block := file.read(_BLOCK):
             part.hash.update(block)
-            part.begin = part.begin or block
+            part.begin = part.begin or block[:_BEGIN]
             part.offset += len(block)
-        if part.offset > head.size:
-            file.close()
-            path.unlink()
-            return self.begin(chat_id, head, unique)
         return part
 
     def finish(self, part: Part) -> Stored:
@@ -120,18 +130,19 @@ class MediaFolder:
             part.close(keep=False)
             raise WrongHash(f"the bytes have the SHA-256 {digest}")
         part.file.flush()
+        os.utime(part.path)  # young, even if nothing of it came lately: see `sweep`
         os.fsync(part.file.fileno())
         part.file.close()
         path = self.path(digest)
         with self._lock:
             if path.exists():
-                os.utime(path)  # young again: see `sweep`
+                os.utime(path)
                 part.path.unlink()
             else:
                 path.parent.mkdir(exist_ok=True)
                 os.replace(part.path, path)
-                _sync_folder(path.parent)
-                _sync_folder(self._media)
+            _sync_folder(path.parent)  # whoever put it there may not have come this far
+            _sync_folder(self._media)
         return Stored(digest, part.offset, _type(part.begin))
 
     def path(self, digest: str) -> Path:
@@ -145,8 +156,10 @@ class MediaFolder:
     def old_parts(self, before: float, active: set[Path]) -> None:
         """Delete parts that nobody has added to since `before`, in seconds since the epoch."""
         for part in self._parts.iterdir():
-            if part.name != ".boot" and part not in active and part.stat().st_mtime < before:
-                part.unlink(missing_ok=True)
+            if part.name != ".boot" and part not in active:
+                with self._lock, contextlib.suppress(FileNotFoundError):  # it may be complete by now
+                    if part.stat().st_mtime < before:
+                        part.unlink()
 
     def prefixes(self) -> list[str]:
         """The beginnings of the hashes that there are files of."""

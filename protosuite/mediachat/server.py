@@ -20,6 +20,7 @@ from protosuite.mediachat.api import Root
 from protosuite.mediachat.client_talk import ClientTalk
 from protosuite.mediachat.desk_talk import DeskTalk
 from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.posting import posting
 from protosuite.mediachat.store import Chat, MediaChatStore, Message
 from protosuite.mediachat.upload import Sender, Upload
 from protosuite.mediachat.wire import KINDS, SUBPROTOCOL, Head, Status
@@ -79,7 +80,14 @@ class MediaChatService(ListeningService):
     def factory(self) -> IProtocolFactory:
         config = self.config
         return WebFactory(
-            Root(self), self, self.reactor, config.close_timeout, config.request_timeout, self._has_room
+            Root(self),
+            self,
+            self.reactor,
+            config.close_timeout,
+            config.request_timeout,
+            self._has_room,
+            partial(posting, self),
+            config.min_rate,
         )
 
     def startService(self) -> None:
@@ -164,10 +172,13 @@ class MediaChatService(ListeningService):
         self._tell_desks({"type": "chat", "chat": chat.fields(), "connected": self.connected(chat.id)})
 
     def upload(self, talk: ClientTalk, chat_id: int, head: Head, behind: Upload | None) -> Upload:
-        """Begin to write a media message of a client, when `behind` is in nobody's hands any more."""
+        """Begin to write a media message of a client, when `behind` is in nobody's hands any more.
+
+        Another connection that sends the same one is told that it was taken over.
+        """
         name = None if head.upload is None else (chat_id, head.upload)
         if name is not None and (other := self._named.get(name)) is not None:
-            other.abandon()  # the client has come back on another connection: that one goes on
+            other.take_over()  # the client has come back on another connection
             behind = other
         return self.write(chat_id, head, talk, behind, name)
 

@@ -203,17 +203,28 @@ class MediaChatStore:
                 "active_at": new.at,
             }
             chat = sa.update(chats).where(chats.c.id == new.chat_id).values(changed)
-            used = connection.execute(chat.returning(chats.c.media_bytes)).scalar()
-            if used is None:
-                raise BadRequest("no-such-chat", f"there is no chat {new.chat_id}")
-            if size and used > self._quota:
-                raise BadRequest("quota", f"the media of a chat may be {self._quota} bytes in all")
+            used = connection.execute(chat.returning(chats.c.media_bytes - size)).scalar()
+            self._check(new.chat_id, used, size)
             row = {name: getattr(new, name) for name in New.__annotations__}
             id = connection.execute(insert(messages).values(row).returning(messages.c.id)).scalar_one()
             del row["key"]
             return Message(id=id, **row), True
 
         return self._database.write(work)
+
+    def check_room(self, chat_id: int, size: int) -> Deferred[None]:
+        """Whether media of so many bytes have room now. Fails as :meth:`add`, which has the last word."""
+
+        def work(connection: Connection) -> None:
+            self._check(chat_id, _used(connection, chat_id), size)
+
+        return self._database.read(work)
+
+    def _check(self, chat_id: int, used: int | None, size: int) -> None:
+        if used is None:
+            raise BadRequest("no-such-chat", f"there is no chat {chat_id}")
+        if size and used + size > self._quota:
+            raise BadRequest("quota", f"the media of a chat may be {self._quota} bytes in all")
 
     def message(self, id: int) -> Deferred[Message | None]:
         """One message."""
@@ -224,13 +235,15 @@ class MediaChatStore:
 
         return self._database.read(work)
 
-    def stored(self, chat_id: int, key: str) -> Deferred[Message | None]:
-        """The message of a key."""
+    def resume(self, chat_id: int, key: str, size: int) -> Deferred[Message | None]:
+        """The media message of a key, or None if it is still to come; then it fails as :meth:`check_room`."""
 
         def work(connection: Connection) -> Message | None:
             query = sa.select(*_MESSAGE).where(messages.c.chat_id == chat_id, messages.c.key == key)
-            row = connection.execute(query).first()
-            return None if row is None else Message(*row)
+            if (row := connection.execute(query).first()) is not None:
+                return Message(*row)
+            self._check(chat_id, _used(connection, chat_id), size)
+            return None
 
         return self._database.read(work)
 
@@ -259,7 +272,7 @@ class MediaChatStore:
         offset: int = 0,
         sender: str | None = None,
     ) -> Deferred[list[Message] | None]:
-        """Messages of a chat, oldest first: from the beginning, behind `after`, or the last before `before`.
+        """Messages of a chat, oldest first: the first behind `after`; with `before` the last before that.
 
         None if there is no such chat. `sender`: saved messages of that one only.
         """
@@ -270,11 +283,11 @@ class MediaChatStore:
             query = sa.select(*_MESSAGE).where(messages.c.chat_id == chat_id).limit(limit).offset(offset)
             if sender is not None:
                 query = query.where(messages.c.sender == sender, messages.c.status == "saved")
+            if after is not None:
+                query = query.where(messages.c.id > after)
             if before is not None:
                 query = query.where(messages.c.id < before).order_by(messages.c.id.desc())
                 return [Message(*row) for row in connection.execute(query)][::-1]
-            if after is not None:
-                query = query.where(messages.c.id > after)
             return [Message(*row) for row in connection.execute(query.order_by(messages.c.id))]
 
         return self._database.read(work)
@@ -283,7 +296,7 @@ class MediaChatStore:
         """The desk has read a chat up to a message: the chat as it is then. None if there is no such chat."""
 
         def work(connection: Connection) -> Chat | None:
-            unread = (
+            later = (
                 sa.select(sa.func.count())
                 .select_from(messages)
                 .where(
@@ -294,8 +307,11 @@ class MediaChatStore:
                 )
                 .scalar_subquery()
             )
-            update = sa.update(chats).where(chats.c.id == chat_id).values(unread=unread)
-            row = connection.execute(update.returning(*_CHAT)).first()
+            # Somebody else may have read on: nothing becomes unread again.
+            update = sa.update(chats).where(chats.c.id == chat_id, chats.c.unread > later)
+            connection.execute(update.values(unread=later))
+            query = sa.select(*_CHAT).where(chats.c.id == chat_id)
+            row = connection.execute(query).first()
             return None if row is None else Chat(*row)
 
         return self._database.write(work)
@@ -321,6 +337,11 @@ class MediaChatStore:
             return found
 
         return self._database.read(work)
+
+
+def _used(connection: Connection, chat_id: int) -> int | None:
+    """Bytes of media in a chat, or None if there is none."""
+    return connection.execute(sa.select(chats.c.media_bytes).where(chats.c.id == chat_id)).scalar()
 
 
 def as_fields(items: Iterable[Chat | Message]) -> list[dict[str, Any]]:

@@ -26,6 +26,10 @@ class Sender(Interface):
         """The file is whole, synced and in its place; or this went wrong, and nothing more is taken."""
 
 
+class TakenOver(Exception):
+    """The same upload goes on somewhere else."""
+
+
 class _End(Enum):
     OPEN = auto()
     FINISH = auto()
@@ -54,8 +58,13 @@ class Upload:
         self._sender = sender
         self._pieces: list[bytes] = []
         self._end = _End.OPEN
+        self._why: TakenOver | None = None
         self._wake: Deferred[None] | None = None
         Deferred.fromCoroutine(self._work(chat_id, unique, behind))
+
+    def is_abandoned(self) -> bool:
+        """Whether it ends before it is complete."""
+        return self._end is _End.ABANDON
 
     def feed(self, data: bytes) -> None:
         """Bytes came."""
@@ -72,6 +81,12 @@ class Upload:
         """No more comes. What is there stays, if it has a name to be found by."""
         self._close(_End.ABANDON)
 
+    def take_over(self) -> None:
+        """It goes on somewhere else, if all of it has not come: the sender is told that it failed."""
+        if self._end is _End.OPEN:
+            self._why = TakenOver()
+            self.abandon()
+
     def _close(self, end: _End) -> None:
         if self._end is _End.OPEN:
             self._end = end
@@ -83,31 +98,39 @@ class Upload:
             wake.callback(None)
 
     async def _work(self, chat_id: int, unique: str, behind: Upload | None) -> None:
-        run, sender = self._calls.run, self._sender
-        outcome: Stored | Failure | None = None
+        outcome: Stored | Exception | None
         try:
             if behind is not None:
                 await behind.closed
+            outcome = await self._write_all(chat_id, unique)
+        except Exception as error:
+            outcome = error
+            self._end = _End.ABANDON
+            self._pieces.clear()
+            self.waiting = 0
+            if self.part is not None:
+                await self._calls.run(self.part.close, False).addErrback(lambda _: None)
+        self.closed.callback(None)
+        if outcome is not None:
+            self._sender.upload_done(self, Failure(outcome) if isinstance(outcome, Exception) else outcome)
+
+    async def _write_all(self, chat_id: int, unique: str) -> Stored | TakenOver | None:
+        """Write until the end. None if that was before the file was whole, and nobody asks why."""
+        run = self._calls.run
+        if not self.is_abandoned():
             part = self.part = await run(self._folder.begin, chat_id, self.head, unique)
-            sender.upload_begun(self, part.offset)
+            if not self.is_abandoned():
+                self._sender.upload_begun(self, part.offset)
             while self._pieces or self._end is _End.OPEN:
                 if self._pieces:
                     await self._write(part)
                 else:
                     self._wake = Deferred()
                     await self._wake
-            if self._end is _End.FINISH:
-                outcome = await run(self._folder.finish, part)
-            else:
-                await run(part.close, True)
-        except Exception:
-            outcome = Failure()
-            self._end = _End.ABANDON
-            if self.part is not None:
-                await run(self.part.close, False).addErrback(lambda _: None)
-        self.closed.callback(None)
-        if outcome is not None:
-            sender.upload_done(self, outcome)
+            if not self.is_abandoned():
+                return await run(self._folder.finish, part)
+            await run(part.close, True)
+        return self._why
 
     async def _write(self, part: Part) -> None:
         pieces, self._pieces = self._pieces, []

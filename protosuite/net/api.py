@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import re
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from protosuite.errors import Overloaded, PeerFault, StorageError
+from protosuite.errors import Overloaded, PeerFault, StorageError, StorageFull
 from protosuite.messages import read
 from protosuite.net.handshake import is_allowed
 
@@ -64,7 +65,7 @@ class Api(Resource):
 
         async def answer() -> None:
             try:
-                self._check_caller(request)
+                check_caller(request, self._origins)
                 value = await self._answer(request)
             except Exception as error:
                 value = refuse(request, error)
@@ -89,19 +90,27 @@ class Api(Resource):
         request.setResponseCode(204)
         return b""
 
-    def _check_caller(self, request: Request) -> None:
-        """Refuse pages of others, also those that had their name point to us (DNS rebinding)."""
-        host = request.getHeader(b"host")
-        if not is_own(host, self._origins):
-            name = (host or b"").decode("latin-1")
-            raise Problem(421, f"not known as {name!r}: a setting `origins` says under which names it is")
-        origin = request.getHeader(b"origin")
-        if origin is None:
-            return
-        text = origin.decode("latin-1")
-        if not is_allowed(text, host, self._origins):
-            raise Problem(403, f"pages of {text} may not do this: a setting `origins` says which may")
-        request.setHeader(b"Access-Control-Allow-Origin", origin)
+
+class Nothing(Api):
+    """Where an API has nothing: 404, as everything else says it."""
+
+    async def _answer(self, request: Request) -> Any:
+        raise Problem(404, "there is nothing here")
+
+
+def check_caller(request: Request, origins: Sequence[str]) -> None:
+    """Refuse pages of others, also those that had their name point to us (DNS rebinding)."""
+    host = request.getHeader(b"host")
+    if not is_own(host, origins):
+        name = (host or b"").decode("latin-1")
+        raise Problem(421, f"not known as {name!r}: a setting `origins` says under which names it is")
+    origin = request.getHeader(b"origin")
+    if origin is None:
+        return
+    text = origin.decode("latin-1")
+    if not is_allowed(text, host, origins):
+        raise Problem(403, f"pages of {text} may not do this: a setting `origins` says which may")
+    request.setHeader(b"Access-Control-Allow-Origin", origin)
 
 
 def encode(request: Request, value: Any, kind: str = "application/json") -> bytes:
@@ -121,6 +130,8 @@ def refuse(request: Request, error: Exception) -> bytes:
     status, detail = 500, "something went wrong here"
     if isinstance(error, Problem):
         status, detail = error.status, error.detail
+    elif isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+        status, detail = 507, "there is no room for it now"
     elif isinstance(error, Overloaded):
         status, detail = 503, "too much waits to be done: try again"
     elif isinstance(error, StorageError):
@@ -129,6 +140,9 @@ def refuse(request: Request, error: Exception) -> bytes:
         log.failure("a request failed", failure=Failure(error))
     if status == 503:
         request.setHeader(b"Retry-After", b"5")
+    for name in (b"Content-Disposition", b"Content-Encoding", b"ETag"):  # of what would have been sent
+        request.responseHeaders.removeHeader(name)
+    request.setHeader(b"Cache-Control", b"no-store")
     request.setResponseCode(status)
     fields = {
         "type": "about:blank",

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
+from twisted.web.http import HTTPChannel, parse_qs
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import directlyProvides, providedBy
 
 from protosuite.net.connection import Connection, Registry
 from protosuite.net.handshake import Terms, is_allowed, upgrade, wants_upgrade
+from protosuite.net.inflow import Inflow, Intake, Intakes, kept
 from protosuite.net.websocket import Limits, Talk, WebSocket
 from protosuite.net.websocket_rules import ServerRules
 
-MAX_BODY = 64 << 10  # bytes of a request's body, where a resource does not take it as it comes
+MAX_BODY = 256 << 10  # bytes of a request's body; 16,384 characters as JSON with escapes can be 192 KiB
 
 
 class WebFactory(Factory):
     """Builds connections that serve the resources below `root`.
 
     A request must be there, complete, within `request_timeout` seconds of the connection or of the
-    answer before it. An answer may take its time, but a client that takes nothing of it for as long is
-    cut off.
+    answer before it. A body that one of `intakes` takes has a second more for each `min_rate` bytes that have
+    come, and what its intake paused. An answer may take its time, but a client that takes nothing of it for
+    `request_timeout` is cut off.
     """
 
     noisy = False
@@ -39,6 +42,8 @@ class WebFactory(Factory):
         close_timeout: float,
         request_timeout: float,
         has_room: Callable[[IAddress | None], bool],
+        intakes: Intakes = kept,
+        min_rate: int = MAX_BODY,
     ) -> None:
         self._site = _Site(root, reactor=clock, timeout=None)
         self._site.displayTracebacks = False
@@ -47,12 +52,17 @@ class WebFactory(Factory):
         self._close_timeout = close_timeout
         self._request_timeout = request_timeout
         self._has_room = has_room
+        self._intakes = intakes
+        self._min_rate = min_rate
 
     def buildProtocol(self, addr: IAddress | None) -> WebConnection | None:
         if not self._has_room(addr):
             return None
         channel = self._site.buildProtocol(addr)
-        return WebConnection(self._registry, self._clock, self._close_timeout, channel, self._request_timeout)
+        channel.intakes = self._intakes
+        return WebConnection(
+            self._registry, self._clock, self._close_timeout, channel, self._request_timeout, self._min_rate
+        )
 
 
 class WebConnection(Connection):
@@ -65,11 +75,14 @@ class WebConnection(Connection):
         close_timeout: float,
         channel: _Channel,
         request_timeout: float,
+        min_rate: int,
     ) -> None:
         super().__init__(registry, clock, close_timeout)
+        self.is_held = False  # an intake has enough for now
         self.socket: WebSocket | None = None
         self._channel: _Channel | None = channel
         self._request_timeout = request_timeout
+        self._min_rate = min_rate
         self._overdue: IDelayedCall | None = None  # runs while no complete request is there
         self._stuck: IDelayedCall | None = None  # runs while the client does not read
         self._is_stopping = False
@@ -121,6 +134,16 @@ class WebConnection(Connection):
     def awaits_request(self) -> None:
         """The next request may take its time, and no more."""
         self._overdue = self.clock.callLater(self._request_timeout, self.finish)
+
+    def has_inflow(self, inflow: Inflow) -> None:
+        """The head of a request has come. Its body may take longer, the more of it has come."""
+        wait = inflow.allowance(self._request_timeout, self._min_rate)
+        _cancel(self._overdue)
+        if wait > 0:
+            self._overdue = self.clock.callLater(wait, self.has_inflow, inflow)
+        else:
+            self._overdue = None
+            self.finish()
 
     def has_request(self) -> None:
         """A complete request has come, or none ever will."""
@@ -179,7 +202,20 @@ class _Site(Site):
 class _Request(Request):
     """A request whose body is left to its resource: Twisted's parser of forms raises at many that are bad."""
 
+    intake: Intake | None = None
     _types: Sequence[bytes] | None = None
+
+    def announced(self, command: bytes, uri: bytes) -> None:
+        """The head has come: let an intake see what is asked for."""
+        self.method, self.uri = command, uri
+        self.path, _, query = uri.partition(b"?")
+        self.args = parse_qs(query, True)
+
+    def gotLength(self, length: int | None) -> None:
+        if self.intake is None:
+            super().gotLength(length)
+        else:
+            self.content = self.intake
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self._types = self.requestHeaders.getRawHeaders(b"Content-Type")
@@ -196,6 +232,9 @@ class _Channel(HTTPChannel):
     """Twisted's parser of requests, which tells its connection where a request begins and ends."""
 
     connection: WebConnection
+    intakes: Intakes = staticmethod(kept)
+    _inflow: Inflow | None = None  # of the body that is coming
+    _is_busy = False  # an intake is being called
 
     def headerReceived(self, line: bytes) -> bool:
         try:
@@ -205,17 +244,59 @@ class _Channel(HTTPChannel):
             return False
 
     def allHeadersReceived(self) -> None:
-        # An unknown length is one that nobody has to keep to.
-        if self.length is None or self.length > MAX_BODY:
-            self.connection.transport.write(
-                b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-            )
-            self.connection.finish()
+        request = self.requests[-1]
+        request.announced(self._command, self._path)
+        inflow = self._inflow = Inflow(self, self.connection.clock)
+        self._is_busy = True
+        request.intake = self.intakes(request, self.length, inflow)
+        self._is_busy = False
+        if request.intake is None:
+            self._inflow = None
+            if self.length is None or self.length > MAX_BODY:
+                self._refuse_body()
+                return
+        elif inflow.is_stopped:
+            request.requestHeaders.removeHeader(b"Expect")  # what it asks for is answered by the refusal
         else:
-            super().allHeadersReceived()
+            self.connection.has_inflow(inflow)
+        super().allHeadersReceived()
+        if inflow.is_stopped:
+            self._ends_here()
+            self.length = 0  # the parser goes on as if nothing followed
+
+    def _refuse_body(self) -> None:
+        # An unknown length is one that nobody has to keep to.
+        status = (411, "Length Required") if self.length is None else (413, "Content Too Large")
+        self.connection.transport.write(_refusal(*status))
+        self.connection.finish()
+
+    def has_inflow(self, inflow: Inflow) -> bool:
+        """Whether this is the body that is coming."""
+        return inflow is self._inflow
+
+    def hold(self, on: bool) -> None:
+        """Read nothing until an intake can take more; then go on, if nothing else is against it."""
+        self.connection.is_held = on
+        if on:
+            self._networkProducer.pauseProducing()
+        elif not self._waitingForTransport:
+            self._networkProducer.resumeProducing()
+
+    def cut_short(self, inflow: Inflow) -> None:
+        """Nothing more of a body is wanted."""
+        if inflow is self._inflow and not self._is_busy and not self.connection.finishing:
+            self._ends_here()
+            self.allContentReceived()
+
+    def _ends_here(self) -> None:
+        self.persistent = False
+        self.requests[-1].responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
     def allContentReceived(self) -> None:
         if not self.connection.finishing:
+            if self._inflow is not None:
+                self._inflow.resume()
+                self._inflow = None
             self.connection.has_request()
             super().allContentReceived()
 
@@ -235,8 +316,19 @@ class _Channel(HTTPChannel):
     def rawDataReceived(self, data: bytes) -> None:
         if self.connection.socket is not None:  # it came in one piece with the handshake
             self.connection.received(data)
+        elif self._inflow is not None:
+            self._take(self._inflow, data)
         elif not self.connection.finishing:
             super().rawDataReceived(data)
+
+    def _take(self, inflow: Inflow, data: bytes) -> None:
+        """Give the next of a body to its intake."""
+        inflow.received += len(data)
+        self._is_busy = True
+        super().rawDataReceived(data)
+        self._is_busy = False
+        if inflow.is_stopped:
+            self.cut_short(inflow)
 
     def pauseProducing(self) -> None:
         self.connection.does_not_read()
@@ -256,6 +348,16 @@ _Site.protocol = _Channel
 _Site.requestFactory = _Request
 
 
+def _refusal(status: int, phrase: str) -> bytes:
+    """An answer to a request whose body nobody takes, which ends its connection."""
+    fields = {"type": "about:blank", "title": phrase, "status": status}
+    body = json.dumps(fields).encode()
+    return (
+        b"HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (status, phrase.encode(), len(body), body)
+    )
+
+
 class _ChannelTransport:
     """The connection's transport, for the channel: its close is the connection's."""
 
@@ -270,6 +372,11 @@ class _ChannelTransport:
     def disconnecting(self) -> bool:
         """The channel reads no further then."""
         return self._connection.finishing
+
+    def resumeProducing(self) -> None:
+        """Read again, unless an intake has enough."""
+        if not self._connection.is_held:
+            self._connection.resume_reading()
 
     def loseConnection(self) -> None:
         """Close so that the answer arrives."""
