@@ -188,16 +188,22 @@ class ChatLogService(ListeningService):
             self._answer(outcome)
 
     def _not_committed(self, error: Exception, batch: list[Append]) -> None:
-        """None of it is stored. What those who sent it have sent behind it is refused too: it came later."""
+        """None of it is stored, and what its senders sent behind it is refused too: it came later.
+
+        What is still on its way to us came later as well, so their connections are closed.
+        """
         if isinstance(error, StorageError | Overloaded):
             self._troubles.info("entries cannot be stored: {reason}", reason=str(error))
         else:
             self.log.failure("entries were not stored", Failure(error))
         code = "overloaded" if isinstance(error, Overloaded) else "storage"
-        for session in dict.fromkeys(append.session for append in batch):
-            batch += self.sequencer.drop(self._members[session].writer)
+        members = [self._members[session] for session in dict.fromkeys(append.session for append in batch)]
+        for member in members:
+            batch += self.sequencer.drop(member.writer)
         for append in batch:
             self._settle(append, Error(code, "the entry cannot be stored now", append.message.seq))
+        for member in members:
+            member.dismiss("an entry could not be stored: send again what was refused, in its order")
 
     def _answer(self, outcome: Outcome) -> None:
         append = outcome.append
