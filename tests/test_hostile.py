@@ -16,7 +16,7 @@ from protosuite.config import SERVICES
 from protosuite.counter.wire import encode_request as encode_counter
 from tests.chatlog_peers import assert_sound, join
 from tests.peers import Peer, add, connect
-from tests.processes import LIMIT, Suite, reactor, resident_kib
+from tests.processes import LIMIT, Suite, resident_kib
 
 STRINGS = 2000  # a port
 AT_ONCE = 50
@@ -162,14 +162,22 @@ class UnreadTests(TestCase):
 
     timeout = LIMIT
 
-    async def flood(self, port: int, request: bytes) -> Peer:
-        """A connection that never reads, with as much written to it as it takes."""
-        peer = await connect(self, port)
+    async def flood(self, suite: Suite, port: int, request: bytes) -> Peer:
+        """A connection that never reads, with as much written to it as it takes.
+
+        That is all when the server has answered so many others since it took the last of it.
+        """
+        peer, other = await connect(self, port), await connect(self, suite.counter)
         peer.transport.pauseProducing()
-        stalled: Deferred[None] = Deferred()
-        peer.transport.registerProducer(_Flood(peer, request, stalled), True)
-        peer.send(request * 1000)
-        await stalled
+        flood = _Flood(peer, request * 1000)
+        peer.transport.registerProducer(flood, True)
+        written = -1
+        while written != flood.written:
+            written = flood.written
+            for _ in range(200):
+                other.send(encode_counter(0))
+                await other.total()
+        await other.abort()
         return peer
 
     async def test_replies_that_are_not_read(self) -> None:
@@ -179,7 +187,7 @@ class UnreadTests(TestCase):
         echo = encode_bus(pb.EchoMessage(content="x" * 500))
         for service, request in (("counter", GOOD["counter"][0]), ("bus", echo)):
             before = resident_kib(suite.program.pid)
-            peers = [await self.flood(suite.ports[service], request) for _ in range(10)]
+            peers = [await self.flood(suite, suite.ports[service], request) for _ in range(10)]
             # Were it read, each would have made the server keep some of what comes until this is over.
             self.assertLess(resident_kib(suite.program.pid) - before, 10 * 1024)
             await add(self, suite, 1)
@@ -188,21 +196,20 @@ class UnreadTests(TestCase):
 
 
 class _Flood:
-    """Writes whenever the transport asks, until it has not for a while: the server has stopped reading."""
+    """Writes whenever the transport asks; `written` counts how often."""
 
-    def __init__(self, peer: Peer, request: bytes, stalled: Deferred[None]) -> None:
+    def __init__(self, peer: Peer, data: bytes) -> None:
+        self.written = 0
         self._peer = peer
-        self._request = request
-        self._stalled = stalled
-        self._given_up = reactor.callLater(0.5, stalled.callback, None)
+        self._data = data
+        self.resumeProducing()
 
     def resumeProducing(self) -> None:
-        if self._given_up.active():
-            self._given_up.reset(0.5)
-            self._peer.send(self._request * 1000)
+        self.written += 1
+        self._peer.send(self._data)
 
     def pauseProducing(self) -> None:
-        """The transport has enough."""
+        """Enough for now."""
 
     def stopProducing(self) -> None:
-        """The connection is being lost."""
+        """The connection is closed."""
