@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 from tests.processes import LIMIT, Program, Suite
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+PORTS = {"numbers": 5500, "counter": 8080, "bus": 8081, "chatlog": 8082, "mediachat": 8000}
 
 
 class ExampleTests(TestCase):
@@ -21,7 +22,7 @@ class ExampleTests(TestCase):
     async def shown(self, name: str, suite: Suite) -> list[str]:
         """What an example prints."""
         text = (EXAMPLES / name).read_text("utf-8")
-        for service, port in (("numbers", 5500), ("counter", 8080), ("bus", 8081), ("chatlog", 8082)):
+        for service, port in PORTS.items():
             text = re.sub(rf"\b{port}\b", str(suite.ports[service]), text)
         file = suite.folder / name
         file.write_text(text, "utf-8")
@@ -31,7 +32,8 @@ class ExampleTests(TestCase):
 
     async def test_examples(self) -> None:
         """Every example of a client runs, and ends with the lines that it should."""
-        suite = Suite(self, numbers={"interval": "0.01"})
+        always = {"hours_text": "always", "hours_file": "always"}
+        suite = Suite(self, numbers={"interval": "0.01"}, mediachat=always)
         await suite.start()
         self.assertEqual(await self.shown("counter_client.py", suite), ["[1, 11, 266] 266"])
         self.assertEqual(await self.shown("counter_socket.py", suite), ["276 276"])
@@ -40,3 +42,4 @@ class ExampleTests(TestCase):
         self.assertEqual(await self.shown("chatlog_client.py", suite), ["1 example hello"])
         printed = await self.shown("chatlog_socket.py", suite)
         self.assertEqual([line.strip() for line in printed], ["1 example hello", "2 by hand hello"])
+        self.assertEqual(await self.shown("mediachat_client.py", suite), ["saved saved"])

@@ -1,17 +1,17 @@
 """mediachat.v1: text, voice, pictures and video between a client and the people who answer.
 
-``hours`` says when what is taken. ::
+``hours`` says when what is taken; ``wire`` has the frames of both sides. ::
 
     MediaChatClientFactory (client)                      MediaChatService (server)
-      texts, keys, reconnects                              |
-        |            |                                   ClientTalk (client_talk), Api (api)
-    Sending        Receiving                               |            |
-    (sending)      (receiving)                           Upload       MediaChatStore
-      files, from    messages, in order, once            (upload)     (store)
+      texts, keys, reconnects                              |              |
+        |              |                                 ClientTalk     the API
+      Sending        Receiving                           (client_talk)  (api)
+      (sending)      (receiving)                           |    |         |
+      files, from    messages, in order, once              |   MediaChatStore (store)
       an offset on     |                                   |
-                     SaveFolder, StateFile               MediaFolder (media)
-                     (saving)
-                               frames of both: wire
+                     SaveFolder, StateFile (saving)      Upload, MediaFolder (upload, media)
+
+``cli`` is the program ``protosuite-mediachat``, with ``history`` and ``lines``.
 """
 
 from protosuite.mediachat.client import MediaChatClientFactory
