@@ -151,8 +151,10 @@ class MediaChatService(ListeningService):
         return len(self._clients.get(chat_id, ()))
 
     def desk_entered(self, desk: DeskTalk) -> None:
-        """A console is there."""
+        """A console is there. It is told the hours, which it shows by the clock of each client."""
         self._desks[desk] = None
+        hours = {kind: {"hours": str(each)} for kind, each in self.hours.items()}
+        desk.socket.send_text(json.dumps({"type": "welcome", "hours": hours}).encode())
 
     def desk_departed(self, desk: DeskTalk) -> None:
         """A console is gone."""

@@ -1,0 +1,81 @@
+// What a console knows of all chats. Pure: messages and answers in, state out.
+
+const MAX_PREVIEW = 200; // characters of a message in the list
+
+export class Desk {
+  chats = new Map(); // by id: a chat, with `connected`, and `preview`, a message, once that is known
+  next = null; // what to ask for the chats after those that are loaded; null at the end
+  hours = {}; // by kind, as text
+  isBlank = true;
+
+  /** A page of chats; `isFirst` of the newest ones. Returns the ids of those with messages that were not known. */
+  listed({ items, next }, isFirst) {
+    if (this.isBlank || !isFirst) this.next = next;
+    this.isBlank = false;
+    return items.filter((chat) => this.#put(chat)).map(({ id }) => id);
+  }
+
+  /** Something that the server tells. Returns whether there is a chat in it that is not loaded. */
+  heard(said) {
+    if (said.type === "welcome") {
+      this.hours = Object.fromEntries(Object.entries(said.hours).map(([kind, each]) => [kind, each.hours]));
+    } else if (said.type === "chat") {
+      this.#put({ ...said.chat, connected: said.connected });
+    } else if (said.type === "presence") {
+      const chat = this.chats.get(said.chat);
+      if (chat === undefined) return said.connected > 0;
+      chat.connected = said.connected;
+    } else if (said.type === "message") {
+      return !this.#message(said.message);
+    }
+    return false;
+  }
+
+  /** The last message of a chat, as far as is known. */
+  preview(message) {
+    const chat = this.chats.get(message.chat_id);
+    if (chat === undefined || chat.preview?.id > message.id) return;
+    chat.preview = message;
+  }
+
+  get unread() {
+    let sum = 0;
+    for (const { unread } of this.chats.values()) sum += unread;
+    return sum;
+  }
+
+  /** The chats that fit what is searched, the newest first. */
+  found(query) {
+    const words = query.trim().toLowerCase().split(/\s+/).filter((word) => word !== "");
+    const fits = (chat) => {
+      const text = haystack(chat);
+      return words.every((word) => text.includes(word));
+    };
+    return [...this.chats.values()].filter(fits).sort((a, b) => activity(b) - activity(a) || b.id - a.id);
+  }
+
+  #put(chat) {
+    const known = this.chats.get(chat.id);
+    const isNew = known === undefined || known.last_message_at !== chat.last_message_at;
+    this.chats.set(chat.id, { connected: 0, preview: null, ...known, ...chat });
+    return isNew && chat.last_message_at !== null;
+  }
+
+  #message(message) {
+    const chat = this.chats.get(message.chat_id);
+    if (chat === undefined) return false;
+    const isNew = !(chat.preview?.id >= message.id);
+    if (isNew && message.from === "client" && message.status === "saved") chat.unread++;
+    chat.last_message_at = Math.max(chat.last_message_at ?? 0, message.at);
+    this.preview(message);
+    return true;
+  }
+}
+
+const activity = ({ last_message_at, created_at }) => last_message_at ?? created_at ?? 0;
+
+const haystack = ({ client_id, timezone, preview }) =>
+  [`client ${client_id}`, timezone, preview?.text ?? "", preview?.name ?? ""].join("\n").toLowerCase();
+
+/** The beginning of a message in one line, for the list. */
+export const summary = ({ text, name }) => (text ?? name ?? "").replace(/\s+/g, " ").slice(0, MAX_PREVIEW);
