@@ -11,7 +11,7 @@
       an offset on     |                                   |
                      SaveFolder, StateFile (saving)      Upload, MediaFolder (upload, media)
 
-``cli`` is the program ``protosuite-mediachat``, with ``history`` and ``lines``.
+``cli`` is the program ``protosuite-mediachat``, with ``commands``, ``history`` and ``lines``.
 """
 
 from protosuite.mediachat.client import MediaChatClientFactory

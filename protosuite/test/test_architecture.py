@@ -48,7 +48,7 @@ LAYERS = [
     {"tap"},
     {"suite", "cli", "testing"},
     {"piping", "terminal"},
-    {"session"},
+    {"session", "commands"},
     {"reading", "history"},
     {"server", "client", "load"},
     {"api"},
