@@ -66,6 +66,8 @@ class Api(Resource):
         async def answer() -> None:
             try:
                 check_caller(request, self._origins)
+                if self.isLeaf and request.postpath:
+                    raise Problem(404, "there is nothing below this")
                 value = await self._answer(request)
             except Exception as error:
                 value = refuse(request, error)
@@ -140,8 +142,8 @@ def refuse(request: Request, error: Exception) -> bytes:
         log.failure("a request failed", failure=Failure(error))
     if status == 503:
         request.setHeader(b"Retry-After", b"5")
-    for name in (b"Content-Disposition", b"Content-Encoding", b"ETag"):  # of what would have been sent
-        request.responseHeaders.removeHeader(name)
+    request.etag = None  # that, and this, is of what would have been sent
+    request.responseHeaders.removeHeader(b"Content-Disposition")
     request.setHeader(b"Cache-Control", b"no-store")
     request.setResponseCode(status)
     fields = {
