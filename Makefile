@@ -6,11 +6,12 @@ BIN := .venv/bin
 RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
 
-.PHONY: help run test check bench docs proto clean
+.PHONY: help run test nightly check bench docs proto clean
 
 help:
 	@echo 'make run    the suite on this machine, with suite.ini (Ctrl-C stops it)'
 	@echo 'make test   every test'
+	@echo 'make nightly  what takes too long for every change'
 	@echo 'make check  lint, types, documentation, packaging'
 	@echo 'make bench  how fast it is'
 	@echo 'make docs   the documentation, in docs/_build/html'
@@ -25,6 +26,9 @@ test: $(DEV)
 	for part in protosuite tests; do \
 	    $(BIN)/trial --temp-directory build/trial-$$part $$part 2>&1 | tee build/$$part.log || failed=1; \
 	done; exit $$failed
+
+nightly: $(DEV)
+	PROTOSUITE_NIGHTLY=1 $(BIN)/trial --temp-directory build/trial-nightly tests.test_websocket.AutobahnTests
 
 check: $(DEV)
 	$(BIN)/ruff check .

