@@ -156,7 +156,8 @@ def encode_welcome(chat_id: int, hours: Mapping[str, Hours], zone: Zone, now: in
 def from_server(text: str) -> ToClient | dict[str, Any]:
     """What a server says; an object of a type that is not known here stays one."""
     fields = read(text)
-    return build(fields, _TO_CLIENT) if fields.get("type") in _TO_CLIENT else fields
+    kind = fields.get("type")
+    return build(fields, _TO_CLIENT) if isinstance(kind, str) and kind in _TO_CLIENT else fields
 
 
 def encode_hello(message: Hello) -> bytes:

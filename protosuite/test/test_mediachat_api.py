@@ -50,11 +50,11 @@ class AnswerTests(ApiCase):
         """Chats come by their newest activity, page by page, each once, also where times are equal."""
         for id in range(8, 17):
             self.client(id)
-        seen, after = [], ""
-        while after is not None:
-            page = self.ask("GET", f"/chats?limit=3{after and '&after=' + after}").fields
+        seen, more = [], "/chats?limit=3"
+        while more:
+            page = self.ask("GET", more).fields
             seen += [chat["client_id"] for chat in page["items"]]
-            after = page["next"]
+            more = f"/chats?limit=3&after={page['next']}" if page["next"] else ""
         self.assertEqual(seen, [16, 15, 14, 13, 12, 11, 10, 9, 8, 7])
         self.clock.advance(1)
         self.tell(chat=4)
@@ -572,7 +572,8 @@ class PostingTests(ApiCase):
         for connection in list(self.service.connections):
             connection.shut_down()
         self.settle()
-        whole.pump(), half.pump()
+        whole.pump()
+        half.pump()
         self.assertIn(b" 201 ", bytes(whole.sent))
         self.assertEqual((bytes(half.sent), half.eof_sent), (b"", True))
 

@@ -357,9 +357,9 @@ class MediaTests(Fixture):
         self.settle()
         statuses = [(each.get("code") or each["status"], each.get("upload")) for each in socket.heard()]
         self.assertEqual(statuses, [("cancelled", None), ("cancelled", None), ("ready", "v")])
-        self.assertEqual(
-            socket.binary(b"ab").statuses() or (self.settle(), socket.statuses())[1], [("saved", 2)]
-        )
+        socket.binary(b"ab")
+        self.settle()
+        self.assertEqual(socket.statuses(), [("saved", 2)])
         self.assertEqual(self.service._uploads, {})
 
     def test_not_read_while_the_disk_is_slow(self) -> None:
@@ -551,7 +551,8 @@ class DeskTests(Fixture):
         self.assertEqual(self.ask("POST", "/chats/1/messages", {"text": "hi"}).status, 201)
         self.assertEqual(one.one()["text"], "hi")
         self.assertEqual(two.one()["text"], "hi")
-        one.lose(), two.lose()
+        one.lose()
+        two.lose()
         self.assertEqual(self.ask("POST", "/chats/1/messages", {"text": "there?"}).status, 202)
         self.assertEqual(self.post(b"abc").status, 202)
         back = self.client(after=1)

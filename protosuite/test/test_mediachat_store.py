@@ -1,0 +1,152 @@
+"""The media chat's tables: what is there once, in which order, and what reading it costs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import event, text
+from twisted.internet.defer import gatherResults
+from twisted.trial.unittest import SynchronousTestCase
+
+from protosuite.errors import BadRequest
+from protosuite.mediachat.store import Chat, MediaChatStore, New
+from protosuite.testing import HandWorker, database
+
+QUOTA = 100
+
+
+class StoreTests(SynchronousTestCase):
+    """A database in a file."""
+
+    def setUp(self) -> None:
+        self.writer = HandWorker(at_once=True)
+        self.database = database(self.mktemp(), self.writer)
+        self.addCleanup(self.database.close)
+        self.store = MediaChatStore(self.database, QUOTA)
+
+    def enter(self, client: int = 7, now: int = 1000) -> Chat:
+        chat, _ = self.successResultOf(self.store.enter(client, "Europe/Paris", now))
+        return chat
+
+    def add(self, chat: int = 1, at: int = 1000, **more: Any) -> int:
+        fields: Any = {"sender": "client", "kind": "text", "at": at, "text": "x"} | more
+        new = New(chat, **fields)
+        message, _ = self.successResultOf(self.store.add(new))
+        return message.id
+
+    def chat(self, id: int = 1) -> Chat:
+        found = self.successResultOf(self.store.chats(100))
+        return next(each for each in found if each.id == id)
+
+    def test_quota_in_parallel(self) -> None:
+        """R27: of any number of files that come in one commit just those that fit are stored."""
+        self.enter()
+        self.writer.at_once = False
+        sizes = [60, 50, 30, 20, 10, 1, 0]
+        adding = [
+            self.store.add(New(1, "client", "file", 1, name="x", size=size, sha256="0" * 64))
+            for size in sizes
+        ]
+        for each in adding:
+            each.addErrback(lambda failure: failure.trap(BadRequest))
+        self.writer.run()
+        outcomes: list[Any] = self.successResultOf(gatherResults(adding))
+        stored = [each[0].size for each in outcomes if isinstance(each, tuple)]
+        self.assertEqual(stored, [60, 30, 10, 0])
+        self.assertEqual(self.failureResultOf(self.store.check_room(1, 1), BadRequest).value.code, "quota")
+        self.successResultOf(self.store.check_room(1, 0))
+        self.assertEqual(len(self.successResultOf(self.store.page(1, 100)) or ()), 4)
+
+    def test_discarded_costs_nothing(self) -> None:
+        """What was discarded counts neither for the quota nor as unread."""
+        self.enter()
+        self.add(kind="file", status="discarded", size=10**12, text=None)
+        self.assertEqual(self.chat().unread, 0)
+        self.successResultOf(self.store.check_room(1, QUOTA))
+
+    def test_no_such_chat(self) -> None:
+        """Nothing is stored in a chat that is not there."""
+        for asked in (
+            self.store.add(New(9, "desk", "text", 1, text="x")),
+            self.store.check_room(9, 0),
+            self.store.resume(9, "upload:u", 1),
+        ):
+            self.assertEqual(self.failureResultOf(asked, BadRequest).value.code, "no-such-chat")
+        self.assertIsNone(self.successResultOf(self.store.page(9, 10)))
+        self.assertIsNone(self.successResultOf(self.store.read(9, 1)))
+
+    def test_key_in_one_commit(self) -> None:
+        """R3: of two with one key that come at once the first is stored, and both get it."""
+        self.enter()
+        self.writer.at_once = False
+        adding = [self.store.add(New(1, "client", "text", 1, text=each, key="k")) for each in "ab"]
+        self.writer.run()
+        (first, is_new), (second, is_new_too) = (self.successResultOf(each) for each in adding)
+        self.assertEqual((first, is_new, is_new_too, first.text), (second, True, False, "a"))
+        self.assertEqual(self.chat().unread, 1)
+
+    def test_equal_times(self) -> None:
+        """Chats with one time come in a fixed order, page by page, each once."""
+        for client in range(1, 26):
+            self.enter(client)
+        seen: list[int] = []
+        after = None
+        while page := self.successResultOf(self.store.chats(4, after=after)):
+            seen += [chat.id for chat in page]
+            after = page[-1].active_at, page[-1].id
+        self.assertEqual(seen, list(range(25, 0, -1)))
+
+    def test_ids_are_never_given_again(self) -> None:
+        """An id is not used again, for its file may be in somebody's cache."""
+        self.enter()
+        self.add(), self.add()
+        with self.database.at_start() as connection:
+            connection.execute(text("DELETE FROM mediachat_message WHERE id = 2"))
+        self.assertEqual(self.add(), 3)
+
+    def test_desk_page(self) -> None:
+        """What a client is told is what the desk said, and nothing of what it said itself."""
+        self.enter(), self.enter(8)
+        mine = [self.add(sender=sender) for sender in ("client", "desk", "client", "desk")]
+        self.add(2, sender="desk")
+        page = self.successResultOf(self.store.page(1, 10, after=mine[0], sender="desk")) or []
+        self.assertEqual([message.id for message in page], [mine[1], mine[3]])
+
+    def test_plans(self) -> None:
+        """Every page is read by an index, in its order: its cost does not grow with what is not on it."""
+        self.enter()
+        seen: list[tuple[str, Any]] = []
+        engine = self.database._read_engine
+        event.listen(
+            engine, "before_cursor_execute", lambda c, cur, sql, args, ctx, many: seen.append((sql, args))
+        )
+        store = self.store
+        asked: list[tuple[Callable[[], Any], str]] = [
+            (lambda: store.page(1, 10), "ix_mediachat_message_chat_id (chat_id=?)"),
+            (lambda: store.page(1, 10, before=99), "ix_mediachat_message_chat_id (chat_id=? AND id<?)"),
+            (lambda: store.page(1, 10, after=9), "ix_mediachat_message_chat_id (chat_id=? AND id>?)"),
+            (
+                lambda: store.page(1, 10, after=9, sender="desk"),
+                "ix_mediachat_message_chat_id (chat_id=? AND id>?)",
+            ),
+            (lambda: store.chats(10), "ix_mediachat_chat_active"),
+            (lambda: store.chats(10, after=(5, 5)), "ix_mediachat_chat_active (active_at<?)"),
+            (lambda: store.chats(10, client_id=7), "INDEX sqlite_autoindex_mediachat_chat_1 (client_id=?)"),
+            (lambda: store.message(1), "INTEGER PRIMARY KEY (rowid=?)"),
+            (lambda: store.resume(1, "k", 0), "(chat_id=? AND key=?)"),
+            (lambda: store.referenced(["0" * 64]), "ix_mediachat_message_sha256 (sha256=?)"),
+        ]
+        for ask, index in asked:
+            seen.clear()
+            self.successResultOf(ask())
+            plans = "\n".join(self.plan(sql, args) for sql, args in list(seen))
+            self.assertIn(index, plans)
+            self.assertIsNone(re.search(r"SCAN (?!mediachat_chat USING INDEX)|TEMP B-TREE", plans), plans)
+
+    def plan(self, sql: str, args: Any) -> str:
+        """How SQLite would do it."""
+        with self.database._read_engine.connect() as connection:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", args).fetchall()
+        return "\n".join(row[3] for row in rows)
