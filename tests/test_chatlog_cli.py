@@ -387,7 +387,7 @@ class VerifyTests(ChatLogCase):
         await self.run_client("main", input=numbered(1, 1200))
         file = self.suite.folder / "log.jsonl"
         await self.run_client("main", "--export", "--output", "log.jsonl")
-        printed = (await self.run_client("main", "--export")).output
+        printed = (await self.run_client("main", "export")).output
         self.assertEqual(file.read_text().splitlines(), printed)
         head, *entries = map(json.loads, printed)
         self.assertEqual((head["room"], head["from"], head["to"]), ("main", 1, 1200))

@@ -88,11 +88,15 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     what.add_argument("--follow", action="store_true", help="go on until Ctrl-C, also after the last line")
     what.add_argument("--verify", action="store_true", help="check slots and hashes")
     what.add_argument("--export", action="store_true", help="write all entries as JSON lines, verified")
+    what.add_argument(
+        "command", metavar="export", nargs="?", choices=("export",), help="the same, as a word behind ROOM"
+    )
     slot = program.bounded(1, _MAX_SLOT)
     parser.add_argument("--from", dest="low", metavar="S", type=slot, help="from slot S on (the first held)")
     parser.add_argument("--to", dest="high", metavar="S", type=slot, help="up to slot S (the latest)")
     parser.add_argument("--output", metavar="FILE", type=Path, help="export to FILE, whole or not at all")
     arguments = parser.parse_args(argv)
+    arguments.export = arguments.export or arguments.command == "export"
     _check(parser, arguments)
     return arguments
 
