@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -530,6 +531,36 @@ class SendTests(ClientCase):
         self.line.pump()
         self.assert_stored(first)
 
+    def test_place_in_the_queue(self) -> None:
+        """A file that was taken back leaves its place to another one."""
+        self.begin(max_files=2)
+        self.sent_upto(3)
+        self.client.send_file(io.BytesIO(b"x"), "file", "b").addErrback(lambda _: None).cancel()
+        third = self.client.send_file(io.BytesIO(b"x"), "file", "c")
+        self.line._io.clientIO.producer.resumeProducing()
+        self.line.pump()
+        self.assertEqual(self.successResultOf(third).message, 2)
+
+    def test_status_of_another(self) -> None:
+        """What the server says about another upload says nothing about this one."""
+        answer = self.sent_upto(3)
+        self.client.text(encode(Status("saved", 9, upload="another")).decode())
+        self.assertNoResult(answer)
+        self.line._io.clientIO.producer.resumeProducing()
+        self.line.pump()
+        self.assert_stored(answer)
+
+    def test_silence(self) -> None:
+        """A server that says nothing about an upload is left for a new connection."""
+        self.begin(answer_timeout=15)
+        self.media.at_once = False
+        answer = self.send_it()
+        self.line.advance(31, step=1)
+        self.assertTrue(any("no answer for 15 s" in text for text in self.said), self.said)
+        self.media.at_once = True
+        self.line.advance(30, step=1)
+        self.assert_stored(answer)
+
     def test_discarded(self) -> None:
         """Outside the hours no bytes are sent, and the status says when they begin again."""
         self.service.hours["file"] = parse("00:00-00:01")
@@ -761,7 +792,6 @@ class ReceiveTests(ClientCase):
         self.desk_sends(b"right")
         digest = sha256(b"right").hexdigest()
         self.folder.path(digest).write_bytes(b"wrong")
-        self.line.pump()
         self.desk_says("behind")
         self.assertEqual((self.got, self.saved()), ([], {}))
         self.assertIn("another SHA-256", self.said[0])
@@ -769,6 +799,48 @@ class ReceiveTests(ClientCase):
         self.line.advance(60, step=1)
         self.assertEqual([r.kind for r in self.got], ["image", "text"])
         self.assertEqual(self.saved(), {"map.png": b"right"})
+
+    def test_cut_while_others_wait(self) -> None:
+        """What came and waits for its turn when the connection is lost is not passed over."""
+        slow: list[Deferred[None]] = [Deferred()]
+
+        def take(received: Received) -> Deferred[None] | None:
+            self.got.append(received)
+            return slow.pop() if slow else None
+
+        self.listen(take=take)
+        first = slow[0]
+        self.desk_says("first")
+        self.desk_sends(b"x")
+        self.desk_says("last")
+        self.line.cut()
+        first.callback(None)
+        self.come_back()
+        self.assertEqual([r.text or r.name for r in self.got], ["first", "map.png", "last"])
+
+    def test_other_bytes_under_the_name(self) -> None:
+        """A file that somebody put under the name that was about to be given is not taken for the message."""
+        self.saves.mkdir()
+        (self.saves / "map.png").write_bytes(b"y")
+        StateFile(self.state, 7).save(Taken(0, (1, "map.png")))
+        self.desk_sends(b"x")
+        self.listen()
+        self.assertEqual(self.saved(), {"map.png": b"y", "map-2.png": b"x"})
+
+    def test_from_now_on(self) -> None:
+        """Who begins with what is new misses nothing over a cut, where the server says what that is."""
+        self.client.text('{"type":"welcome","chat":1,"hours":{},"after":0}')
+        self.line.cut()
+        self.desk_says("while away")
+        self.come_back()
+        self.assertEqual(self.texts(), ["while away"])
+
+    def test_behind_nonsense(self) -> None:
+        """What comes on a connection that is being left is not taken: it comes again."""
+        self.client.text("[]")
+        self.client.text('{"type":"message","id":2,"text":"behind","at":1}')
+        self.client.binary(b"bytes")
+        self.assertEqual((self.got, len(self.said)), ([], 1))
 
     def test_nonsense(self) -> None:
         """Frames that cannot be are a reason for another connection, and nothing is lost."""
@@ -849,6 +921,17 @@ class EndTests(ClientCase):
         self.line.cut()
         self.successResultOf(self.client.close())
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_close_before_the_handshake(self) -> None:
+        """Closed while the server has not answered the handshake, it leaves at once."""
+        client = self.make_client()
+        silent: Any = Factory.forProtocol(Protocol)
+        line = Line(self.clock, client, silent)
+        self.client.close()
+        self.line.pump()
+        line.connect()
+        self.successResultOf(client.close())
+        self.assertEqual((line.state, self.clock.getDelayedCalls()), ("disconnected", []))
 
     def test_no_time_zone(self) -> None:
         """A time zone that is none ends the client."""
