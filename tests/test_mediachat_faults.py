@@ -1,0 +1,468 @@
+"""The media chat under large files, kills, stopped readers, a full disk and a stop, in whole processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.error import ConnectError
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from tests.mediachat_peers import (
+    FRAME,
+    Client,
+    Reader,
+    ask,
+    come,
+    cut,
+    files,
+    head,
+    parsed,
+    parts,
+    rows,
+    say,
+    settings,
+)
+from tests.peers import Peer, connect
+from tests.processes import LIMIT, Suite, poll, reactor, resident_kib, together
+from tests.requirements import require, require_root
+
+SIZE = 256 << 20
+GROWTH = 32 << 10  # KiB
+ROUNDS = 50
+SIGNS = ("Traceback", "Unhandled", " critical ")  # of what should not be in a log
+
+
+def pattern(size: int, seed: int = 0) -> Iterator[bytes]:
+    """Bytes of any number that are no repetition of one frame."""
+    block = random.Random(seed).randbytes(FRAME)
+    for number in range(0, size, FRAME):
+        piece = number.to_bytes(8, "big") + block[8:]
+        yield piece[: size - number]
+
+
+def hashed(pieces: Iterator[bytes]) -> str:
+    digest = sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+class Case(TestCase):
+    """What the tests below share."""
+
+    timeout = 4 * LIMIT
+
+    def assert_quiet(self, suite: Suite) -> None:
+        """Nothing in the server's log speaks of a defect."""
+        self.assertEqual([line for line in suite.log if any(sign in line for sign in SIGNS)], [])
+
+
+class Memory:
+    """The most that a suite has had in memory since this was made, beyond what it had then."""
+
+    def __init__(self, suite: Suite) -> None:
+        self._pid = suite.program.pid
+        self._begin = self.highest = resident_kib(self._pid)
+        self._call = reactor.callLater(0, self._look)
+
+    def _look(self) -> None:
+        self.highest = max(self.highest, resident_kib(self._pid))
+        self._call = reactor.callLater(0.02, self._look)
+
+    def growth(self) -> int:
+        """In KiB; no more looks are taken."""
+        if self._call.active():
+            self._call.cancel()
+        return self.highest - self._begin
+
+
+class LargeTests(Case):
+    """256 MiB, up and down, through both doors."""
+
+    async def test_memory(self) -> None:
+        """R28: 256 MiB go up and come down whole, and the server's memory grows by less than 32 MiB."""
+        suite = Suite(self, **settings(quota_per_chat="2 GiB"))
+        await suite.start()
+        wanted = hashed(pattern(SIZE))
+        client = await come(self, suite)
+        client.begin(9)
+        await client.send(iter([b"warm it up"[:9]]))
+        await client.next()
+        memory = Memory(suite)
+        self.addCleanup(memory.growth)
+
+        client.begin(SIZE, sha256=wanted, upload="large")
+        self.assertEqual((await client.next())["offset"], 0)
+        await client.send(pattern(SIZE))
+        saved = await client.next()
+        self.assertEqual(saved["status"], "saved", saved)
+        await self.get(suite, saved["message"], wanted)
+        await client.leave()
+
+        inline = await come(self, suite, media="inline")
+        posted = await self.post(suite)
+        await inline.until(lambda: inline.bytes >= SIZE)
+        self.assertEqual((inline.bytes, inline.hash.hexdigest()), (SIZE, wanted))
+        await self.get(suite, posted, wanted)
+        growth = memory.growth()
+        self.assertLess(growth, GROWTH)
+        self.assertEqual(list(files(suite)).count(wanted), 1)
+        self.assert_quiet(suite)
+
+    async def get(self, suite: Suite, id: int, wanted: str) -> None:
+        """Read a file over HTTP, and compare."""
+        reader = Reader()
+        await connect(self, suite.ports["mediachat"], reader)
+        reader.send(head("GET", f"/media/{id}", None))
+        await reader.until(lambda: reader.over, after_end=True)
+        self.assertEqual((reader.bytes, reader.hash.hexdigest()), (SIZE, wanted))
+
+    async def post(self, suite: Suite) -> int:
+        """Send the file over HTTP: the id."""
+        peer = await connect(self, suite.ports["mediachat"])
+        peer.send(head("POST", "/chats/1/media?name=large&kind=file", SIZE))
+        done = Source(peer, pattern(SIZE))
+        status, _, body = parsed(await peer.everything())
+        self.assertEqual((status, done.is_over), (201, True), body)
+        return int(body.split(b'"id":')[1].split(b",")[0])
+
+
+class Source:
+    """Writes pieces as its connection takes them. A pull producer."""
+
+    def __init__(self, peer: Peer, pieces: Iterator[bytes]) -> None:
+        self._peer = peer
+        self._pieces = pieces
+        self.is_over = False
+        peer.transport.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        """The connection takes more."""
+        piece = next(self._pieces, None)
+        if piece is None:
+            self.is_over = True
+            self._peer.transport.unregisterProducer()
+        else:
+            self._peer.send(piece)
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+
+
+@define
+class Sent:
+    """What one client has said, by key, and what it was told of it: ids."""
+
+    texts: dict[str, str] = field(factory=dict)
+    media: dict[str, bytes] = field(factory=dict)  # by upload name
+    plain: set[str] = field(factory=set)  # hashes of what was sent without a name
+    saved: dict[str, int] = field(factory=dict)
+    nameless: list[int] = field(factory=list)
+
+
+class Chatter:
+    """Says texts and sends files, with names and without, until the server is gone; then goes on."""
+
+    def __init__(self, id: int, seed: int) -> None:
+        self.id = id
+        self.sent = Sent()
+        self.resumed = 0  # uploads that went on behind their beginning
+        self._random = random.Random(seed)
+        self._count = 0
+        self._open: str | None = None  # an upload that was broken off
+
+    async def talk(self, case: TestCase, suite: Suite) -> None:
+        """One connection."""
+        try:
+            client = await come(case, suite, self.id)
+        except ConnectError:
+            return
+        with contextlib.suppress(AssertionError):  # the server is gone
+            while client.code is None:
+                await self._random.choice([self._say, self._send, self._send_nameless])(client)
+        await client.end()
+
+    async def _say(self, client: Client) -> None:
+        self._count += 1
+        key, text = f"{self.id}-{self._count}", f"text {self._random.random()}"
+        self.sent.texts[key] = text
+        client.say(type="text", text=text, key=key)
+        status = await client.next()
+        assert_(status["status"] == "saved" and status["key"] == key, status)
+        self.sent.saved["text:" + key] = status["message"]
+
+    async def _send(self, client: Client) -> None:
+        if self._open is None:
+            self._count += 1
+            self._open = f"{self.id}-{self._count}"
+            self.sent.media[self._open] = self._random.randbytes(
+                self._random.choice([0, 10, 40_000, 3_000_000])
+            )
+        data = self.sent.media[self._open]
+        client.begin(len(data), upload=self._open, sha256=sha256(data).hexdigest())
+        status = await client.next()
+        if status["status"] == "ready":
+            offset = status["offset"]
+            self.resumed += offset > 0
+            await client.send(cut(data[offset:]))
+            status = await client.next()
+        assert_(status["status"] == "saved" and status["upload"] == self._open, status)
+        self.sent.saved["upload:" + self._open] = status["message"]
+        self._open = None
+
+    async def _send_nameless(self, client: Client) -> None:
+        data = self._random.randbytes(self._random.choice([1, 50_000, 1_000_000]))
+        self.sent.plain.add(sha256(data).hexdigest())
+        client.begin(len(data))
+        await client.send(cut(data))
+        status = await client.next()
+        assert_(status["status"] == "saved", status)
+        self.sent.nameless.append(status["message"])
+
+
+class Wrong(Exception):
+    """The server said what it may not."""
+
+
+def assert_(is_right: bool, what: object) -> None:
+    """As an assertion, that is not taken for the end of the connection."""
+    if not is_right:
+        raise Wrong(what)
+
+
+class KilledTests(Case):
+    """SIGKILL."""
+
+    async def test_saved_means_saved(self) -> None:
+        """R1: after 50 kills all that was ``saved`` is there, right, once; nothing else has a row."""
+        seed = random.getrandbits(32)
+        chance = random.Random(seed)
+        suite = Suite(self, **settings(upload_ttl=60, sweep_interval=1))
+        chatters = [Chatter(id, seed + id) for id in range(1, 5)]
+        for _ in range(ROUNDS):
+            await suite.start()
+            talking = together([each.talk(self, suite) for each in chatters])
+            done: Any = deferLater(reactor, chance.uniform(0.02, 0.5))
+            await together([self.kill_after(suite, done), self.all_of(talking)])
+        for path in [*files(suite).values(), *parts(suite)]:
+            os.utime(path, (0, 0))  # as if all of it were old: the sweep may take what it may ever take
+        await suite.start()
+        stored = rows(suite)
+        await poll(lambda: set(files(suite)) == {row[5] for row in stored if row[5]}, "what is left is swept")
+        await poll(lambda: parts(suite) == [], "parts are swept")
+        self.check(suite, stored, chatters, f"seed {seed}")
+        self.assertGreater(sum(each.resumed for each in chatters), 0, f"seed {seed}")
+        self.assertGreater(sum(len(each.sent.saved) for each in chatters), ROUNDS, f"seed {seed}")
+        self.assert_quiet(suite)
+        self.assertEqual(await suite.terminate(), 0)
+
+    async def kill_after(self, suite: Suite, delay: Any) -> None:
+        await delay
+        await suite.kill()
+
+    async def all_of(self, talking: Any) -> None:
+        await talking
+
+    def check(self, suite: Suite, stored: list[Any], chatters: list[Chatter], told: str) -> None:
+        """Compare what is stored with what was said and answered."""
+        by_id = {row[0]: row for row in stored}
+        keys = [row[6] for row in stored if row[6]]
+        self.assertEqual(len(keys), len(set(keys)), told)
+        texts = {f"text:{key}": text for each in chatters for key, text in each.sent.texts.items()}
+        media = {f"upload:{name}": data for each in chatters for name, data in each.sent.media.items()}
+        nameless = set().union(*(each.sent.plain for each in chatters))
+        for id, kind, status, text, size, digest, key in stored:
+            self.assertEqual(status, "saved", told)
+            if kind == "text":
+                self.assertEqual(text, texts[key], told)
+            elif key:
+                self.assertEqual((digest, size), (sha256(media[key]).hexdigest(), len(media[key])), told)
+            else:
+                self.assertIn(digest, nameless, f"{told}, message {id}")
+        for each in chatters:
+            for key, id in each.sent.saved.items():
+                self.assertEqual(by_id[id][6], key, told)
+            for id in each.sent.nameless:
+                self.assertIn(by_id[id][5], each.sent.plain, told)
+        for name, path in files(suite).items():
+            self.assertEqual(sha256(path.read_bytes()).hexdigest(), name, told)
+
+
+class StopTests(Case):
+    """SIGTERM."""
+
+    async def test_upload_goes_on(self) -> None:
+        """R31: a stop in the middle of an upload exits 0 within its time, and the upload goes on after it."""
+        suite = Suite(self, **settings())
+        await suite.start()
+        data = random.randbytes(3_000_000)
+        client, posting = await come(self, suite), await connect(self, suite.ports["mediachat"])
+        client.begin(len(data), upload="u", sha256=sha256(data).hexdigest())
+        await client.next()
+        await client.send(cut(data[:1_000_000]))
+        posting.send(head("POST", "/chats/1/media?name=a&kind=file", 1000) + b"half of it")
+        client.say(type="text", text="last words", key="k")
+        self.assertEqual((await client.next())["key"], "k")
+        self.assertEqual(await suite.terminate(), 0)
+        self.assertEqual(await client.end(), 1001)
+        self.assertEqual(len(parts(suite)), 1)
+        self.assertFalse(any("did not finish in time" in line for line in suite.log))
+        await suite.start()
+        client = await come(self, suite)
+        client.begin(len(data), upload="u", sha256=sha256(data).hexdigest())
+        offset = (await client.next())["offset"]
+        self.assertGreater(offset, 0)
+        await client.send(cut(data[offset:]))
+        self.assertEqual((await client.next())["status"], "saved")
+        self.assert_quiet(suite)
+
+
+class StoppedReaderTests(Case):
+    """R16: those who ask and do not read."""
+
+    async def test_cut_off(self) -> None:
+        """Stopped readers of a large file, through both doors, are cut off; others get theirs meanwhile."""
+        suite = Suite(self, **settings(write_timeout=1, request_timeout=1, close_timeout=1))
+        await suite.start()
+        size = 64 << 20
+        sender = await come(self, suite)
+        sender.begin(9)
+        await sender.send(iter([b"warm it  "]))
+        await sender.next()
+        memory = Memory(suite)
+        self.addCleanup(memory.growth)
+        sender.begin(size)
+        await sender.send(pattern(size))
+        id = (await sender.next())["message"]
+        stopped = [await connect(self, suite.ports["mediachat"], Reader()) for _ in range(10)]
+        for reader in stopped:
+            reader.send(head("GET", f"/media/{id}", None))
+            reader.transport.pauseProducing()
+        inline = await come(self, suite, id=8, media="inline")
+        inline.transport.pauseProducing()
+        peer = await connect(self, suite.ports["mediachat"])
+        peer.send(head("POST", "/chats/2/media?name=a&kind=file", size))
+        Source(peer, pattern(size))
+        self.assertEqual(parsed(await peer.everything())[0], 201)
+        good = Reader()
+        await connect(self, suite.ports["mediachat"], good)
+        good.send(head("GET", f"/media/{id}", None))
+        await good.until(lambda: good.over, after_end=True)
+        self.assertEqual(good.bytes, size)
+        await poll(lambda: self.connections(suite) <= 1, "stopped readers are cut off")
+        self.assertLess(memory.growth(), GROWTH)
+        self.assert_quiet(suite)
+
+    @staticmethod
+    def connections(suite: Suite) -> int:
+        """How many sockets the server has, besides those that it listens on."""
+        port = f":{suite.ports['mediachat']:04X}"
+        lines = Path(f"/proc/{suite.program.pid}/net/tcp").read_text("ascii").splitlines()[1:]
+        held: set[str] = set()
+        for descriptor in Path(f"/proc/{suite.program.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it has been closed since
+                held.add(os.readlink(descriptor))
+        fields = [line.split() for line in lines]
+        return sum(
+            each[1].endswith(port) and each[3] != "0A" and f"socket:[{each[9]}]" in held for each in fields
+        )
+
+
+class PolyglotTests(Case):
+    """R26: a file that is a picture and a page."""
+
+    async def test_never_a_page(self) -> None:
+        """A polyglot of JPEG and HTML is served as a picture that no browser takes for a page."""
+        suite = Suite(self, **settings())
+        await suite.start()
+        script = b"<html><body><script>alert(document.domain)</script></body></html>"
+        data = (
+            b"\xff\xd8\xff\xe0\x2f\x2a\x4a\x46\x49\x46\0\x01\x01\x01\0\x48\0\x48\0\0"
+            + bytes(40)
+            + b"*/=1;"
+            + script
+        )
+        for name, content in (
+            ("x.html", data),
+            ("x.jpg", data),
+            ("x.png", script),
+            ("x.svg", b"<svg onload='alert(1)'/>"),
+        ):
+            client = await come(self, suite)
+            client.begin(len(content), name=name, kind="image", type="text/html")
+            await client.send(iter([content]))
+            id = (await client.next())["message"]
+            status, headers, body = await ask(self, suite, "GET", f"/media/{id}")
+            self.assertEqual((status, body), (200, content))
+            self.assertIn(headers["content-type"], ("image/jpeg", "application/octet-stream"))
+            if headers["content-type"] != "image/jpeg":
+                self.assertTrue(headers["content-disposition"].startswith("attachment;"))
+            self.assertEqual(headers["x-content-type-options"], "nosniff")
+            self.assertIn("sandbox", headers["content-security-policy"])
+            self.assertIn("default-src 'none'", headers["content-security-policy"])
+
+
+class FullDiskTests(Case):
+    """R6: a file system of a few megabytes under the data folder."""
+
+    def mounted(self) -> Path:
+        """A file system of its own, which goes with the test."""
+        require_root()
+        require("mount", "umount")
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
+        self.addCleanup(lambda: subprocess.run(["umount", folder], check=True))
+        return folder
+
+    async def test_refused_and_recovered(self) -> None:
+        """With no room uploads end with a clear status, files are served; with room all works again."""
+        folder = self.mounted()
+        suite = Suite(self, **settings() | {"suite": {"services": "mediachat", "data": folder / "data"}})
+        suite.data = folder / "data"
+        self.addCleanup(suite.kill)
+        await suite.start()
+        client = await come(self, suite)
+        client.begin(1000)
+        await client.send(iter([bytes(1000)]))
+        self.assertEqual((await client.next())["status"], "saved")
+        for more in ({}, {"upload": "u"}):
+            size = 20 << 20
+            client.begin(size, **more)
+            if more:
+                await client.next()
+            await client.send(pattern(size))
+            status = await client.next()
+            self.assertEqual((status["status"], status.get("code")), ("error", "full"))
+        peer = await connect(self, suite.ports["mediachat"])
+        peer.send(head("POST", "/chats/1/media?name=a&kind=file", 20 << 20))
+        Source(peer, pattern(20 << 20))
+        self.assertEqual(parsed(await peer.everything())[0], 507)
+        self.assertEqual((await ask(self, suite, "GET", "/media/1"))[2], bytes(1000))
+        await poll(lambda: parts(suite) == [], "nothing is left of what had no room")
+        with (folder / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        code = None
+        while code is None:  # what the log of the database has left takes a few commits
+            client.say(type="text", text="x" * 10_000)
+            code = (await client.next()).get("code")
+        self.assertEqual(code, "full")
+        (folder / "filler").unlink()
+        client.say(type="text", text="and now")
+        self.assertEqual((await client.next())["status"], "saved")
+        client.begin(1_000_000)
+        await client.send(pattern(1_000_000))
+        self.assertEqual((await client.next())["status"], "saved")
+        await say(self, suite, "hi")
+        self.assert_quiet(suite)
+        self.assertEqual(await suite.terminate(), 0)
