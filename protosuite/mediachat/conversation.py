@@ -197,7 +197,8 @@ class Conversation:
 
     def _nonsense(self, code: str, detail: str) -> Iterator[Step]:
         self._is_over = True
-        if self._state is _Media.STORING:
+        state, self._state = self._state, _Media.NONE
+        if state in (_Media.STORING, _Media.WAITING):
             yield Abandon()
         yield Answer(Status("error", code=code, detail=detail))
         yield Close(NONSENSE, "nothing that follows can be understood")

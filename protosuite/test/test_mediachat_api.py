@@ -444,6 +444,37 @@ class PostingTests(ApiCase):
             self.assertTrue(pipe.eof_sent, query)
         self.assertEqual(self.parts(), [])
 
+    def test_foreign_before_the_body(self) -> None:
+        """R22: a page of others is refused before its file has come, and nothing of it is kept."""
+        for header, status in (("Origin: https://evil.example", 403), ("Host: evil.example", 421)):
+            pipe = self.http()
+            lines = ["POST /chats/1/media?name=a&kind=file HTTP/1.1", header, "Content-Length: 9"]
+            if "Host" not in header:
+                lines.append("Host: 127.0.0.1")
+            pipe.arrive("\r\n".join([*lines, "", ""]).encode())
+            self.settle()
+            pipe.pump()
+            self.assert_problem(Answer(bytes(pipe.sent)), status)
+        self.assertEqual(self.parts(), [])
+
+    def test_held_behind_an_answer(self) -> None:
+        """A client that reads an earlier answer late does not make us read on while the disk is behind."""
+        pipe = self.http()
+        pipe.peer_reads = False
+        get = "GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 20
+        self.threads.by_hand()
+        pipe.arrive(get.encode())
+        channel: Any = next(each for each in self.service.connections if each.transport is pipe)
+        post = "POST /chats/1/media?name=a&kind=file HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        post += "Content-Length: 200000\r\n\r\n"
+        channel.dataReceived(post.encode() + bytes(100_000))  # what had been read before
+        self.assertTrue(channel.is_held)
+        pipe.peer_reads = True
+        pipe.pump()
+        self.assertFalse(pipe.reading)
+        self.settle()
+        self.assertTrue(pipe.reading)
+
     def test_expect(self) -> None:
         """Who waits for leave to send the body gets it."""
         pipe = self.http()
