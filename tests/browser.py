@@ -15,6 +15,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chromium.remote_connection import ChromiumRemoteConnection
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.file_detector import UselessFileDetector
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 from twisted.internet.task import deferLater
@@ -38,8 +39,13 @@ FLAGS = (
     "--disable-sync",
     "--disable-breakpad",
     "--lang=en-GB",
+    "--use-fake-device-for-media-stream",  # a microphone that beeps
+    "--use-fake-ui-for-media-stream",  # and may be used
 )
-_NAMED = "a[href], button, input, textarea, form, ol, h1, [role]"  # what can have a role and a name
+# What can have a role and a name.
+_NAMED = (
+    "a[href], audio, button, form, h1, h2, img, input, nav, ol, progress, section, textarea, video, [role]"
+)
 
 
 class Browser:
@@ -176,7 +182,9 @@ def _session(port: int, profile: Path) -> WebDriver:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     connection = ChromiumRemoteConnection(f"http://127.0.0.1:{port}", "goog", "chrome", ignore_proxy=True)
-    return WebDriver(connection, options=options)
+    driver = WebDriver(connection, options=options)
+    driver.file_detector = UselessFileDetector()  # files are where the browser is
+    return driver
 
 
 def _users(profile: Path) -> list[int]:

@@ -1,5 +1,7 @@
 // What a console knows of all chats. Pure: messages and answers in, state out.
 
+import { hoursOf } from "./wire.js";
+
 const MAX_PREVIEW = 200; // characters of a message in the list
 
 export class Desk {
@@ -18,7 +20,7 @@ export class Desk {
   /** Something that the server tells. Returns whether there is a chat in it that is not loaded. */
   heard(said) {
     if (said.type === "welcome") {
-      this.hours = Object.fromEntries(Object.entries(said.hours).map(([kind, each]) => [kind, each.hours]));
+      this.hours = hoursOf(said);
     } else if (said.type === "chat") {
       this.#put({ ...said.chat, connected: said.connected });
     } else if (said.type === "presence") {

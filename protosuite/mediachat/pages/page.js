@@ -116,6 +116,7 @@ function settle(said) {
     zone = "UTC"; // the server's tables do not have ours: the times of opening are for this one then
     return;
   }
+  if (said.status === "discarded") told(); // that it came is recorded
   if (uploads.heard(said)) return;
   if (talk.settled(said, Date.now())) others.postMessage("news");
   else if (said.status === "error") tell(`The server could not do that: ${said.detail ?? said.code}.`);

@@ -3,7 +3,7 @@
 // Every text has a key, so sending it again after a reconnect stores it once, whether or not it had arrived.
 
 import { Thread } from "./thread.js";
-import { encodeText } from "./wire.js";
+import { encodeText, hoursOf } from "./wire.js";
 
 const MAX_ITEMS = 200;
 
@@ -41,7 +41,7 @@ export class Talk {
   welcomed({ chat, hours }) {
     this.#isOpen = true;
     this.chat = chat;
-    this.hours = Object.fromEntries(Object.entries(hours).map(([kind, each]) => [kind, each.hours]));
+    this.hours = hoursOf({ hours });
     return this.outbox.filter(({ state }) => state === "pending").map(encodeText);
   }
 

@@ -21,6 +21,10 @@ export const characters = (text) => {
   return count;
 };
 
+/** The hours by kind, as text, in our order. */
+export const hoursOf = ({ hours }) =>
+  Object.fromEntries(KINDS.filter((kind) => kind in hours).map((kind) => [kind, hours[kind].hours]));
+
 /** What is wrong with a text, for a person; null if it may be sent. */
 export function problem(text) {
   const over = characters(text) - MAX_TEXT;

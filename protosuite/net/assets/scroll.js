@@ -8,6 +8,7 @@ export class Scroll {
 
   #wasAtEnd = true;
   #mark = null; // the first entry in sight, and where it is
+  #height = 0; // of what is in sight, when this was looked at
 
   constructor(element, list, moved) {
     this.element = element;
@@ -39,7 +40,8 @@ export class Scroll {
 
   /** Do `change` to the list, and keep what is read where it is. */
   keep(change) {
-    this.#remember();
+    if (this.element.clientHeight === this.#height) this.#remember();
+    else this.#restore(); // something beside it grew, and the observer has not been called yet
     change();
     this.#restore();
   }
@@ -61,12 +63,14 @@ export class Scroll {
   }
 
   #remember() {
+    this.#height = this.element.clientHeight;
     this.#wasAtEnd = this.isAtEnd;
     const item = this.#first()?.querySelector(".line"); // what is above that comes and goes: the name of a day
     this.#mark = item && { item, top: item.getBoundingClientRect().top - this.#edge };
   }
 
   #restore() {
+    this.#height = this.element.clientHeight;
     if (this.#wasAtEnd && this.sticks) this.toEnd();
     else if (this.#mark?.item.isConnected) {
       this.element.scrollTop += this.#mark.item.getBoundingClientRect().top - this.#edge - this.#mark.top;
