@@ -182,7 +182,7 @@ class ClientTalk:
             office, self.socket, chat.id, position, said.media == "inline", notes=said.is_plain
         )
         if not said.is_plain:
-            self.socket.send_text(encode_welcome(chat.id, office.hours, zone, office.now()))
+            self.socket.send_text(encode_welcome(chat.id, position, office.hours, zone, office.now()))
         unread, self._unread = self._unread, []
         for frame in unread:
             if isinstance(frame, str):
@@ -223,6 +223,8 @@ class ClientTalk:
                 self._begin(head)
             case Discard(head, next_open_at):
                 new = self._media(head, "discarded", head.size)
+                if head.upload is not None:  # asked again after a lost answer it is recorded once
+                    new = evolve(new, key=f"discard:{head.upload}")
                 self._turns.add(Turn(upload=head.upload, next_open_at=next_open_at, new=new))
             case Data(data):
                 if self._upload is not None:

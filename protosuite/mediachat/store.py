@@ -58,6 +58,7 @@ messages = Table(
     Column("key", String(80)),
     UniqueConstraint("chat_id", "key", name="uq_mediachat_message_key"),
     Index("ix_mediachat_message_chat_id", "chat_id", "id"),
+    Index("ix_mediachat_message_sender", "chat_id", "sender", "id"),
     sqlite_autoincrement=True,  # an id is never given again
 )
 

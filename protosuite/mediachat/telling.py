@@ -70,9 +70,10 @@ class Telling:
 
     async def _send_all(self, page: list[Message]) -> None:
         for message in page:
-            self._socket.send_text(encode(_told(message)))
             if message.sha256 is not None and self._inline:
-                await self._send_bytes(message.sha256)
+                await self._send_media(message, message.sha256)
+            else:
+                self._socket.send_text(encode(_told(message)))
             if not self._socket.is_open:
                 return  # it may not have come: it comes again
             self._position = message.id
@@ -81,11 +82,19 @@ class Telling:
             if self._notes:
                 await self._office.store.delivered(self._chat_id, self._position)
 
-    async def _send_bytes(self, digest: str) -> None:
-        """The bytes of a file as binary frames, as fast as the connection takes them."""
+    async def _send_media(self, message: Message, digest: str) -> None:
+        """A media message and its bytes as binary frames, as fast as the connection takes them.
+
+        One whose file is not there any more is passed over: nothing could ever follow it.
+        """
         run = self._office.calls.run
-        file = await run(self._office.folder.read, digest)
         try:
+            file = await run(self._office.folder.read, digest)
+        except FileNotFoundError:
+            self._office.failed(f"media message {message.id} has lost its file", Failure())
+            return
+        try:
+            self._socket.send_text(encode(_told(message)))
             while self._socket.is_open and (block := await run(file.read, _CHUNK)):
                 self._socket.send_binary(block)
                 if not self._socket.is_writable and self._socket.is_open:

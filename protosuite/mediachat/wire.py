@@ -140,8 +140,11 @@ def encode(message: ToClient) -> bytes:
     return write(message, _KINDS_TO_CLIENT[type(message)]).encode()
 
 
-def encode_welcome(chat_id: int, hours: Mapping[str, Hours], zone: Zone, now: int) -> bytes:
-    """What a client that opened with an object is told first: its chat, and what is taken when."""
+def encode_welcome(chat_id: int, after: int, hours: Mapping[str, Hours], zone: Zone, now: int) -> bytes:
+    """What a client that opened with an object is told first: its chat, and what is taken when.
+
+    `after` is the message behind which it is told what the desk says.
+    """
     kinds = {
         kind: {
             "hours": str(each),
@@ -150,7 +153,7 @@ def encode_welcome(chat_id: int, hours: Mapping[str, Hours], zone: Zone, now: in
         }
         for kind, each in hours.items()
     }
-    return json.dumps({"type": "welcome", "chat": chat_id, "hours": kinds}).encode()
+    return json.dumps({"type": "welcome", "chat": chat_id, "after": after, "hours": kinds}).encode()
 
 
 def from_server(text: str) -> ToClient | dict[str, Any]:

@@ -127,6 +127,7 @@ class HelloTests(Fixture):
         self.assertEqual(
             (welcome["chat"], hours["text"]["hours"], hours["text"]["open"]), (1, "always", True)
         )
+        self.assertEqual(welcome["after"], 0)
         self.assertEqual((hours["voice"]["open"], hours["voice"]["hours"]), (False, "08:00-12:00"))
         self.assertEqual(hours["voice"]["next_open_at"], (1_700_000_000 - 800 + 60 * 60 + 8 * 3600) * 1000)
         self.assertEqual((hours["file"]["open"], hours["file"]["next_open_at"]), (False, None))
@@ -346,6 +347,8 @@ class MediaTests(Fixture):
         self.assertEqual((rows[0]["name"], rows[0]["size"], "url" in rows[0]), ("x", 3, False))
         self.assertEqual(self.files(), [digest(b"v")])
         self.assertEqual(self.ask("GET", "/media/1").status, 404)
+        again = self.client().begin(3, upload="u").heard()[0]  # as one does whose answer was lost
+        self.assertEqual((again["status"], again["message"]), ("discarded", said[1]["message"]))
 
     def test_cancel(self) -> None:
         """A cancelled upload is over, also when no answer had come: the next head is a head."""
@@ -573,6 +576,14 @@ class DeskTests(Fixture):
         self.assertEqual(self.client(after=2).one()["id"], 3)
         self.assertEqual(self.client().heard(), [])
         self.assertEqual(self.client(after=1, media="inline").heard()[1], DATA)
+
+    def test_lost_file(self) -> None:
+        """A media message whose file has vanished is passed over, and what is behind it comes."""
+        self.client().lose()
+        self.post(DATA)
+        self.tell("behind")
+        self.folder.path(digest(DATA)).unlink()
+        self.assertEqual([each["id"] for each in self.client(after=0, media="inline").heard()], [2])
 
     def test_order(self) -> None:
         """Whatever is said while a client reads a long file comes behind it, in the order of the ids."""

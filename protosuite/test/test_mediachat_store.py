@@ -129,7 +129,7 @@ class StoreTests(SynchronousTestCase):
             (lambda: store.page(1, 10, after=9), "ix_mediachat_message_chat_id (chat_id=? AND id>?)"),
             (
                 lambda: store.page(1, 10, after=9, sender="desk"),
-                "ix_mediachat_message_chat_id (chat_id=? AND id>?)",
+                "ix_mediachat_message_sender (chat_id=? AND sender=? AND id>?)",
             ),
             (lambda: store.chats(10), "ix_mediachat_chat_active"),
             (lambda: store.chats(10, after=(5, 5)), "ix_mediachat_chat_active (active_at<?)"),

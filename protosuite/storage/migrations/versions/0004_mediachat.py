@@ -45,6 +45,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_mediachat_message_chat_id", "mediachat_message", ["chat_id", "id"])
+    op.create_index("ix_mediachat_message_sender", "mediachat_message", ["chat_id", "sender", "id"])
     op.create_index("ix_mediachat_message_sha256", "mediachat_message", ["sha256"])
 
 
