@@ -6,7 +6,7 @@ import { MAX_TEXT, characters, problem } from "./wire.js";
 const COUNTED = MAX_TEXT - 1000; // from so many characters on they are counted
 
 export class Composer {
-  /** `send(text)` returns what is wrong, or null. `files(list)` were chosen. `changed(text)` is called for every edit. */
+  /** `send(text)` returns what is wrong, or null. `files(list)` were chosen; `changed(text)`: something was typed. */
   constructor(form, { send, files, changed }) {
     this.form = form;
     this.content = form.elements.content;

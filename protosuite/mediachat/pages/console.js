@@ -40,7 +40,8 @@ const answers = new Answers({
   isLasting,
 });
 const posts = new Posts({
-  post: ({ chat, name, kind, id, file }, progressed) => upload(`chats/${chat}/media`, { name, kind, key: id }, file, progressed),
+  post: ({ chat, name, kind, id, file }, progressed) =>
+    upload(`chats/${chat}/media`, { name, kind, key: id }, file, progressed),
   changed: redraw,
   sent: said,
   isLasting,
@@ -202,7 +203,8 @@ function draw() {
   $("none").hidden = current !== null;
   if (current !== null) {
     if (pane.isAtEnd) thread.trim();
-    pane.render(thread, thread.messages, () => unsent.render(answers.of(current).filter(({ isThere }) => !isThere), isConnected));
+    const waiting = answers.of(current).filter(({ isThere }) => !isThere);
+    pane.render(thread, thread.messages, () => unsent.render(waiting, isConnected));
     files.render(posts.of(current), isConnected);
     gallery.render(thread);
     drawAbout(chat);
@@ -215,8 +217,8 @@ function drawList() {
   const found = desk.found($("search").value);
   chats.render(found, current);
   $("more").hidden = desk.next === null;
-  const nothing = desk.isBlank ? "" : desk.chats.size === 0 ? "Nobody has written yet." : "No chat that is loaded fits.";
-  put($("no-chats"), found.length === 0 ? nothing : "");
+  const nothing = desk.chats.size === 0 ? "Nobody has written yet." : "No chat that is loaded fits.";
+  put($("no-chats"), found.length > 0 || desk.isBlank ? "" : nothing);
   put($("found"), $("search").value.trim() === "" ? "" : `${found.length} found`);
 }
 
@@ -231,15 +233,16 @@ function drawAbout(chat) {
   put($("local"), time ? `${time} there` : "");
   const open = Object.keys(desk.hours).filter((kind) => chat && isOpen(desk.hours[kind], now, chat.timezone));
   const shut = chat ? closed(desk.hours, now, chat.timezone) : [];
-  const isAll = shut.length === 0 && open.length > 0;
-  put($("open"), isAll ? "Open for everything" : open.length > 0 ? `Open for ${kinds(open)}` : shut.length > 0 ? "Closed" : "");
+  const what = shut.length === 0 ? "everything" : kinds(open);
+  put($("open"), open.length > 0 ? `Open for ${what}` : shut.length > 0 ? "Closed" : "");
   $("open").title = shut.map((group) => closing(group, now)).join(" ");
 }
 
 /** What is in sight has been read. */
 function markRead(chat) {
   const last = thread.last;
-  if (document.hidden || !isFresh || !pane.isAtEnd || last === undefined || chat.unread === 0 || last.id <= reading) return;
+  const isSeen = !document.hidden && isFresh && pane.isAtEnd;
+  if (!isSeen || last === undefined || chat.unread === 0 || last.id <= reading) return;
   const [id, upto] = [current, last.id];
   reading = upto;
   post(`chats/${id}/read`, { upto }).catch((error) => {

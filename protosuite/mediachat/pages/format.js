@@ -45,19 +45,21 @@ export function when(at, now) {
   return `on ${dated(at)} at ${clock(at)}`;
 }
 
+const short = format({ day: "numeric", month: "short" });
+
 /** For a list: the time today, the date before. */
-export const brief = (at, now) =>
-  day(at) === day(now) ? clock(at) : new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" }).format(clamp(at));
+export const brief = (at, now) => (day(at) === day(now) ? clock(at) : short(at));
 
 /** What the clock shows somewhere else, or null if this browser does not know that zone. */
 export function clockIn(zone, at) {
   try {
-    return new Intl.DateTimeFormat(undefined, { weekday: "short", timeStyle: undefined, hour: "2-digit", minute: "2-digit", timeZone: zone }).format(at);
+    const options = { weekday: "short", hour: "2-digit", minute: "2-digit", timeZone: zone };
+    return new Intl.DateTimeFormat(undefined, options).format(at);
   } catch {
     return null;
   }
 }
 
-/** `Tomorrow at 08:00: pictures. Not taken: videos.` as sentences, one a group of `closed`. */
+/** What is closed, and until when, as a sentence: one for each group that `closed` of hours.js returns. */
 export const closing = ({ kinds: names, at }, now) =>
-  at === null ? `${capital(kinds(names))} are not taken.` : `${capital(kinds(names))} are taken again ${when(at, now)}.`;
+  `${capital(kinds(names))} are ${at === null ? "not taken" : `taken again ${when(at, now)}`}.`;

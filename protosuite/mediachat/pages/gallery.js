@@ -28,7 +28,8 @@ export class Gallery {
   render(thread) {
     $("gallery-older").hidden = !thread.hasOlder;
     const media = thread.messages.filter(({ kind, status }) => kind !== "text" && status === "saved").reverse();
-    put($("gallery-none"), media.length > 0 ? "" : thread.hasOlder ? "None in the messages that are loaded." : "Nothing here yet.");
+    const none = thread.hasOlder ? "None in the messages that are loaded." : "Nothing here yet.";
+    put($("gallery-none"), media.length > 0 ? "" : none);
     const shown = media.map(({ id }) => id).join();
     if (shown === this.#shown) return;
     this.#shown = shown;

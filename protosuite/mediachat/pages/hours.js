@@ -30,7 +30,9 @@ export function minuteOfDay(at, zone) {
 }
 
 const has = (ranges, minute) =>
-  ranges.some(([first, last]) => (first <= last ? first <= minute && minute <= last : minute >= first || minute <= last));
+  ranges.some(([first, last]) =>
+    first <= last ? first <= minute && minute <= last : minute >= first || minute <= last,
+  );
 
 /** Whether it is open at a time; null if we cannot tell. */
 export function isOpen(hours, at, zone) {

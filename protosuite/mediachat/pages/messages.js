@@ -34,7 +34,8 @@ export class Messages {
       if (found?.message === message) return found;
       isHistory ||= found === undefined && (wasEmpty || message.id < last);
       const content = JSON.stringify(message);
-      return { id: message.id, message, content, element: found?.content === content ? found.element : this.#make(message) };
+      const element = found?.content === content ? found.element : this.#make(message);
+      return { id: message.id, message, content, element };
     });
     for (const { element } of before.values()) element.remove();
     this.#arrange();
@@ -118,7 +119,7 @@ function media(message) {
       return [picture(source, name), caption(name, message.size)];
     case "audio":
     case "video":
-      return [player(view(message), source, `${capital(SINGLE[message.kind] ?? "sound")} ${name}`), caption(name, message.size)];
+      return [player(view(message), source, labelled(message, name)), caption(name, message.size)];
     default:
       return [download(source, name, message.size)];
   }
@@ -136,6 +137,8 @@ export function picture(source, name) {
   link.append(image);
   return link;
 }
+
+const labelled = ({ kind }, name) => `${capital(SINGLE[kind] ?? kind)} ${name}`;
 
 function player(tag, source, label) {
   const element = make(tag);
@@ -215,7 +218,8 @@ export class Unsent extends Kept {
 
   show(element, { state, detail, opening }, isConnected) {
     element.classList.toggle("refused", state !== "pending");
-    put(element.querySelector(".state"), state === "pending" ? (isConnected ? "Sending…" : "Waits for the connection") : "");
+    const waiting = isConnected ? "Sending…" : "Waits for the connection";
+    put(element.querySelector(".state"), state === "pending" ? waiting : "");
     put(element.querySelector(".error"), reason(state, detail, opening, "text"));
     this.offer(element, state === "pending" ? [] : ["retry", "edit", "discard"]);
   }

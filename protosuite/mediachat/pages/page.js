@@ -53,8 +53,15 @@ const files = new Files($("files-list"), {
   again: (id) => uploads.again(id, key()),
   choose,
 });
-const composer = new Composer($("composer"), { send, files: sendFiles, changed: (text) => storage.draft.write(client, text) });
-const recorder = new Recorder($("recorder"), $("record"), { done: (file) => sendFile(file, "voice"), complain: (text) => composer.complain(text) });
+const composer = new Composer($("composer"), {
+  send,
+  files: sendFiles,
+  changed: (text) => storage.draft.write(client, text),
+});
+const recorder = new Recorder($("recorder"), $("record"), {
+  done: (file) => sendFile(file, "voice"),
+  complain: (text) => composer.complain(text),
+});
 const status = new Status($("status"), () => connection.hurry());
 const others = new BroadcastChannel(`mediachat.${client}`); // this client's other tabs
 
@@ -237,11 +244,13 @@ function sendFiles(list) {
   const item = picked;
   picked = null;
   for (const file of list) {
-    const isIt = item === null || (named(file.name) === item.name && file.size === item.size && file.lastModified === item.modified);
-    if (isIt) sendFile(file, kindOf(file.type), file.lastModified);
+    if (item === null || isThat(file, item)) sendFile(file, kindOf(file.type), file.lastModified);
     else tell(`That is not the file that was interrupted: ${item.name}.`);
   }
 }
+
+const isThat = (file, { name, size, modified }) =>
+  named(file.name) === name && file.size === size && file.lastModified === modified;
 
 function sendFile(file, kind, modified = null) {
   uploads.add({ file, name: named(file.name), modified, kind, id: key() });
@@ -277,7 +286,7 @@ function begin() {
   });
   addEventListener("online", () => connection.hurry());
   addEventListener("beforeunload", (event) => {
-    if (recorder.isBusy || uploads.items.some(({ modified, state }) => modified === null && state !== "discarded")) event.preventDefault();
+    if (recorder.isBusy || uploads.holdsRecordings) event.preventDefault();
   });
   others.onmessage = refresh;
   $("files").addEventListener("cancel", () => (picked = null));

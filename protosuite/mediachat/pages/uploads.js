@@ -6,6 +6,7 @@
 import { CANCEL, encodeHead } from "./wire.js";
 
 export const CHUNK = 256 * 1024; // bytes in a frame; the server takes 1 MiB unless it was told otherwise
+const NEW = { file: null, sha256: null, offset: 0, detail: null, opening: null };
 const AFTER = { resume: "waiting", fail: "failed" }; // a pause, by what was wished for meanwhile
 const SOON = 15; // ms until we look again whether the browser has sent what it holds
 
@@ -33,21 +34,22 @@ export class Uploads {
    * later(act, delay), changed() and saved(item, status). */
   constructor(owner, records = []) {
     this.#owner = owner;
-    for (const record of records) this.items.push({ ...record, file: null, state: "lost", detail: null, opening: null });
+    for (const record of records) this.items.push({ ...NEW, ...record, state: "lost" });
   }
 
   #owner;
 
   /** What to remember, so that a page that is loaded again can go on. */
   get records() {
-    const kept = this.items.filter(({ state, modified }) => modified !== null && state !== "discarded" && state !== "stopping");
+    const kept = this.items.filter((item) => item.modified !== null && !["discarded", "stopping"].includes(item.state));
     return kept.map(({ id, name, size, modified, kind, upload, sha256, offset }) => ({
       id, name, size, modified, kind, upload, sha256, offset,
     }));
   }
 
-  get isBusy() {
-    return this.items.some(({ state }) => !["failed", "discarded", "paused", "lost"].includes(state));
+  /** Something that is only here would be lost if the page were closed. */
+  get holdsRecordings() {
+    return this.items.some(({ modified, state }) => modified === null && state !== "discarded");
   }
 
   /** A file to send; `modified` is null for one that was made here. If it is one that was lost, that goes on. */
@@ -56,7 +58,7 @@ export class Uploads {
       (item) => item.state === "lost" && item.name === name && item.size === file.size && item.modified === modified,
     );
     const size = file.size;
-    const item = lost ?? { id, name, size, modified, kind, upload: id, sha256: null, offset: 0, detail: null, opening: null };
+    const item = lost ?? { ...NEW, id, name, size, modified, kind, upload: id };
     Object.assign(item, { file, state: "waiting" });
     if (lost === undefined) this.items.push(item);
     this.#next();

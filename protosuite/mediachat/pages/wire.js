@@ -75,10 +75,10 @@ const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
 const isMaybe = (check) => (value) => value === undefined || value === null || check(value);
 const isObject = (value) => typeof value === "object" && value !== null;
 
-export const isChat = (value) =>
+const isChat = (value) =>
   isObject(value) && [value.id, value.client_id, value.unread].every(isCount) && isText(value.timezone);
 
-export const isMessage = (value) =>
+const isMessage = (value) =>
   isObject(value) &&
   [value.id, value.chat_id, value.at].every(isCount) &&
   ["client", "desk"].includes(value.from) &&
@@ -96,7 +96,8 @@ const CHECKS = {
     [message, offset, next_open_at].every(isMaybe(isCount)) &&
     [code, detail, key, upload].every(isMaybe(isText)),
   // To a client these are what the desk says; to a console, what anybody says.
-  message: (said) => (said.message ? isMessage(said.message) : isCount(said.id) && isText(said.text) && isCount(said.at)),
+  message: ({ message, id, text, at }) =>
+    message === undefined ? isCount(id) && isText(text) && isCount(at) : isMessage(message),
   media: ({ id, name, kind, size, at }) => [id, size, at].every(isCount) && [name, kind].every(isText),
   chat: ({ chat, connected }) => isChat(chat) && isCount(connected),
   presence: ({ chat, connected }) => isCount(chat) && isCount(connected),
