@@ -6,14 +6,17 @@ Who knows one service's folder knows them all::
                    │
                    └─────► net, storage               (beneath all of them)
 
-``numbers``, ``counter``
+``numbers``, ``counter``, ``bus``, ``chatlog``, ``mediachat``
     The services. Each has ``wire`` (bytes to messages and back, pure), a core named after its
-    thing (``sequence``, ``ledger``: the rules, pure), ``store`` (its table and statements),
-    ``server`` and ``client`` (protocols and factories: they move bytes), ``cli`` (the program).
+    thing (``sequence``, ``ledger``, ``broker``, ``sequencer``, ``conversation``: the rules, pure),
+    ``store`` (its tables and statements), ``server`` and ``client`` (protocols and factories: they
+    move bytes), ``cli`` (the program), and ``pages`` where there are any.
 ``net``
-    What connections share: listening, draining, limits, reconnecting.
+    What connections share: listening, draining, limits, reconnecting; WebSockets, HTTP and pages.
 ``storage``
     One database: a pool of readers, one writer with group commit, migrations.
+``messages``, ``hours``
+    JSON objects as checked values; opening hours in somebody's time zone.
 ``config``, ``settings``
     ``suite.ini`` to frozen values; every setting with its default, unit and check.
 ``suite``, ``tap``
