@@ -23,6 +23,7 @@ from protosuite.mediachat.wire import Head
 _BLOCK = 1 << 20  # bytes read at once
 _BEGIN = 64 << 10  # bytes at the beginning of a file that say what it is
 _NAMELESS = "once-"  # how the names of parts begin to which nobody can come back
+_MOST_PARTS = 16  # uploads of one chat that were begun and not finished: they are no part of its quota
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 # What browsers play or show without running anything, by the names that the library gives.
@@ -111,6 +112,8 @@ class MediaFolder:
         name = _NAMELESS + unique if head.upload is None else _part_name(chat_id, head)
         path = self._parts / name
         with self._lock:
+            if head.upload is not None and not path.exists():
+                self._make_room(chat_id)
             file = path.open("a+b")
             os.utime(path)  # young again: see `old_parts`
         if os.fstat(file.fileno()).st_size > head.size and head.upload is not None:
@@ -122,6 +125,15 @@ class MediaFolder:
             part.begin = part.begin or block[:_BEGIN]
             part.offset += len(block)
         return part
+
+    def _make_room(self, chat_id: int) -> None:
+        """Delete the chat's parts that were left alone for longest, past as many as it may have."""
+        ages: dict[Path, float] = {}
+        for part in self._parts.glob(f"{chat_id}-*"):
+            with contextlib.suppress(FileNotFoundError):  # it may end at any time
+                ages[part] = part.stat().st_mtime
+        for part in sorted(ages, key=ages.__getitem__)[: max(0, len(ages) - _MOST_PARTS + 1)]:
+            part.unlink(missing_ok=True)
 
     def finish(self, part: Part) -> Stored:
         """Sync a complete part and give it its name. Raises :exc:`WrongHash`, and then nothing stays."""
@@ -184,8 +196,8 @@ class MediaFolder:
 
 def _part_name(chat_id: int, head: Head) -> str:
     """The same name for the same upload: one that differs in anything is another."""
-    fields = (chat_id, head.upload, head.name, head.size, head.kind, head.sha256)
-    return blake2b(repr(fields).encode(), digest_size=20).hexdigest()
+    fields = (head.upload, head.name, head.size, head.kind, head.sha256)
+    return f"{chat_id}-{blake2b(repr(fields).encode(), digest_size=20).hexdigest()}"
 
 
 def _type(begin: bytes) -> str:

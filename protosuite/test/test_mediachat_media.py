@@ -54,6 +54,19 @@ class FolderTests(SynchronousTestCase):
         self.assertEqual(len(self.parts()), 1)
         self.assertEqual(self.begin(upload="u").offset, 2)
 
+    def test_unfinished_uploads_are_bounded(self) -> None:
+        """Of more unfinished uploads than a chat may have the one left alone for longest goes."""
+        for number in range(20):
+            part = self.begin(upload=f"u{number}")
+            part.write([b"ab"])
+            part.close(keep=True)
+            os.utime(part.path, (number, number))
+        other = self.folder.begin(11, Head("a", 3, "file", upload="u"), "x")
+        other.close(keep=True)
+        self.assertEqual(len(self.parts()), 16 + 1)
+        self.assertEqual([self.begin(upload=f"u{number}").offset for number in (19, 4)], [2, 2])
+        self.assertEqual(self.begin(upload="u0").offset, 0)
+
     def test_other_boot(self) -> None:
         """After the machine was started again no part is trusted; whole files stay."""
         part = self.begin(upload="u")
