@@ -22,6 +22,7 @@ from protosuite.chatlog.reading import Broken, Checking, Report
 from protosuite.chatlog.session import Session, discard, put
 from protosuite.chatlog.view import Change
 from protosuite.chatlog.wire import Entry, is_room
+from protosuite.files import sync_folder
 
 NAME = "protosuite-chatlog"
 _MAX_SLOT = 2**53 - 1
@@ -89,7 +90,11 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     what.add_argument("--verify", action="store_true", help="check slots and hashes")
     what.add_argument("--export", action="store_true", help="write all entries as JSON lines, verified")
     what.add_argument(
-        "command", metavar="export", nargs="?", choices=("export",), help="the same, as a word behind ROOM"
+        "command",
+        metavar="export",
+        nargs="?",
+        choices=("export",),
+        help="as --export: write all entries as JSON lines",
     )
     slot = program.bounded(1, _MAX_SLOT)
     parser.add_argument("--from", dest="low", metavar="S", type=slot, help="from slot S on (the first held)")
@@ -303,7 +308,7 @@ class WholeFile:
                     os.fsync(self._file.fileno())
             if kind is None:
                 os.replace(self._beside, self._path)
-                _sync(self._path.parent)
+                sync_folder(self._path.parent)
         finally:
             self.give_up()
 
@@ -311,14 +316,6 @@ class WholeFile:
         """Leave nothing behind that is not whole."""
         with suppress(OSError):
             self._beside.unlink()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _ignore(_: Change | Sequence[Entry]) -> None:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from random import Random, SystemRandom
 from typing import Any
-from urllib.parse import urlsplit
 
 from attrs import define
 from twisted.internet.defer import Deferred, fail, succeed
@@ -31,7 +30,7 @@ from protosuite.chatlog.wire import (
 from protosuite.errors import Overloaded, PeerFault, ServerRefused
 from protosuite.net.reconnect import ResumingClientFactory, Status
 from protosuite.net.websocket import Limits, WebSocket
-from protosuite.net.websocket_client import WebSocketClient
+from protosuite.net.websocket_client import WebSocketClient, connect, server_url
 
 _TOO_BIG = 1009  # the close code of RFC 6455
 _TEMPORARY = ("storage", "overloaded")  # what the server may be able to do later
@@ -365,20 +364,7 @@ def room_url(host: str, port: int, room: str, secure: bool = False) -> str:
     """The URL of a room; `ValueError` if there can be no room of that name."""
     if not is_room(room):
         raise ValueError(f"{room!r} is no room: 1 to 64 of A-Z a-z 0-9 . _ -")
-    name = f"[{host}]" if ":" in host else host
-    return f"{'wss' if secure else 'ws'}://{name}:{port}/rooms/{room}"
-
-
-def connect(reactor: Any, factory: ChatLogClientFactory, timeout: float = 10.0) -> None:
-    """Connect `factory` to the server of its URL, with TLS if that begins with ``wss``."""
-    parts = urlsplit(factory.url)
-    host = parts.hostname or ""
-    if parts.scheme == "wss":
-        from twisted.internet.ssl import optionsForClientTLS
-
-        reactor.connectSSL(host, parts.port or 443, factory, optionsForClientTLS(host), timeout=timeout)
-    else:
-        reactor.connectTCP(host, parts.port or 80, factory, timeout=timeout)
+    return server_url(host, port, f"rooms/{room}", secure)
 
 
 def _check(append: ClientAppend) -> None:
@@ -386,3 +372,6 @@ def _check(append: ClientAppend) -> None:
     checked = from_client(to_server(append).decode())
     if isinstance(checked, Refused):
         raise ValueError(checked.error.message)
+
+
+__all__ = ["Change", "ChatLogClientFactory", "Entry", "connect", "room_url"]

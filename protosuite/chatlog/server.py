@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from twisted.web.pages import notFound
@@ -24,13 +24,13 @@ from protosuite.chatlog.wire import DEFAULT_ROOM, SUBPROTOCOL, ClientAppend, Err
 from protosuite.config import ChatLogConfig
 from protosuite.errors import Overloaded, StorageError
 from protosuite.logs import Muffled
-from protosuite.net.listening import ListeningService, Publish, unheard
+from protosuite.net.listening import Publish, unheard
 from protosuite.net.pages import Pages
-from protosuite.net.web import Terms, WebFactory, upgrade, wants_upgrade
-from protosuite.net.websocket import Limits
+from protosuite.net.web import WebFactory, upgrade, wants_upgrade
+from protosuite.net.web_service import WebService
 
 
-class ChatLogService(ListeningService):
+class ChatLogService(WebService):
     """All rooms. One batch of appends is being committed at a time; all that come meanwhile are in the next.
 
     `random` draws epochs and session ids, `wall` gives seconds since the epoch.
@@ -45,12 +45,11 @@ class ChatLogService(ListeningService):
         wall: Callable[[], float],
         publish: Publish = unheard,
     ) -> None:
-        super().__init__("chatlog", reactor, config.listen, config.max_connections)
+        super().__init__("chatlog", SUBPROTOCOL, config, reactor)
         self.config = config
         self.store = store
         self.sequencer = Sequencer()
         self.rooms: dict[str, Room] = {}  # those that somebody is in, or that have something to commit
-        self.strangers = Muffled(self.log, reactor)
         self._members: dict[str, Member] = {}  # by session; those that are here, or are owed an answer
         self._random = random
         self._wall = wall
@@ -69,7 +68,7 @@ class ChatLogService(ListeningService):
             self.reactor,
             config.close_timeout,
             config.request_timeout,
-            self._has_room,
+            self.has_room,
         )
 
     def startService(self) -> None:
@@ -270,35 +269,14 @@ class ChatLogService(ListeningService):
         else:
             self.log.failure("old entries were not deleted", failure)
 
-    def _has_room(self, address: IAddress | None) -> bool:
-        if len(self.connections) < self.max_connections:
-            return True
-        self.strangers.info("{peer} closed: too many connections", peer=str(address))
-        return False
-
 
 class _Root(Pages):
     """``/``: the page, and the WebSocket of the room ``main``."""
 
     def __init__(self, service: ChatLogService) -> None:
         super().__init__(Path(__file__).parent / "pages")
-        config = service.config
         self._service = service
-        self._terms = Terms(
-            SUBPROTOCOL,
-            Limits(
-                max_message=config.max_message,
-                max_backlog=config.max_backlog,
-                write_timeout=config.write_timeout,
-                ping_interval=config.ping_interval,
-                ping_timeout=config.ping_timeout,
-                close_timeout=config.close_timeout,
-            ),
-            config.origins,
-            config.compression,
-        )
-        rooms = _Rooms(self)
-        self.putChild(b"rooms", rooms)
+        self.putChild(b"rooms", _Rooms(self))
 
     def render_GET(self, request: Request) -> Any:
         if wants_upgrade(request):
@@ -307,7 +285,7 @@ class _Root(Pages):
 
     def enter(self, request: Request, room: str) -> Any:
         """Open a WebSocket in a room."""
-        return upgrade(request, self._terms, lambda: self._service.member(room))
+        return upgrade(request, self._service.terms, lambda: self._service.member(room))
 
 
 class _Rooms(Resource):

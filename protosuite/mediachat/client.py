@@ -6,7 +6,6 @@ from collections import deque
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 
 from attrs import define
 from twisted.internet.defer import Deferred, fail, succeed
@@ -36,7 +35,7 @@ from protosuite.mediachat.wire import (
 from protosuite.net.reconnect import ResumingClientFactory
 from protosuite.net.reconnect import Status as OnStatus
 from protosuite.net.websocket import Limits, WebSocket
-from protosuite.net.websocket_client import WebSocketClient
+from protosuite.net.websocket_client import WebSocketClient, connect, server_url
 
 _MAX_MESSAGE = 1 << 20  # bytes; media come in frames of 64 KiB, and a text may be a little more
 
@@ -412,20 +411,7 @@ def local_timezone() -> str:
 
 def chat_url(host: str, port: int, client_id: int, secure: bool = False) -> str:
     """The URL of a client's chat."""
-    name = f"[{host}]" if ":" in host else host
-    return f"{'wss' if secure else 'ws'}://{name}:{port}/ws/{client_id}"
-
-
-def connect(reactor: Any, factory: MediaChatClientFactory, timeout: float = 10.0) -> None:
-    """Connect `factory` to the server of its URL, with TLS if that begins with ``wss``."""
-    parts = urlsplit(factory.url)
-    host = parts.hostname or ""
-    if parts.scheme == "wss":
-        from twisted.internet.ssl import optionsForClientTLS
-
-        reactor.connectSSL(host, parts.port or 443, factory, optionsForClientTLS(host), timeout=timeout)
-    else:
-        reactor.connectTCP(host, parts.port or 80, factory, timeout=timeout)
+    return server_url(host, port, f"ws/{client_id}", secure)
 
 
 def _check(read: Any) -> None:

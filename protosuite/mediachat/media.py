@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import puremagic
 from attrs import define, field, frozen
 
+from protosuite.files import sync_folder
 from protosuite.mediachat.wire import Head
 
 _BLOCK = 1 << 20  # bytes read at once
@@ -102,7 +103,7 @@ class MediaFolder:
             if not is_same or part.name.startswith(_NAMELESS):
                 part.unlink()
         note.write_text(boot, "ascii")
-        _sync_folder(self._media.parent)
+        sync_folder(self._media.parent)
 
     def begin(self, chat_id: int, head: Head, unique: str) -> Part:
         """The part of a media message: what came of it earlier, if it has a name, and else a new one.
@@ -153,8 +154,8 @@ class MediaFolder:
             else:
                 path.parent.mkdir(exist_ok=True)
                 os.replace(part.path, path)
-            _sync_folder(path.parent)  # whoever put it there may not have come this far
-            _sync_folder(self._media)
+            sync_folder(path.parent)  # whoever put it there may not have come this far
+            sync_folder(self._media)
         return Stored(digest, part.offset, _type(part.begin))
 
     def path(self, digest: str) -> Path:
@@ -207,11 +208,3 @@ def _type(begin: bytes) -> str:
     except (puremagic.PureError, ValueError):
         return "application/octet-stream"
     return found or "application/octet-stream"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

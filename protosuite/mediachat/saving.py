@@ -21,6 +21,8 @@ from typing import Any, BinaryIO
 
 from attrs import frozen
 
+from protosuite.files import sync_folder
+
 _BLOCK = 1 << 20  # bytes read at once
 _MAX_NAME = 200  # bytes of UTF-8; a file system takes 255, and a number may be added
 _MAX_SUFFIX = 20  # bytes of those, with the dot
@@ -126,7 +128,7 @@ class Incoming:
             self._file.flush()
             os.fsync(self._file.fileno())
             path = self._appear(safe_name(name), note)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             return path
         finally:
             self.abandon()
@@ -192,7 +194,7 @@ class StateFile:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, self.path)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
 
 
 def _is_state(state: dict[str, Any]) -> bool:
@@ -211,11 +213,3 @@ def _is_state(state: dict[str, Any]) -> bool:
 
 def _is_id(value: Any) -> bool:
     return type(value) is int and 0 <= value <= _MAX_ID
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

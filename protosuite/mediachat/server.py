@@ -9,11 +9,12 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from protosuite.config import MediaChatConfig
+from protosuite.errors import Overloaded, StorageError
 from protosuite.hours import Hours, Zone, zone
 from protosuite.logs import Muffled
 from protosuite.mediachat.api import Root
@@ -24,15 +25,16 @@ from protosuite.mediachat.posting import posting
 from protosuite.mediachat.store import Chat, MediaChatStore, Message
 from protosuite.mediachat.upload import Sender, Upload
 from protosuite.mediachat.wire import KINDS, SUBPROTOCOL, Head, Status
-from protosuite.net.listening import ListeningService, Publish, unheard
-from protosuite.net.web import Terms, WebFactory
-from protosuite.net.websocket import Limits, text_frame
+from protosuite.net.listening import Publish, unheard
+from protosuite.net.web import WebFactory
+from protosuite.net.web_service import WebService
+from protosuite.net.websocket import text_frame
 from protosuite.storage.workers import Calls
 
 _YOUNG = 3600.0  # seconds for which a file without a message is left alone: its row may be on its way
 
 
-class MediaChatService(ListeningService):
+class MediaChatService(WebService):
     """All chats. `calls` are for what blocks: media, and the tables of time zones."""
 
     def __init__(
@@ -46,26 +48,12 @@ class MediaChatService(ListeningService):
         wall: Callable[[], float],
         publish: Publish = unheard,
     ) -> None:
-        super().__init__("mediachat", reactor, config.listen, config.max_connections)
+        super().__init__("mediachat", SUBPROTOCOL, config, reactor)
         self.config = config
         self.store = store
         self.folder = folder
         self.calls = calls
         self.hours: dict[str, Hours] = {kind: getattr(config, f"hours_{kind}") for kind in ("text", *KINDS)}
-        self.strangers = Muffled(self.log, reactor)
-        self.terms = Terms(
-            SUBPROTOCOL,
-            Limits(
-                max_message=config.max_message,
-                max_backlog=config.max_backlog,
-                write_timeout=config.write_timeout,
-                ping_interval=config.ping_interval,
-                ping_timeout=config.ping_timeout,
-                close_timeout=config.close_timeout,
-            ),
-            config.origins,
-            config.compression,
-        )
         self._troubles = Muffled(self.log, reactor)
         self._random = random
         self._wall = wall
@@ -85,7 +73,7 @@ class MediaChatService(ListeningService):
             self.reactor,
             config.close_timeout,
             config.request_timeout,
-            self._has_room,
+            self.has_room,
             partial(posting, self),
             config.min_rate,
         )
@@ -141,10 +129,6 @@ class MediaChatService(ListeningService):
         if not talks:
             self._clients.pop(talk.chat.id, None)
         self._tell_desks({"type": "presence", "chat": talk.chat.id, "connected": len(talks)})
-
-    def is_connected(self, chat_id: int) -> bool:
-        """Whether a client is there."""
-        return chat_id in self._clients
 
     def connected(self, chat_id: int) -> int:
         """With how many connections a client is there."""
@@ -218,8 +202,11 @@ class MediaChatService(ListeningService):
         )
 
     def failed(self, what: str, failure: Failure) -> None:
-        """Something could not be read or stored."""
-        self._troubles.info("{what}: {reason}", what=what, reason=str(failure.value))
+        """Something could not be read or stored; or it is a defect of ours."""
+        if failure.check(StorageError, Overloaded, OSError):
+            self._troubles.info("{what}: {reason}", what=what, reason=str(failure.value))
+        else:
+            self.log.failure("{what}", failure, what=what)
 
     def _tell_desks(self, fields: dict[str, object]) -> None:
         if self._desks:
@@ -239,9 +226,3 @@ class MediaChatService(ListeningService):
             old = await run(self.folder.old_files, prefix, now - _YOUNG)
             used = await self.store.referenced(old)
             await run(self.folder.sweep, set(old) - used, now - _YOUNG)
-
-    def _has_room(self, address: IAddress | None) -> bool:
-        if len(self.connections) < self.max_connections:
-            return True
-        self.strangers.info("{peer} closed: too many connections", peer=str(address))
-        return False

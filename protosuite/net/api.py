@@ -145,10 +145,11 @@ def refuse(request: Request, error: Exception) -> bytes:
     request.etag = None  # that, and this, is of what would have been sent
     request.responseHeaders.removeHeader(b"Content-Disposition")
     request.setHeader(b"Cache-Control", b"no-store")
-    request.setResponseCode(status)
+    phrase = HTTPStatus(status).phrase
+    request.setResponseCode(status, phrase.encode())
     fields = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": phrase,
         "status": status,
         "detail": detail,
     }

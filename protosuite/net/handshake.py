@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -94,7 +95,7 @@ def _select(rules: Any, offered: Sequence[Subprotocol]) -> Subprotocol | None:
 
 
 def _refuse(request: Request, status: int, text: str) -> bytes:
-    request.setResponseCode(status)
+    request.setResponseCode(status, HTTPStatus(status).phrase.encode())
     request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
     return text.encode("utf-8", "backslashreplace")
 
@@ -104,7 +105,7 @@ def _answer(request: Request, response: Response) -> bytes:
     for name, value in response.headers.raw_items():
         if name.lower() not in ("connection", "content-length", "date"):
             request.setHeader(name.encode(), value.encode())
-    request.setResponseCode(response.status_code)
+    request.setResponseCode(response.status_code, response.reason_phrase.encode())
     return bytes(response.body or b"")
 
 

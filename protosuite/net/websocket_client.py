@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from typing import Any
+from typing import Protocol as Interface
+from urllib.parse import urlsplit
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
@@ -97,3 +99,27 @@ def _why(error: Exception) -> str:
     if isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError):
         return "the server closed the connection before it had answered the handshake"
     return f"the server does not speak this protocol ({error})"
+
+
+class HasUrl(Interface):
+    """A factory of such connections: an ``IProtocolFactory``, for ``connectTCP`` and ``connectSSL``."""
+
+    url: str
+
+
+def server_url(host: str, port: int, path: str, secure: bool = False) -> str:
+    """The URL of a WebSocket."""
+    name = f"[{host}]" if ":" in host else host
+    return f"{'wss' if secure else 'ws'}://{name}:{port}/{path}"
+
+
+def connect(reactor: Any, factory: HasUrl, timeout: float = 10.0) -> None:
+    """Connect `factory` to the server of its URL, with TLS if that begins with ``wss``."""
+    parts = urlsplit(factory.url)
+    host = parts.hostname or ""
+    if parts.scheme == "wss":
+        from twisted.internet.ssl import optionsForClientTLS
+
+        reactor.connectSSL(host, parts.port or 443, factory, optionsForClientTLS(host), timeout=timeout)
+    else:
+        reactor.connectTCP(host, parts.port or 80, factory, timeout=timeout)

@@ -65,7 +65,7 @@ LAYERS = [
     {"wire"},
     {"config", "program"},
     {"net", "storage"},
-    {"logs", "settings", "errors", "hours", "messages"},
+    {"logs", "settings", "errors", "hours", "messages", "files"},
 ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from protosuite.errors import StorageError
 from protosuite.mediachat import media
 from protosuite.mediachat.media import MediaFolder, Part, WrongHash
 from protosuite.mediachat.wire import Head
@@ -223,7 +224,7 @@ class SweepTests(Fixture):
     def test_discarded_by_the_database(self) -> None:
         """R6: a file whose row could not be stored goes; sent again it is there."""
         client = self.client()
-        self.database.no_writes = ValueError("no")
+        self.database.no_writes = StorageError("no")
         client.begin(3).binary(b"abc")
         self.assertEqual(client.statuses(), [("error", "storage")])
         self.make_young()
@@ -233,6 +234,13 @@ class SweepTests(Fixture):
         self.database.no_writes = None
         self.assertEqual(client.begin(3).binary(b"abc").statuses(), [("saved", 1)])
         self.assertEqual(self.ask("GET", "/media/1").body, b"abc")
+
+    def test_a_defect(self) -> None:
+        """A failure that is none of the storage is the same to a client, and is logged as what it is."""
+        client = self.client()
+        self.database.no_writes = ValueError("a defect")
+        self.assertEqual(client.text("hi").statuses(), [("error", "storage")])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_goes_on(self) -> None:
         """A sweep that fails is logged once, and the next one sweeps."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -69,7 +71,9 @@ class HandshakeTests(SynchronousTestCase):
             400: handshake(without=b"Sec-WebSocket-Key"),
             426: handshake(b"Connection: keep-alive"),
         }.items():
-            self.assertEqual(self.refused(request)[0], status, request)
+            found, answer = self.refused(request)
+            self.assertEqual(found, status, request)
+            self.assertIn(f" {status} {HTTPStatus(status).phrase}\r\n".encode(), answer)
         for request in (
             handshake(without=b"Sec-WebSocket-Version"),
             handshake(b"Sec-WebSocket-Key: abc"),
