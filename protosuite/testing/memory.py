@@ -1,15 +1,10 @@
-"""What tests of the suite, and of programs that use it, are made of. Nothing here needs a network.
-
-A :class:`Line` joins a client factory to a server factory in memory, a :class:`HandWorker` runs blocking
-work when a test says so, :func:`decoded` and :func:`assert_cuts_alike` feed a decoder.
-"""
+"""Connections, workers and databases for tests that need no network, no thread and no sleep."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
 from twisted.internet.interfaces import IAddress, IConnector
@@ -19,42 +14,9 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeAddress, FakeTransport, connect
 from zope.interface import implementer
 
-from protosuite.errors import PeerFault
 from protosuite.storage import Database, sqlite
 from protosuite.storage.migrate import upgrade
 from protosuite.storage.workers import Task
-
-M_co = TypeVar("M_co", covariant=True)
-
-
-class Decodes(Protocol[M_co]):
-    """A decoder: bytes in, messages out, :exc:`PeerFault` where the stream goes wrong."""
-
-    def feed(self, data: bytes) -> Iterator[M_co]:
-        """The messages that `data` completes."""
-
-
-def decoded(decoder: Decodes[Any], *pieces: bytes) -> list[Any]:
-    """All messages of `pieces`; a fault ends them, as its code. Runs of messages are flattened."""
-    messages: list[Any] = []
-    for piece in pieces:
-        try:
-            for message in decoder.feed(piece):
-                messages.extend(message if isinstance(message, list | tuple) else [message])
-        except PeerFault as fault:
-            return [*messages, fault.code]
-    return messages
-
-
-def assert_cuts_alike(make: Callable[[], Decodes[Any]], image: bytes) -> list[Any]:
-    """Hold that `image` gives the same messages whole, byte by byte and cut in two at every place."""
-    whole = decoded(make(), image)
-    ways = {"byte by byte": [image[i : i + 1] for i in range(len(image))]}
-    ways |= {f"cut at {i}": [image[:i], image[i:]] for i in range(len(image) + 1)}
-    for way, pieces in ways.items():
-        if (found := decoded(make(), *pieces)) != whole:
-            raise AssertionError(f"{way}: {found} is not {whole}, for {image!r}")
-    return whole
 
 
 class HandWorker:
