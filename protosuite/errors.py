@@ -16,6 +16,20 @@ class PeerFault(Exception):
         self.message = message
 
 
+class Unauthenticated(PeerFault):
+    """Who asks is not known: no token, or one that is not good. The code is ``unauthenticated``."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("unauthenticated", message)
+
+
+class Forbidden(PeerFault):
+    """Who asks is known, and may not. The code is ``forbidden``."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("forbidden", message)
+
+
 class Overloaded(Exception):
     """A bounded queue is full. Nothing was done; trying again later is safe."""
 

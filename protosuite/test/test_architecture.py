@@ -29,6 +29,7 @@ PURE = (
     "sequencer",
     "view",
     "conversation",
+    "rules",
 )
 # What a pure module may not know: I/O, time, threads, chance, and whoever brings them.
 IMPURE = {
@@ -63,8 +64,10 @@ LAYERS = [
     {"topics", "requests"},
     {"chain", "lines"},
     {"wire"},
-    {"config", "program"},
+    {"auth"},
+    {"program"},
     {"net", "storage"},
+    {"config"},
     {"logs", "settings", "errors", "hours", "messages", "files"},
 ]
 

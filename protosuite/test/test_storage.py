@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 from twisted.trial.unittest import SynchronousTestCase
 
+import protosuite.auth.revocations
 import protosuite.bus.store
 import protosuite.chatlog.store
 import protosuite.counter.store
