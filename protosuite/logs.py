@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -13,13 +12,26 @@ from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent
 from zope.interface import implementer
 
 # What is not a plain field of ours in a log event, by twisted.logger's own naming.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PLAIN = (str, int, float, bool, type(None))
 
 
 def one_line(value: str) -> str:
-    """`value` with every control character escaped: what a stranger sent cannot begin a line of its own."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", value)
+    """`value` with everything escaped that cannot be seen as it is.
+
+    So what a stranger sent begins no line of its own, whatever takes for the end of one, moves no cursor and
+    turns no direction; and it can be written as UTF-8.
+    """
+    return value if value.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in value)
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{{{number:x}}}"
+
+
+def _json_escaped(line: str) -> str:
+    """The same for a line of JSON, in its own way: what cannot be seen is only ever in its strings."""
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def _stamp(event: LogEvent) -> str:
@@ -75,7 +87,8 @@ class JSONObserver:
         }
         if traceback := _traceback(event):
             record["traceback"] = traceback
-        self._out.write(json.dumps(record, ensure_ascii=False) + "\n")
+        line = json.dumps(record, ensure_ascii=False)
+        self._out.write((line if line.isprintable() else _json_escaped(line)) + "\n")
         self._out.flush()
 
 

@@ -97,7 +97,8 @@ class LineSplitter:
             yield from self._end(self._rest)
 
     def _end(self, data: bytes) -> Iterator[Line]:
-        is_too_long, self._is_too_long, self._rest = self._is_too_long, False, b""
+        is_too_long = self._is_too_long or len(data) > _MAX_LINE  # however it was cut
+        self._is_too_long, self._rest = False, b""
         self._number += 1
         data = data.removesuffix(b"\r")
         if is_too_long or data:

@@ -52,7 +52,8 @@ def safe_name(name: str) -> str:
     end = dot + suffix
     if not stem or len(end.encode()) > _MAX_SUFFIX:
         stem, end = text, ""
-    stem = stem.encode()[: _MAX_NAME - len(end.encode())].decode(errors="ignore").rstrip(". ")
+    room = _MAX_NAME - 1 - len(end.encode())  # 1 for the sign below
+    stem = stem.encode()[:room].decode(errors="ignore").rstrip(". ")
     text = (stem + end) or "file"
     return f"_{text}" if text.startswith("-") or _DEVICE.fullmatch(text) else text
 

@@ -67,7 +67,7 @@ class StateFile:
             state = json.loads(self.path.read_text("utf-8"))
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, RecursionError):
             state = None
         if not isinstance(state, dict) or not _is_state(state):
             raise ValueError(f"{self.path} is not a state file of this program; remove it to start anew")

@@ -30,10 +30,17 @@ class ObserverTests(SynchronousTestCase):
         )
 
     def test_nobody_begins_a_line(self) -> None:
-        """R29: control characters in what was logged are escaped."""
-        line = self.logged(TextObserver, "info", "{what}", what="a\r\nforged\x1b[2J\u2028b\x85c")
-        self.assertEqual(line.count("\n"), 1)
-        self.assertTrue(line.isprintable() or line[:-1].isprintable(), line)
+        """R29: an event is one line to whoever reads it, nothing in it moves a cursor or turns a direction."""
+        what = "a\r\nforged\x1b[2J\u2028b\x85c\x0b\x0c\x1c\u202edlrow\x7f\ud800\U000e0041\N{SNOWMAN}"
+        for observer in (TextObserver, JSONObserver):
+            line = self.logged(observer, "info", "{what}", what=what)
+            self.assertEqual((len(line.splitlines()), line[-1]), (1, "\n"))
+            self.assertTrue(line[:-1].isprintable(), line)
+            self.assertIn("\N{SNOWMAN}", line)
+            line.encode()
+        self.assertEqual(json.loads(line)["what"], what)
+        text = self.logged(TextObserver, "info", "{what}", what="\n\u2028\U000e0041")
+        self.assertTrue(text.endswith(r" \x0a\u{2028}\u{e0041}" + "\n"), text)
 
     def test_json(self) -> None:
         """One object a line, with the event's own fields beside its message."""
