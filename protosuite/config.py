@@ -11,11 +11,13 @@ from protosuite.hours import Hours, parse
 from protosuite.settings import (
     ConfigurationError,
     Entry,
+    Network,
     Problem,
     choice,
     count,
     endpoints,
     fill,
+    networks,
     opening,
     origins,
     read_environment,
@@ -60,15 +62,66 @@ class SuiteConfig:
     )
 
 
-@frozen
-class NumbersConfig:
-    """``[numbers]``: streams of numbers that resume."""
+def _listening_first(_: type, fields: list[Any]) -> list[Any]:
+    """Where a service listens is the first of its settings, wherever its class says so."""
+    return sorted(fields, key=lambda field: field.name != "listen")
 
-    listen: tuple[str, ...] = setting(
-        ("tcp:5500:interface=127.0.0.1",),
+
+@frozen(kw_only=True, field_transformer=_listening_first)
+class ServiceConfig:
+    """What the sections of all services have: where to listen, and what a connection may cost."""
+
+    listen: tuple[str, ...]
+    allow: tuple[Network, ...] = setting(
+        (), networks(), "Networks whose addresses may connect; none: every address may."
+    )
+    max_connections: int = setting(10_000, count(1, 1_000_000), "Most connections at once; more are closed.")
+    max_connections_per_address: int = setting(
+        0, count(0, 1_000_000), "Most of them from one IPv4 address, or one IPv6 /64; 0 for no such limit."
+    )
+    message_rate: int = setting(
+        0,
+        count(0, 100_000_000),
+        "Messages a second that one connection may send on the whole; a faster one is read that slowly."
+        " 0 for no limit.",
+    )
+    handshake_timeout: float = setting(
+        60.0, seconds(0.1), "Seconds from its opening that a connection has for its first whole message."
+    )
+    idle_timeout: float = setting(
+        3600.0,
+        seconds(0.1),
+        "Seconds without a byte from a client that waits for nothing, after which it is closed.",
+    )
+    write_timeout: float = setting(
+        30.0,
+        seconds(0.1),
+        "Seconds without reading after which a connection that is sent something is cut off.",
+    )
+    keepalive: float = setting(
+        60.0,
+        seconds(6, 32_000),
+        "Seconds of silence after which the system asks whether the other machine is still there;"
+        " it is given up after as long again.",
+    )
+    close_timeout: float = setting(
+        5.0, seconds(0.1), "Seconds that a peer has to close its side after the server closed its own."
+    )
+
+
+def _listen(port: int) -> Any:
+    return setting(
+        (f"tcp:{port}:interface=127.0.0.1",),
         endpoints(),
         "Where to listen; Twisted server endpoints, one a line.",
     )
+
+
+@frozen(kw_only=True, field_transformer=_listening_first)
+class NumbersConfig(ServiceConfig):
+    """``[numbers]``: streams of numbers that resume."""
+
+    listen: tuple[str, ...] = _listen(5500)
     max_messages: int = setting(20, count(1, 65_535), "Most numbers in one stream.")
     interval: float = setting(1.0, seconds(0.001, 3600), "Seconds from one number to the next.")
     window: int = setting(64, count(1, 65_535), "Numbers sent and not acknowledged before the server waits.")
@@ -77,23 +130,21 @@ class NumbersConfig:
     )
     session_ttl: float = setting(86_400.0, seconds(1), "Seconds from its last use until a session expires.")
     sweep_interval: float = setting(600.0, seconds(0.1), "Seconds between removals of expired sessions.")
-    start_timeout: float = setting(60.0, seconds(0.1), "Seconds that a connection has to send its start.")
-    close_timeout: float = setting(
-        5.0, seconds(0.1), "Seconds that a peer has to close its side after the server closed its own."
+    handshake_timeout: float = setting(60.0, seconds(0.1), "Seconds that a connection has to send its start.")
+    idle_timeout: float = setting(
+        31_536_000.0,
+        seconds(0.1),
+        "Seconds without a byte from a client after which it is closed. `ack_timeout` leaves little for it.",
     )
     max_line: int = setting(1024, size(256, 65_536), "Most bytes in one line from a client.")
     max_connections: int = setting(12_000, count(1, 1_000_000), "Most connections at once.")
 
 
-@frozen
-class CounterConfig:
+@frozen(kw_only=True, field_transformer=_listening_first)
+class CounterConfig(ServiceConfig):
     """``[counter]``: one shared 64-bit counter."""
 
-    listen: tuple[str, ...] = setting(
-        ("tcp:8080:interface=127.0.0.1",),
-        endpoints(),
-        "Where to listen; Twisted server endpoints, one a line.",
-    )
+    listen: tuple[str, ...] = _listen(8080)
     durability: str = setting(
         "everysec",
         choice("always", "everysec", "no"),
@@ -103,10 +154,7 @@ class CounterConfig:
         0.5, seconds(0.01, 1), "Seconds from one sync to the next with durability = everysec."
     )
     frame_timeout: float = setting(2.0, seconds(0.01), "Seconds from the first byte of a frame to its last.")
-    close_timeout: float = setting(
-        5.0, seconds(0.1), "Seconds that a peer has to close its side after the server closed its own."
-    )
-    max_unsent: int = setting(
+    max_backlog: int = setting(
         64 << 10,
         size(1 << 10, 1 << 30),
         "Replies waiting for one connection, in bytes, before the server stops reading from it.",
@@ -114,15 +162,11 @@ class CounterConfig:
     max_connections: int = setting(4_000, count(1, 1_000_000), "Most connections at once; more are closed.")
 
 
-@frozen
-class BusConfig:
+@frozen(kw_only=True, field_transformer=_listening_first)
+class BusConfig(ServiceConfig):
     """``[bus]``: echo, add, publish and subscribe."""
 
-    listen: tuple[str, ...] = setting(
-        ("tcp:8081:interface=127.0.0.1",),
-        endpoints(),
-        "Where to listen; Twisted server endpoints, one a line.",
-    )
+    listen: tuple[str, ...] = _listen(8081)
     max_message: int = setting(1 << 20, size(1 << 10, 64 << 20), "Most bytes in the body of one message.")
     depth: int = setting(
         1000, count(1, 1_000_000), "Events waiting for a best-effort subscription that says none."
@@ -130,7 +174,7 @@ class BusConfig:
     max_depth: int = setting(
         10_000, count(1, 1_000_000), "Most events that a subscription may ask to have waiting."
     )
-    max_queued: int = setting(
+    max_backlog: int = setting(
         16 << 20,
         size(1 << 10, 1 << 30),
         "Events waiting for one connection, in bytes; above it the oldest go.",
@@ -171,14 +215,11 @@ class BusConfig:
         size(1 << 20, 1 << 40),
         "Events on their way to the store, in bytes; above it publishers wait.",
     )
-    close_timeout: float = setting(
-        5.0, seconds(0.1), "Seconds that a peer has to close its side after the server closed its own."
-    )
     max_connections: int = setting(3_000, count(1, 1_000_000), "Most connections at once.")
 
 
-@frozen(kw_only=True)
-class WebConfig:
+@frozen(kw_only=True, field_transformer=_listening_first)
+class WebConfig(ServiceConfig):
     """What the services that speak HTTP and WebSocket share."""
 
     origins: tuple[str, ...] = setting(
@@ -192,11 +233,6 @@ class WebConfig:
         size(64 << 10, 1 << 40),
         "Bytes that wait for a connection that does not read; above it the connection is cut off.",
     )
-    write_timeout: float = setting(
-        30.0,
-        seconds(0.1),
-        "Seconds without reading after which a connection that is sent something is cut off.",
-    )
     ping_interval: float = setting(
         20.0, seconds(0.1), "Seconds without a sign of life after which a WebSocket is asked for one."
     )
@@ -206,26 +242,24 @@ class WebConfig:
         switch(),
         "Compress long WebSocket messages (permessage-deflate): less traffic, more CPU and memory.",
     )
-    request_timeout: float = setting(
+    handshake_timeout: float = setting(
         10.0,
         seconds(0.1),
-        "Seconds in which a whole HTTP request has to come, the one that follows another too.",
+        "Seconds in which a whole HTTP request has to come: the first from the opening of its connection on,"
+        " others from their first byte on.",
     )
-    close_timeout: float = setting(
-        5.0, seconds(0.1), "Seconds that a peer has to close its side after the server closed its own."
+    idle_timeout: float = setting(
+        30.0,
+        seconds(0.1),
+        "Seconds that a connection is kept for another HTTP request. WebSockets have `ping_interval`.",
     )
-    max_connections: int = setting(10_000, count(1, 1_000_000), "Most connections at once; more are closed.")
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=_listening_first)
 class ChatLogConfig(WebConfig):
     """``[chatlog]``: a totally ordered, durable log a room."""
 
-    listen: tuple[str, ...] = setting(
-        ("tcp:8082:interface=127.0.0.1",),
-        endpoints(),
-        "Where to listen; Twisted server endpoints, one a line.",
-    )
+    listen: tuple[str, ...] = _listen(8082)
     max_message: int = setting(64 << 10, size(1 << 10, 16 << 20), "Most bytes in one message of a client.")
     max_entries: int = setting(1000, count(1, 100_000), "Most entries in one reply.")
     max_reply: int = setting(
@@ -254,15 +288,11 @@ class ChatLogConfig(WebConfig):
     max_rooms: int = setting(100_000, count(1, 1_000_000_000), "Most rooms; no more are made.")
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=_listening_first)
 class MediaChatConfig(WebConfig):
     """``[mediachat]``: text and media between clients and the people who answer."""
 
-    listen: tuple[str, ...] = setting(
-        ("tcp:8000:interface=127.0.0.1",),
-        endpoints(),
-        "Where to listen; Twisted server endpoints, one a line.",
-    )
+    listen: tuple[str, ...] = _listen(8000)
     hours_text: Hours = setting(
         parse("05:00-23:59"), opening(), "When text is taken, by the clock of the client's zone."
     )
@@ -290,7 +320,7 @@ class MediaChatConfig(WebConfig):
     min_rate: int = setting(
         8 << 10,
         size(1, 1 << 30),
-        "Bytes of a posted file that have to come in a second, on the whole, after `request_timeout`.",
+        "Bytes of a posted file that have to come in a second, on the whole, after `handshake_timeout`.",
     )
     max_unwritten: int = setting(
         512 << 10,

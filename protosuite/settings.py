@@ -11,6 +11,7 @@ import configparser
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypeVar
 
 import attrs
@@ -24,6 +25,8 @@ _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _HEADER = re.compile(r"\[(?P<name>[^\]]+)\]")
 _KEY = re.compile(r"(?P<name>[^\s#;=:\[][^=:]*?)\s*[=:]")
+
+Network = IPv4Network | IPv6Network
 
 S = TypeVar("S")
 
@@ -129,6 +132,19 @@ def origins() -> Kind:
         return words
 
     return Kind("origins such as https://chat.example.org, separated by commas", parse, ", ".join)
+
+
+def networks() -> Kind:
+    """Networks of IP addresses: none, or some separated by commas or white space."""
+
+    def parse(text: str) -> tuple[Network, ...]:
+        return tuple(ip_network(word) for word in text.replace(",", " ").split())
+
+    return Kind(
+        "networks such as 10.0.0.0/8 or fd00::/8, and single addresses, separated by commas",
+        parse,
+        lambda value: ", ".join(map(str, value)),
+    )
 
 
 def subset(*names: str) -> Kind:

@@ -272,7 +272,7 @@ class SlowTests(TestCase):
 
     async def test_stopped_subscriber(self) -> None:
         """R17: with one subscriber stopped, others get everything, and the server's memory is bounded."""
-        suite = Suite(self, bus={"max_queued": "4 MiB"})
+        suite = Suite(self, bus={"max_backlog": "4 MiB"})
         await suite.start()
         stopped = suite.client("protosuite-bus", suite.ports["bus"], "subscribe", "load.#", "--json")
         counted = 0

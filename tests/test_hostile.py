@@ -88,11 +88,11 @@ def hostile(service: str, chance: random.Random) -> Iterator[bytes]:
 
 
 SETTINGS: dict[str, Any] = {
-    "numbers": {"interval": 0.01, "start_timeout": 0.5, "ack_timeout": 0.5, "close_timeout": 0.5},
+    "numbers": {"interval": 0.01, "handshake_timeout": 0.5, "ack_timeout": 0.5, "close_timeout": 0.5},
     "counter": {"frame_timeout": 0.5, "close_timeout": 0.5},
     "bus": {"close_timeout": 0.5, "publish_timeout": 0.5, "max_durable_events": 50},
-    "chatlog": {"close_timeout": 0.5, "request_timeout": 0.5},
-    "mediachat": {"close_timeout": 0.5, "request_timeout": 0.5},
+    "chatlog": {"close_timeout": 0.5, "handshake_timeout": 0.5},
+    "mediachat": {"close_timeout": 0.5, "handshake_timeout": 0.5},
 }
 
 

@@ -331,7 +331,7 @@ class StoppedReaderTests(Case):
 
     async def test_cut_off(self) -> None:
         """Stopped readers of a large file, through both doors, are cut off; others get theirs meanwhile."""
-        suite = Suite(self, **settings(write_timeout=1, request_timeout=1, close_timeout=1))
+        suite = Suite(self, **settings(write_timeout=1, handshake_timeout=1, close_timeout=1))
         await suite.start()
         size = 64 << 20
         sender = await come(self, suite)

@@ -15,12 +15,13 @@ from twisted.python import log
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from protosuite.net.web import Terms, WebFactory, upgrade, wants_upgrade
+from protosuite.config import ChatLogConfig
+from protosuite.net.listening import ConnectionFactory
+from protosuite.net.web import Terms, Website, upgrade, wants_upgrade
 from protosuite.net.websocket import GOING_AWAY, Limits, WebSocket
 
 reactor: Any = _reactor
 
-CLOSE_TIMEOUT = 5
 REQUEST_TIMEOUT = 2  # seconds
 LIMITS = Limits(max_message=32 << 20, max_backlog=128 << 20)  # the largest cases send 16 MiB
 
@@ -71,6 +72,13 @@ class Page(Resource):
         """Its number is not given again."""
         del self._numbers[connection]
 
+    def turned_down(self, peer: str, code: str, reason: str) -> bool:
+        """Nobody counts here."""
+        return False
+
+    def slowed_down(self) -> None:
+        """Nor here."""
+
     def render_GET(self, request: Request) -> Any:
         channel: Any = request.channel
         where = f"connection {self._numbers[channel.connection]}"
@@ -87,7 +95,9 @@ def main(endpoint: str, *settings: str) -> None:
     }
     compression = bool(values.pop("compression", 0))
     page = Page(Terms("echo", evolve(LIMITS, **values), compression=compression))
-    factory = WebFactory(page, page, reactor, CLOSE_TIMEOUT, REQUEST_TIMEOUT, lambda address: True)
+    config = ChatLogConfig(handshake_timeout=REQUEST_TIMEOUT, write_timeout=REQUEST_TIMEOUT)
+    website = Website(page, page, reactor, config)
+    factory = ConnectionFactory(website.connection)
     serverFromString(reactor, endpoint).listen(factory).addCallback(
         lambda port: print("listening", flush=True)
     )

@@ -8,8 +8,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocolFactory
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -22,7 +21,6 @@ from protosuite.bus.topics import check_topic
 from protosuite.bus.wire import FROM_CLIENT, Decoder, Malformed, encode_reply
 from protosuite.config import BusConfig
 from protosuite.errors import BadRequest, PeerFault
-from protosuite.logs import Muffled
 from protosuite.net.connection import PacedConnection
 from protosuite.net.listening import ListeningService
 
@@ -34,15 +32,14 @@ class BusService(ListeningService):
     """The exchange with its connections. `wall` gives seconds since the epoch."""
 
     def __init__(self, config: BusConfig, store: BusStore, reactor: Any, wall: Callable[[], float]) -> None:
-        super().__init__("bus", reactor, config.listen, config.max_connections)
+        super().__init__("bus", reactor, config)
         self.config = config
         self.exchange = Exchange(config, store, reactor, wall)
-        self.strangers = Muffled(self.log, reactor)
         self._expiring = LoopingCall(self.exchange.expire)
         self._expiring.clock = reactor
 
-    def factory(self) -> IProtocolFactory:
-        return _BusFactory(self)
+    def connection(self, address: IAddress | None) -> BusConnection:
+        return BusConnection(self)
 
     def startService(self) -> None:
         super().startService()
@@ -57,16 +54,6 @@ class BusService(ListeningService):
         return self.exchange.store.flushed()
 
 
-class _BusFactory(Factory):
-    noisy = False
-
-    def __init__(self, service: BusService) -> None:
-        self._service = service
-
-    def buildProtocol(self, addr: IAddress | None) -> BusConnection:
-        return BusConnection(self._service)
-
-
 class BusConnection(PacedConnection):
     """One client's connection.
 
@@ -76,11 +63,11 @@ class BusConnection(PacedConnection):
     """
 
     def __init__(self, service: BusService) -> None:
-        super().__init__(service, service.reactor, service.config.close_timeout)
+        super().__init__(service, service.reactor, service.config)
         self._service = service
         self._exchange = service.exchange
         self._decoder = Decoder(FROM_CLIENT, service.config.max_message)
-        self._subscriber = Subscriber(service.config.max_queued, self._wake)
+        self._subscriber = Subscriber(service.config.max_backlog, self._wake)
         self._held: deque[Message | Malformed] = deque()  # a publish that waits, and what is behind it
         self._held_bytes = 0
         self._parked_since: float | None = None
@@ -92,10 +79,13 @@ class BusConnection(PacedConnection):
     # What arrives.
 
     def opened(self) -> None:
-        if len(self._service.connections) > self._service.max_connections:
-            self._refuse(PeerFault("overloaded", "too many connections; try again later"))
-            return
         self.start_pacing()
+
+    def turned_away(self, fault: PeerFault) -> None:
+        self.transport.write(encode_reply(pb.Error(code=fault.code, message=fault.message)))
+
+    def is_owed(self) -> bool:
+        return bool(self._uncommitted or self._held or self._subscriber.subscriptions)
 
     def received(self, data: bytes) -> None:
         self._work(data)
@@ -110,11 +100,13 @@ class BusConnection(PacedConnection):
             while True:
                 self._take_held()
                 while not self.must_wait() and (body := next(arrived, None)) is not None:
+                    self.greeted()
+                    self.spend()
                     self._take(body)
                 if not self._held or self._parked_since is not None:
                     break  # otherwise an acknowledgement among these has made room for what is held
         except PeerFault as fault:
-            self._refuse(fault)
+            self.refuse(fault)
         finally:
             gathered, self._gathered = self._gathered, None
             if gathered:
@@ -273,10 +265,8 @@ class BusConnection(PacedConnection):
         self._refusal = PeerFault("shutting-down", "the server stops; come back and subscribe again")
         self._leave()
 
-    def _refuse(self, fault: PeerFault) -> None:
-        self._service.strangers.info(
-            "{peer} refused: {code}: {reason}", peer=self.peer, code=fault.code, reason=fault.message
-        )
+    def refuse(self, fault: PeerFault) -> None:
+        self._service.turned_down(self.peer, fault.code, fault.message)
         self._refusal = fault
         self._leave()
 

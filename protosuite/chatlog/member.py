@@ -106,6 +106,7 @@ class Member:
         self._pace()
 
     def binary(self, data: bytes) -> None:
+        self.socket.spend()
         self._error(Error("bad-json", "a message is text, not binary"))
 
     def drained(self) -> None:

@@ -8,7 +8,6 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from twisted.web.pages import notFound
@@ -26,7 +25,7 @@ from protosuite.errors import Overloaded, StorageError
 from protosuite.logs import Muffled
 from protosuite.net.listening import Publish, unheard
 from protosuite.net.pages import Pages
-from protosuite.net.web import WebFactory, upgrade, wants_upgrade
+from protosuite.net.web import upgrade, wants_upgrade
 from protosuite.net.web_service import WebService
 
 
@@ -59,17 +58,7 @@ class ChatLogService(WebService):
         self._troubles = Muffled(self.log, reactor)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
-
-    def factory(self) -> IProtocolFactory:
-        config = self.config
-        return WebFactory(
-            _Root(self),
-            self,
-            self.reactor,
-            config.close_timeout,
-            config.request_timeout,
-            self.has_room,
-        )
+        self.serve(_Root(self))
 
     def startService(self) -> None:
         super().startService()
@@ -133,13 +122,7 @@ class ChatLogService(WebService):
 
     def refused(self, member: Member, error: Error) -> None:
         """`member` was told `error`."""
-        self.strangers.info(
-            "{peer} in {room} refused: {code}: {reason}",
-            peer=member.socket.peer,
-            room=member.room.name,
-            code=error.code,
-            reason=error.message,
-        )
+        self.turned_down(f"{member.socket.peer} in {member.room.name}", error.code, error.message)
 
     def reading_failed(self, error: Exception) -> None:
         """The database could not be read."""

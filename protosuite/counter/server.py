@@ -6,8 +6,7 @@ from itertools import takewhile
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -16,7 +15,6 @@ from protosuite.counter.ledger import Ledger
 from protosuite.counter.store import CounterStore
 from protosuite.counter.wire import RequestDecoder, encode_replies
 from protosuite.errors import PeerFault
-from protosuite.logs import Muffled
 from protosuite.net.connection import PacedConnection
 from protosuite.net.listening import ListeningService, Publish, unheard
 
@@ -32,10 +30,9 @@ class CounterService(ListeningService):
     def __init__(
         self, config: CounterConfig, store: CounterStore, reactor: Any, publish: Publish = unheard
     ) -> None:
-        super().__init__("counter", reactor, config.listen, config.max_connections)
+        super().__init__("counter", reactor, config)
         self.config = config
         self.ledger = Ledger(0)
-        self.strangers = Muffled(self.log, reactor)
         self.always = config.durability == "always"
         self.storing_fails = False
         self._publish = publish
@@ -44,12 +41,12 @@ class CounterService(ListeningService):
         self._saving: Deferred[None] | None = None
         self._unanswered: list[
             tuple[CounterConnection, bytes]
-        ] = []  # bounded by each connection's max_unsent
+        ] = []  # bounded by each connection's max_backlog
         self._syncing = LoopingCall(self._sync)
         self._syncing.clock = reactor
 
-    def factory(self) -> IProtocolFactory:
-        return _CounterFactory(self)
+    def connection(self, address: IAddress | None) -> CounterConnection:
+        return CounterConnection(self)
 
     def startService(self) -> None:
         super().startService()
@@ -73,9 +70,7 @@ class CounterService(ListeningService):
     def refused(self, connection: CounterConnection, fault: PeerFault) -> None:
         """Count a frame that was not applied, and say why."""
         self.ledger.refused += 1
-        if self.strangers.info(
-            "{peer} refused: {code}: {reason}", peer=connection.peer, code=fault.code, reason=fault.message
-        ):
+        if self.turned_down(connection.peer, fault.code, fault.message):
             self._publish("counter.refused", {"peer": connection.peer, "code": fault.code})
 
     def _commit(self) -> None:
@@ -147,25 +142,11 @@ class CounterService(ListeningService):
         )
 
 
-class _CounterFactory(Factory):
-    noisy = False
-
-    def __init__(self, service: CounterService) -> None:
-        self._service = service
-
-    def buildProtocol(self, addr: IAddress | None) -> CounterConnection | None:
-        service = self._service
-        if len(service.connections) >= service.max_connections:
-            service.strangers.info("{peer} closed: too many connections", peer=str(addr))
-            return None
-        return CounterConnection(service)
-
-
 class CounterConnection(PacedConnection):
     """One client's connection. It is not read while its replies are not, or while many wait for a commit."""
 
     def __init__(self, service: CounterService) -> None:
-        super().__init__(service, service.reactor, service.config.close_timeout)
+        super().__init__(service, service.reactor, service.config)
         self._service = service
         self._decoder = RequestDecoder()
         self._overdue: IDelayedCall | None = None
@@ -182,10 +163,11 @@ class CounterConnection(PacedConnection):
         try:
             for increments in self._decoder.feed(data):
                 completed = len(increments)
+                self.greeted()
+                self.spend(completed)
                 self._apply(increments)
         except PeerFault as fault:
-            self._service.refused(self, fault)
-            self._leave()
+            self.refuse(fault)
         if self._overdue is not None or self._decoder.is_within_frame:
             self._watch_frame(completed > 0)
 
@@ -221,7 +203,7 @@ class CounterConnection(PacedConnection):
     def cut_off(self) -> None:
         """Close: what it asked for could not be stored, and a close is all that the format can say."""
         if not self.finishing:
-            self._service.strangers.info("{peer} closed: the total cannot be stored now", peer=self.peer)
+            self._service.turned_down(self.peer, "storage", "the total cannot be stored now")
             self.finish()
 
     def peer_finished(self) -> None:
@@ -236,7 +218,15 @@ class CounterConnection(PacedConnection):
             self._overdue = None
 
     def must_wait(self) -> bool:
-        return self._unsent >= self._service.config.max_unsent
+        return self._unsent >= self._service.config.max_backlog
+
+    def is_owed(self) -> bool:
+        return self._unsent > 0
+
+    def refuse(self, fault: PeerFault) -> None:
+        """A frame is not applied, or there was none for long: a close is all that the format can say."""
+        self._service.refused(self, fault)
+        self._leave()
 
     def _leave(self) -> None:
         """Close after every reply that is owed."""
@@ -257,5 +247,4 @@ class CounterConnection(PacedConnection):
         if self.is_paused:  # its rest may have been there for long: it is we who do not read
             self._watch_frame(True)
             return
-        self._service.refused(self, PeerFault("frame-timeout", "a frame was begun and not finished"))
-        self._leave()
+        self.refuse(PeerFault("frame-timeout", "a frame was begun and not finished"))

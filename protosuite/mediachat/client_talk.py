@@ -126,6 +126,8 @@ class ClientTalk:
     def binary(self, data: bytes) -> None:
         if not self.socket.is_open:
             return
+        if self._upload is None:  # it may be a head
+            self.socket.spend()
         if self._hello is None:
             self._refuse_hello("a time zone comes first, as text")
         elif self._conversation is None:

@@ -34,6 +34,7 @@ class DeskTalk:
 
     def binary(self, data: bytes) -> None:
         """Nothing is sent here."""
+        self.socket.spend()
 
     def drained(self) -> None:
         """It is told what happens when it happens."""

@@ -18,7 +18,7 @@ from protosuite.net.api import Problem
 from protosuite.net.ranges import Unsatisfiable, parse
 from protosuite.storage.workers import Calls
 
-# Bytes read and written at once: what a client has to take in `request_timeout`.
+# Bytes read and written at once: what a client has to take in `write_timeout`.
 _CHUNK = 64 << 10
 
 

@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -26,7 +25,6 @@ from protosuite.mediachat.store import Chat, MediaChatStore, Message
 from protosuite.mediachat.upload import Sender, Upload
 from protosuite.mediachat.wire import KINDS, SUBPROTOCOL, Head, Status
 from protosuite.net.listening import Publish, unheard
-from protosuite.net.web import WebFactory
 from protosuite.net.web_service import WebService
 from protosuite.net.websocket import text_frame
 from protosuite.storage.workers import Calls
@@ -64,19 +62,7 @@ class MediaChatService(WebService):
         self._named: dict[tuple[int, str], Upload] = {}
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
-
-    def factory(self) -> IProtocolFactory:
-        config = self.config
-        return WebFactory(
-            Root(self),
-            self,
-            self.reactor,
-            config.close_timeout,
-            config.request_timeout,
-            self.has_room,
-            partial(posting, self),
-            config.min_rate,
-        )
+        self.serve(Root(self), partial(posting, self), config.min_rate)
 
     def startService(self) -> None:
         super().startService()
@@ -193,12 +179,8 @@ class MediaChatService(WebService):
 
     def refused(self, talk: ClientTalk, status: Status) -> None:
         """A client was told of an error."""
-        self.strangers.info(
-            "{peer}, client {client}, refused: {code}: {reason}",
-            peer=talk.socket.peer,
-            client=talk.client_id,
-            code=status.code,
-            reason=status.detail,
+        self.turned_down(
+            f"{talk.socket.peer}, client {talk.client_id},", status.code or "error", status.detail or ""
         )
 
     def failed(self, what: str, failure: Failure) -> None:

@@ -1,24 +1,31 @@
-"""A service that listens on endpoints, counts its connections, and drains them when it stops."""
+"""A service that listens on endpoints, lets connections in, counts them, and drains them when it stops."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import socket
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from protosuite.errors import StartError
+from protosuite.config import ServiceConfig
+from protosuite.errors import PeerFault, StartError
+from protosuite.logs import Muffled
 from protosuite.net.connection import Connection
+from protosuite.net.limits import Door
 
 # Connections that wait to be accepted, where the endpoint does not say. With Twisted's 50, when 2,000 clients
 # came back at once the last of them had to wait for half a minute: the kernel drops what it cannot queue.
 BACKLOG = 1024
+_PROBES = 6  # for a sign of life
 
 # A topic, and fields for JSON: how a service tells the others what happened.
 Publish = Callable[[str, Mapping[str, object]], None]
@@ -29,30 +36,37 @@ def unheard(topic: str, fields: Mapping[str, object]) -> None:
 
 
 class ListeningService(Service):
-    """Listens with one factory on several endpoints.
+    """Listens on several endpoints, within the limits of `config`.
 
     The sockets are bound in :meth:`privilegedStartService`, before a change of user; what fails there
-    is a :exc:`StartError`. `reactor` provides the time and whatever the endpoints ask for.
+    is a :exc:`StartError`. `reactor` provides the time and whatever the endpoints ask for. `refusals`
+    counts, by code, what was refused or given up, and ``message-rate`` how often a connection was slowed.
     """
 
-    def __init__(self, name: str, reactor: Any, listen: Sequence[str], max_connections: int) -> None:
+    def __init__(self, name: str, reactor: Any, config: ServiceConfig) -> None:
         self.setName(name)
         self.log = Logger(namespace=f"protosuite.{name}")
+        self.strangers = Muffled(self.log, reactor)  # for what they cause
         self.reactor = reactor
-        self.listen = listen
-        self.max_connections = max_connections
+        self.limits = config
+        self.door = Door(config.allow, config.max_connections, config.max_connections_per_address)
         self.connections: set[Connection] = set()
+        self.refusals: Counter[str] = Counter()
         self.ports: list[IListeningPort] = []
         self._drained: Deferred[None] | None = None
 
-    def factory(self) -> IProtocolFactory:
-        """The factory of this service's connections."""
+    def connection(self, address: IAddress | None) -> Connection:
+        """A new connection, for a factory."""
         raise NotImplementedError
+
+    def factory(self, is_proxied: bool = False) -> ConnectionFactory:
+        """What builds this service's connections; `is_proxied` behind the PROXY protocol."""
+        return ConnectionFactory(self.connection, is_proxied)
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
-        factory = self.factory()
-        for endpoint in self.listen:
+        for endpoint in self.limits.listen:
+            factory = self.factory(endpoint.startswith("haproxy:"))
             listening = server_endpoint(self.reactor, str(self.name), endpoint).listen(factory)
             listening.addCallback(self._opened, endpoint)
             failures: list[Failure] = []
@@ -62,9 +76,19 @@ class ListeningService(Service):
 
     def _opened(self, port: IListeningPort, endpoint: str) -> None:
         self.ports.append(port)
-        socket = getattr(port, "socket", None)
-        if socket is not None and "backlog=" not in endpoint:
-            socket.listen(BACKLOG)  # a second call changes it
+        listening = getattr(port, "socket", None)
+        if listening is not None:
+            if "backlog=" not in endpoint:
+                listening.listen(BACKLOG)  # a second call changes it
+            if listening.family != socket.AF_UNIX:
+                _keep_alive(listening, self.limits.keepalive)
+
+    def stopService(self) -> Deferred[None] | None:
+        super().stopService()
+        if self.refusals:
+            counts = ", ".join(f"{code} {count}" for code, count in sorted(self.refusals.items()))
+            self.log.info("refused or given up: {counts}", counts=counts)
+        return None
 
     def addresses(self) -> str:
         """Where this service listens, for a person to read."""
@@ -103,16 +127,68 @@ class ListeningService(Service):
         for connection in list(self.connections):
             connection.transport.abortConnection()
 
-    def joined(self, connection: Connection) -> None:
-        """A connection is open."""
+    # For the connections.
+
+    def joined(self, connection: Connection) -> PeerFault | None:
+        """A connection is open, or has said where it comes from; or why it may not stay."""
+        if connection in self.connections:
+            self.door.leave(None)  # its address was not known
+            self.connections.discard(connection)
+        refusal = self.door.enter(connection.host)
+        if refusal is not None:
+            return PeerFault(*refusal)
         self.connections.add(connection)
+        return None
 
     def left(self, connection: Connection) -> None:
         """A connection is gone."""
-        self.connections.discard(connection)
+        if connection in self.connections:
+            self.door.leave(connection.host)
+            self.connections.discard(connection)
         if self._drained is not None and not self.connections:
             drained, self._drained = self._drained, None
             drained.callback(None)
+
+    def turned_down(self, peer: str, code: str, reason: str) -> bool:
+        """Count something that was refused or given up; whether it was logged, too."""
+        self.refusals[code] += 1
+        return self.strangers.info("{peer} refused: {code}: {reason}", peer=peer, code=code, reason=reason)
+
+    def slowed_down(self) -> None:
+        """Count a connection that is read no faster than its rate."""
+        self.refusals["message-rate"] += 1
+
+
+class ConnectionFactory(Factory):
+    """Builds connections with `build`."""
+
+    noisy = False
+
+    def __init__(self, build: Callable[[IAddress | None], Connection], is_proxied: bool = False) -> None:
+        self._build = build
+        self._is_proxied = is_proxied
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        connection = self._build(addr)
+        connection.is_proxied = self._is_proxied
+        return connection
+
+
+def _keep_alive(listening: socket.socket, seconds: float) -> None:
+    """Have a silent peer asked for a sign of life after `seconds`, and given up after as long again.
+
+    Connections have it from the socket that accepts them. Keepalive asks only where nothing is on its way;
+    for what is, there is the user timeout.
+    """
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", int(seconds)),
+        ("TCP_KEEPINTVL", max(1, int(seconds / _PROBES))),
+        ("TCP_KEEPCNT", _PROBES),
+        ("TCP_USER_TIMEOUT", int(2000 * seconds)),
+    ):
+        if hasattr(socket, name):  # Linux has all of them
+            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def server_endpoint(reactor: Any, section: str, endpoint: str) -> Any:

@@ -16,8 +16,8 @@ ENTRY = 64  # bytes that an entry of the queue takes beside its own: an object a
 class Outbox:
     """A queue before `transport`, bounded by `max_bytes`, for a peer that may not read.
 
-    `overrun` is called with the reason when more waits, or when the transport has not got rid of what it
-    holds (64 KiB, or one larger piece) after `timeout` seconds; `drained` when all that waited has left.
+    `overrun` is called with a code and the reason when more waits, or when the transport has not got rid of
+    what it holds (64 KiB, or one larger piece) after `timeout` seconds; `drained` when all that waited has left.
     What is written by several connections waits in each of them, but is kept once.
     """
 
@@ -27,7 +27,7 @@ class Outbox:
         clock: IReactorTime,
         max_bytes: int,
         timeout: float,
-        overrun: Callable[[str], None],
+        overrun: Callable[[str, str], None],
         drained: Callable[[], None],
     ) -> None:
         self.size = 0  # bytes, besides what the transport has
@@ -53,7 +53,7 @@ class Outbox:
         self._queue.append(data)
         self.size += len(data) + ENTRY
         if self.size > self._max_bytes:
-            self._overrun(f"more than {self._max_bytes} bytes wait to be read")
+            self._overrun("backlog", f"more than {self._max_bytes} bytes wait to be read")
 
     def clear(self) -> None:
         """Forget what waits."""
@@ -92,4 +92,4 @@ class Outbox:
 
     def _not_read(self) -> None:
         self._overdue = None
-        self._overrun(f"nothing was read for {self._timeout:g} s")
+        self._overrun("write-timeout", f"nothing was read for {self._timeout:g} s")

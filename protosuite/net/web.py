@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, parse_qs
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import directlyProvides, providedBy
 
-from protosuite.net.connection import Connection, Registry
+from protosuite.config import WebConfig
+from protosuite.errors import PeerFault
+from protosuite.net.connection import CHANNEL, TALK, Connection, Registry
 from protosuite.net.handshake import Terms, is_allowed, upgrade, wants_upgrade
 from protosuite.net.inflow import Inflow, Intake, Intakes, kept
 from protosuite.net.websocket import Limits, Talk, WebSocket
@@ -23,66 +26,49 @@ from protosuite.net.websocket_rules import ServerRules
 MAX_BODY = 256 << 10  # bytes of a request's body; 16,384 characters as JSON with escapes can be 192 KiB
 
 
-class WebFactory(Factory):
-    """Builds connections that serve the resources below `root`.
+class Website:
+    """What is served below `root`, to the connections that it makes.
 
-    A request must be there, complete, within `request_timeout` seconds of the connection or of the
-    answer before it. A body that one of `intakes` takes has a second more for each `min_rate` bytes that have
-    come, and what its intake paused. An answer may take its time, but a client that takes nothing of it for
-    `request_timeout` is cut off.
+    A request must be there, complete, within `handshake_timeout` seconds of the opening of its connection,
+    and a later one of its first byte, for which there is `idle_timeout`. A body that one of `intakes` takes
+    has a second more for each `min_rate` bytes that have come, and what its intake paused. An answer may take
+    its time, but a client that takes nothing of it for `write_timeout` is cut off.
     """
-
-    noisy = False
 
     def __init__(
         self,
         root: IResource,
         registry: Registry,
         clock: IReactorTime,
-        close_timeout: float,
-        request_timeout: float,
-        has_room: Callable[[IAddress | None], bool],
+        config: WebConfig,
         intakes: Intakes = kept,
         min_rate: int = MAX_BODY,
     ) -> None:
+        self.registry = registry
+        self.clock = clock
+        self.config = config
+        self.min_rate = min_rate
         self._site = _Site(root, reactor=clock, timeout=None)
         self._site.displayTracebacks = False
-        self._registry = registry
-        self._clock = clock
-        self._close_timeout = close_timeout
-        self._request_timeout = request_timeout
-        self._has_room = has_room
         self._intakes = intakes
-        self._min_rate = min_rate
 
-    def buildProtocol(self, addr: IAddress | None) -> WebConnection | None:
-        if not self._has_room(addr):
-            return None
-        channel = self._site.buildProtocol(addr)
+    def connection(self, address: IAddress | None) -> WebConnection:
+        """A new connection."""
+        channel = self._site.buildProtocol(address)
         channel.intakes = self._intakes
-        return WebConnection(
-            self._registry, self._clock, self._close_timeout, channel, self._request_timeout, self._min_rate
-        )
+        return WebConnection(self, channel)
 
 
 class WebConnection(Connection):
     """A connection that speaks HTTP until it is upgraded, on whichever of its requests that may be."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        clock: IReactorTime,
-        close_timeout: float,
-        channel: _Channel,
-        request_timeout: float,
-        min_rate: int,
-    ) -> None:
-        super().__init__(registry, clock, close_timeout)
+    def __init__(self, website: Website, channel: _Channel) -> None:
+        super().__init__(website.registry, website.clock, website.config)
         self.is_held = False  # an intake has enough for now
         self.socket: WebSocket | None = None
         self._channel: _Channel | None = channel
-        self._request_timeout = request_timeout
-        self._min_rate = min_rate
+        self._min_rate = website.min_rate
+        self._is_idle = False  # between two requests
         self._overdue: IDelayedCall | None = None  # runs while no complete request is there
         self._stuck: IDelayedCall | None = None  # runs while the client does not read
         self._is_stopping = False
@@ -90,9 +76,11 @@ class WebConnection(Connection):
 
     # Of a Connection.
 
+    def watch(self) -> None:
+        self._overdue = self.clock.callLater(self._limits.handshake_timeout, self._request_overdue)
+
     def opened(self) -> None:
         self.transport.setTcpNoDelay(True)
-        self.awaits_request()
         assert self._channel is not None
         self._channel.makeConnection(_ChannelTransport(self))
 
@@ -100,6 +88,10 @@ class WebConnection(Connection):
         if self.socket is not None:
             self.socket.received(data)
         elif self._channel is not None:
+            if self._is_idle:
+                self._is_idle = False
+                _cancel(self._overdue)
+                self.watch()
             self._channel.dataReceived(data)
 
     def peer_finished(self) -> None:
@@ -133,20 +125,26 @@ class WebConnection(Connection):
 
     def awaits_request(self) -> None:
         """The next request may take its time, and no more."""
-        self._overdue = self.clock.callLater(self._request_timeout, self.finish)
+        self._is_idle = True
+        self._overdue = self.clock.callLater(self._limits.idle_timeout, self.finish)
+
+    def _request_overdue(self) -> None:
+        self._overdue = None
+        seconds = self._limits.handshake_timeout
+        self.refuse(PeerFault("handshake-timeout", f"no whole request within {seconds:g} seconds"))
 
     def has_inflow(self, inflow: Inflow) -> None:
         """The head of a request has come. Its body may take longer, the more of it has come."""
-        wait = inflow.allowance(self._request_timeout, self._min_rate)
+        wait = inflow.allowance(self._limits.handshake_timeout, self._min_rate)
         _cancel(self._overdue)
         if wait > 0:
             self._overdue = self.clock.callLater(wait, self.has_inflow, inflow)
         else:
-            self._overdue = None
-            self.finish()
+            self._request_overdue()
 
     def has_request(self) -> None:
         """A complete request has come, or none ever will."""
+        self._is_idle = False
         _cancel(self._overdue)
         self._overdue = None
 
@@ -158,7 +156,12 @@ class WebConnection(Connection):
     def does_not_read(self) -> None:
         """The client takes nothing for now."""
         if self._stuck is None:
-            self._stuck = self.clock.callLater(self._request_timeout, self.transport.abortConnection)
+            self._stuck = self.clock.callLater(self._limits.write_timeout, self._not_read)
+
+    def _not_read(self) -> None:
+        seconds = self._limits.write_timeout
+        self._registry.turned_down(self.peer, "write-timeout", f"nothing was read for {seconds:g} seconds")
+        self.transport.abortConnection()
 
     def reads(self) -> None:
         """The client took all that there was, or never will."""
@@ -174,8 +177,18 @@ class WebConnection(Connection):
         self._channel = None
         self.transport.unregisterProducer()  # that was the channel
         self.transport.write(answer)
-        self.socket = WebSocket(rules, self.transport, self.clock, limits, talk, self.finish, self.peer)
-        self.resume_reading()  # the channel may have had enough
+        self.socket = WebSocket(
+            rules,
+            _Transport(self, TALK),
+            self.clock,
+            limits,
+            talk,
+            self.finish,
+            self.peer,
+            self.spend,
+            partial(self._registry.turned_down, self.peer),
+        )
+        self.release_reading(CHANNEL)  # it may have had enough
         self.socket.begin()
         if early:
             self.socket.received(early)
@@ -244,6 +257,7 @@ class _Channel(HTTPChannel):
             return False
 
     def allHeadersReceived(self) -> None:
+        self.connection.spend()
         request = self.requests[-1]
         request.announced(self._command, self._path)
         inflow = self._inflow = Inflow(self, self.connection.clock)
@@ -358,15 +372,32 @@ def _refusal(status: int, phrase: str) -> bytes:
     )
 
 
-class _ChannelTransport:
-    """The connection's transport, for the channel: its close is the connection's."""
+class _Transport:
+    """The connection's transport, for a part of it: its pause is not another's."""
 
-    def __init__(self, connection: WebConnection) -> None:
+    def __init__(self, connection: WebConnection, why: int) -> None:
         self._connection = connection
+        self._why = why
+        self.write = connection.transport.write  # not looked up for each
         directlyProvides(self, providedBy(connection.transport))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection.transport, name)
+
+    def pauseProducing(self) -> None:
+        """Read nothing for now."""
+        self._connection.hold_reading(self._why)
+
+    def resumeProducing(self) -> None:
+        """Read on, if others want to."""
+        self._connection.release_reading(self._why)
+
+
+class _ChannelTransport(_Transport):
+    """For the channel: its close is the connection's."""
+
+    def __init__(self, connection: WebConnection) -> None:
+        super().__init__(connection, CHANNEL)
 
     @property
     def disconnecting(self) -> bool:
@@ -376,11 +407,11 @@ class _ChannelTransport:
     def resumeProducing(self) -> None:
         """Read again, unless an intake has enough."""
         if not self._connection.is_held:
-            self._connection.resume_reading()
+            super().resumeProducing()
 
     def loseConnection(self) -> None:
         """Close so that the answer arrives."""
         self._connection.finish()
 
 
-__all__ = ["MAX_BODY", "Terms", "WebConnection", "WebFactory", "is_allowed", "upgrade", "wants_upgrade"]
+__all__ = ["MAX_BODY", "Terms", "WebConnection", "Website", "is_allowed", "upgrade", "wants_upgrade"]

@@ -27,6 +27,7 @@ log = Logger()
 OVERRUN = 4008  # our close code for a peer that does not read what it is sent
 GOING_AWAY = (1001, "the server stops")
 
+_DATA = (Opcode.BINARY, Opcode.CONT)
 _MIN_COMPRESSED = 256  # bytes; less gains nothing
 _MAX_REASON = 123  # bytes: a control frame without the code
 
@@ -72,7 +73,8 @@ class Talk(Interface):
 
 
 class WebSocket:
-    """One connection. `finish` closes `transport` cleanly.
+    """One connection. `finish` closes `transport` cleanly, `spend` counts a message against a rate,
+    `gave_up` is told the code and the reason when a silent or slow peer is let go.
 
     Whoever owns the transport calls :meth:`received` with what comes, and :meth:`lost`; on the server's
     side, where the handshake has been answered before, also :meth:`begin`.
@@ -87,8 +89,12 @@ class WebSocket:
         talk: Talk,
         finish: Callable[[], None],
         peer: str = "?",
+        spend: Callable[[], None] = lambda: None,
+        gave_up: Callable[[str, str], object] = lambda code, why: None,
     ) -> None:
         self.peer = peer
+        self.spend = spend
+        self._gave_up = gave_up
         self._rules = rules
         self._transport = transport
         self._clock = clock
@@ -219,6 +225,8 @@ class WebSocket:
         """A frame has been parsed. What this raises is the peer's fault, and ends the connection."""
         if not self._begun:  # it came in one piece with the answer to our handshake
             self.begin()
+        if frame.opcode not in _DATA:  # what is in those counts, for whoever knows what is a message
+            self.spend()
         if self._rules.writes:  # a pong goes before what the next message makes us say
             self._flush()
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
@@ -267,8 +275,9 @@ class WebSocket:
         if not self._gone and not self._eof:
             self._outbox.write(data)
 
-    def _overrun(self, why: str) -> None:
+    def _overrun(self, code: str, why: str) -> None:
         """The peer does not read: drop what waits, and tell it if it ever does."""
+        self._gave_up(code, why)
         self._outbox.clear()
         if self.is_open:
             self._rules.fail(OVERRUN, why)
@@ -321,6 +330,7 @@ class WebSocket:
             wait = min(limits.ping_timeout - (now - self._pinged), limits.ping_interval)
         else:
             self._why = "the peer was silent"
+            self._gave_up("ping-timeout", self._why)
             self._abort()
             return
         if not self._gone:

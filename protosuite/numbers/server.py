@@ -8,15 +8,13 @@ from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from protosuite.config import NumbersConfig
 from protosuite.errors import Overloaded, PeerFault, StorageError
-from protosuite.logs import Muffled
-from protosuite.net.connection import Connection
+from protosuite.net.connection import PacedConnection
 from protosuite.net.listening import ListeningService, Publish, unheard
 from protosuite.numbers.sequence import Session, Stream, check_agreement, new_session
 from protosuite.numbers.store import NumbersStore
@@ -44,19 +42,18 @@ class NumbersService(ListeningService):
         wall: Callable[[], float],
         publish: Publish = unheard,
     ) -> None:
-        super().__init__("numbers", reactor, config.listen, config.max_connections)
+        super().__init__("numbers", reactor, config)
         self.config = config
         self.store = store
         self.streams: dict[str, NumbersConnection] = {}
-        self.strangers = Muffled(self.log, reactor)
         self._random = random
         self._wall = wall
         self.publish = publish
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
 
-    def factory(self) -> IProtocolFactory:
-        return _NumbersFactory(self)
+    def connection(self, address: IAddress | None) -> NumbersConnection:
+        return NumbersConnection(self)
 
     def startService(self) -> None:
         super().startService()
@@ -112,21 +109,13 @@ class NumbersService(ListeningService):
         )
 
 
-class _NumbersFactory(Factory):
-    noisy = False
-
-    def __init__(self, service: NumbersService) -> None:
-        self._service = service
-
-    def buildProtocol(self, addr: IAddress | None) -> NumbersConnection:
-        return NumbersConnection(self._service)
-
-
-class NumbersConnection(Connection):
+class NumbersConnection(PacedConnection):
     """One client's connection: first its start, then the stream one way and acknowledgements the other."""
 
+    overdue_code = "not-started"
+
     def __init__(self, service: NumbersService) -> None:
-        super().__init__(service, service.reactor, service.config.close_timeout)
+        super().__init__(service, service.reactor, service.config)
         self._service = service
         self._decoder = Decoder(CLIENT_MESSAGES, service.config.max_line)
         self._started = False
@@ -134,14 +123,15 @@ class NumbersConnection(Connection):
         self._timer: IDelayedCall | None = None
 
     def opened(self) -> None:
-        if len(self._service.connections) > self._service.max_connections:
-            self.finishing = True
-            self._send(Error("overloaded", "too many connections; try again later"))
-            self.transport.loseConnection()
-            return
-        self._set_timer(self._service.config.start_timeout, self._start_overdue)
+        self.start_pacing()
 
-    def dataReceived(self, data: bytes) -> None:
+    def turned_away(self, fault: PeerFault) -> None:
+        self._send(Error(fault.code, fault.message))
+
+    def is_owed(self) -> bool:
+        return self._stream is None  # a start that is looked up
+
+    def arrived(self, data: bytes) -> None:
         # Unlike others, this protocol has use for what comes after its end: the last acknowledgements.
         self.received(data)
 
@@ -150,6 +140,7 @@ class NumbersConnection(Connection):
             return
         try:
             for message in self._decoder.feed(data):
+                self.spend()
                 self._take(message)
         except PeerFault as fault:
             self.refuse(fault)
@@ -158,6 +149,10 @@ class NumbersConnection(Connection):
         """A client that only reads from now on, as `nc -N` does, gets what it asked for."""
         if not self._started:
             self.finish()
+
+    def unblocked(self) -> None:
+        if self._stream is not None and not self.finishing:
+            self._run(self._stream)
 
     def closed(self) -> None:
         self._cancel_timer()
@@ -172,9 +167,7 @@ class NumbersConnection(Connection):
         if self.finishing:
             return
         if fault.code not in ("superseded", "shutting-down"):
-            self._service.strangers.info(
-                "{peer} refused: {code}: {reason}", peer=self.peer, code=fault.code, reason=fault.message
-            )
+            self._service.turned_down(self.peer, fault.code, fault.message)
         self._cancel_timer()
         self._send(Error(fault.code, fault.message))
         self.finish()
@@ -184,7 +177,7 @@ class NumbersConnection(Connection):
             if self._started:
                 raise PeerFault("already-started", "this connection has a stream; open another for another")
             self._started = True
-            self._cancel_timer()
+            self.greeted()
             self._service.open(message).addCallbacks(self._begin, self._not_opened)
         elif isinstance(message, Ack):
             if self._stream is None:
@@ -227,8 +220,10 @@ class NumbersConnection(Connection):
             self.refuse(PeerFault("overloaded", "the server could not do this; try again later"))
 
     def _run(self, stream: Stream) -> None:
-        """Send what is due, and come back when something is again."""
+        """Send what is due, and come back when something is again, or when the client has read."""
         self._cancel_timer()
+        if self.is_blocked:
+            return
         now = self.clock.seconds()
         try:
             messages = stream.due(now)
@@ -249,11 +244,6 @@ class NumbersConnection(Connection):
         fields = {"client": session.client, "count": session.count, "checksum": stream.checksum}
         self._service.publish("numbers.session.ended", fields)
         self.finish()
-
-    def _start_overdue(self) -> None:
-        self.refuse(
-            PeerFault("not-started", f"no start within {self._service.config.start_timeout:g} seconds")
-        )
 
     def _send(self, message: Message) -> None:
         self.transport.write(encode(message))

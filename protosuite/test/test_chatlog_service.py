@@ -767,7 +767,7 @@ class RoomTests(Fixture):
         """A connection above the limit is closed, and one that ends makes room."""
         self.service = self.make_service(max_connections=2)
         ana, _ = self.join(), self.join()
-        self.assertIsNone(self.factory().buildProtocol(None))
+        self.assertTrue(Pipe(self.factory().buildProtocol(None))._closing)
         ana.lose()
         self.join()
 

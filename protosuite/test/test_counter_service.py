@@ -160,10 +160,10 @@ class ServerTests(Fixture):
     def test_too_many_connections(self) -> None:
         """One connection above the bound is not taken."""
         service = self.make_service(max_connections=1)
-        raw = Raw(service)
-        self.assertIsNone(service.factory().buildProtocol(None))  # type: ignore[arg-type]
+        raw, another = Raw(service), Raw(service)
+        self.assertTrue(another.transport.disconnecting)
         raw.protocol.connectionLost()
-        self.assertIsNotNone(service.factory().buildProtocol(None))  # type: ignore[arg-type]
+        self.assertFalse(Raw(service).transport.disconnecting)
 
 
 class EverysecTests(Fixture):
@@ -270,8 +270,8 @@ class AlwaysTests(Fixture):
         self.assertTrue(raw.transport.disconnecting)
 
     def test_unsent_replies_are_bounded(self) -> None:
-        """A connection with `max_unsent` bytes of replies waiting is not read until they leave."""
-        self.service = self.make_service(max_unsent=1024)
+        """A connection with `max_backlog` bytes of replies waiting is not read until they leave."""
+        self.service = self.make_service(max_backlog=1024)
         self.writer.at_once = False
         raw = Raw(self.service).add(*[1] * 127)
         self.assertTrue(raw.transport.reading)

@@ -351,17 +351,17 @@ class DownloadTests(ApiCase):
         self.assertLess(len(answer.body), int(answer.headers["content-length"]))
 
     def test_reader_that_stops(self) -> None:
-        """R16: who takes nothing is cut off after the time for a request, and little waits for him."""
+        """R16: who takes nothing is cut off at `write_timeout`, and little waits for him."""
         url = self.post(bytes(3_000_000)).fields["url"]
         pipe = self.http()
         pipe.peer_reads = False
         pipe.arrive(f"GET {url} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         self.settle()
         self.assertLess(sum(map(len, pipe.pieces)), 200_000)
-        self.clock.advance(self.config.request_timeout - 1)
+        self.clock.advance(self.config.write_timeout - 1)
         pipe.take_once()
         self.settle()
-        self.clock.advance(self.config.request_timeout - 1)
+        self.clock.advance(self.config.write_timeout - 1)
         pipe.pump()
         self.assertFalse(pipe.lost)
         self.clock.advance(1)

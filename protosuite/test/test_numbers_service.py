@@ -376,8 +376,7 @@ class ClientTests(Fixture):
         line.cut()
         for _ in range(5):
             call: Any = factory._callID
-            self.service.config = evolve(self.config, max_connections=0)
-            self.service.max_connections = 0
+            self.service.door.max_connections = 0
             self.clock.advance(call.getTime() - self.clock.seconds())
             line.pump()
         self.assertGreater(factory.delay, 4.0)

@@ -38,14 +38,14 @@ class ReadingTests(Fixture):
         """Values, units, lists and comments are read."""
         name = self.write(
             "[suite]\nservices = counter\n# a comment\n[numbers]\nlisten =\n    tcp:1\n    unix:/tmp/x\n"
-            "window=3\n[counter]\nmax_unsent = 2 KiB  # beside it\nframe_timeout = .5\n"
+            "window=3\n[counter]\nmax_backlog = 2 KiB  # beside it\nframe_timeout = .5\n"
         )
         self.assertEqual(
             configuration.load(name, {}),
             Config(
                 SuiteConfig(services=("counter",)),
                 NumbersConfig(listen=("tcp:1", "unix:/tmp/x"), window=3),
-                CounterConfig(max_unsent=2048, frame_timeout=0.5),
+                CounterConfig(max_backlog=2048, frame_timeout=0.5),
             ),
         )
 
@@ -62,7 +62,7 @@ class ReadingTests(Fixture):
         config = Config(
             SuiteConfig(services=("counter",), data="/some where"),
             NumbersConfig(listen=("tcp:1", "tcp:2"), max_line=1000),
-            CounterConfig(durability="always", max_unsent=1 << 20),
+            CounterConfig(durability="always", max_backlog=1 << 20),
         )
         for each in (config, Config()):
             self.assertEqual(configuration.load(self.write(each.written()), {}), each)
@@ -102,7 +102,7 @@ class RefusingTests(Fixture):
                 "[counter]",
                 "durability = sometimes",
                 "listen = 8080",
-                "max_unsent = 1 KB",
+                "max_backlog = 1 KB",
                 "[counter]",
             ]
         )

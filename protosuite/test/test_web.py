@@ -10,7 +10,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Opcode
 
 from protosuite.net.web import MAX_BODY, is_allowed
-from protosuite.test.web_peers import CLOSE_TIMEOUT, REQUEST_TIMEOUT, Served, close, frame, handshake, text
+from protosuite.test.web_peers import (
+    CLOSE_TIMEOUT,
+    IDLE_TIMEOUT,
+    REQUEST_TIMEOUT,
+    Served,
+    close,
+    frame,
+    handshake,
+    text,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n"
 SLOW = b"GET /slow HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n"
@@ -312,7 +321,7 @@ class HttpTests(SynchronousTestCase):
             self.assertTrue(peer.is_closed)
 
     def test_deadline_starts_again(self) -> None:
-        """R18: after an answer the next request has the whole time again, and a slow answer has no limit."""
+        """R18: the next request may let wait for it, then has its time; a slow answer has no limit."""
         served = Served(self)
         peer = served.connect()
         served.advance(REQUEST_TIMEOUT - 1)
@@ -320,9 +329,23 @@ class HttpTests(SynchronousTestCase):
         served.advance(10 * REQUEST_TIMEOUT)
         served.root.answer(served.root.waiting[0])
         self.assertEqual(peer.status(), 200)
+        served.advance(IDLE_TIMEOUT - 1)
+        peer.send(GET[:1])
         served.advance(REQUEST_TIMEOUT - 1)
+        peer.send(GET[1:2])
         self.assertFalse(peer.is_closed)
-        served.advance(2)
+        served.advance(1.5)
+        self.assertTrue(peer.is_closed)
+
+    def test_idle(self) -> None:
+        """A connection is kept for `idle_timeout` for another request."""
+        served = Served(self)
+        peer = served.connect()
+        peer.send(GET)
+        self.assertEqual(peer.status(), 200)
+        served.advance(IDLE_TIMEOUT - 1)
+        self.assertFalse(peer.is_closed)
+        served.advance(1.5)
         self.assertTrue(peer.is_closed)
 
     def test_stubborn(self) -> None:
@@ -394,12 +417,6 @@ class HttpTests(SynchronousTestCase):
         served.root.answer(served.root.waiting[0])
         self.assertIn(b" 101 ", peer.take_head())
         self.assertEqual(peer.close_code(), 1001)
-
-    def test_no_room(self) -> None:
-        """A connection for which there is no room is not built."""
-        served = Served(self)
-        served._factory._has_room = lambda address: False
-        self.assertIsNone(served._factory.buildProtocol(None))
 
 
 GOOD = [

@@ -19,20 +19,23 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.streams import StreamReader
 from zope.interface import directlyProvides
 
-from protosuite.net.web import Terms, WebFactory, upgrade, wants_upgrade
+from protosuite.config import ChatLogConfig
+from protosuite.net.web import Terms, Website, upgrade, wants_upgrade
 from protosuite.net.websocket import GOING_AWAY, Limits, WebSocket
 
 CHUNK = 1 << 16  # bytes in a transport before it asks its producer to stop, as in Twisted
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 CLOSE_TIMEOUT = 5
 REQUEST_TIMEOUT = 10
+IDLE_TIMEOUT = 30
 
 
 class Pipe:
     """A TCP transport: what is written waits in `pieces`, at the longest while the peer does not read."""
 
-    def __init__(self, protocol: Any) -> None:
+    def __init__(self, protocol: Any, host: str = "127.0.0.1") -> None:
         self.protocol = protocol
+        self.host = host
         self.peer_reads = True
         self.sent = bytearray()  # what the peer has got
         self.eof_sent = False  # the peer has seen the end
@@ -152,7 +155,7 @@ class Pipe:
         self.aborted = True
 
     def getPeer(self) -> IPv4Address:
-        return IPv4Address("TCP", "127.0.0.1", 40000)
+        return IPv4Address("TCP", self.host, 40000)
 
     def getHost(self) -> IPv4Address:
         return IPv4Address("TCP", "127.0.0.1", 80)
@@ -267,9 +270,11 @@ class Served:
         self.limits = Limits(**limits)
         self._then = then
         self.root = Root(Terms("echo", self.limits, origins, compression), self._talk)
-        self._factory = WebFactory(
-            self.root, self, self.clock, CLOSE_TIMEOUT, REQUEST_TIMEOUT, lambda address: True
+        self.refusals: list[str] = []
+        config = ChatLogConfig(
+            handshake_timeout=REQUEST_TIMEOUT, write_timeout=REQUEST_TIMEOUT, idle_timeout=IDLE_TIMEOUT
         )
+        self._website = Website(self.root, self, self.clock, config)
         case.addCleanup(self.assert_clean)
 
     def _talk(self) -> Recorder:
@@ -283,6 +288,13 @@ class Served:
     def left(self, connection: Any) -> None:
         self.connections.remove(connection)
 
+    def turned_down(self, peer: str, code: str, reason: str) -> bool:
+        self.refusals.append(code)
+        return True
+
+    def slowed_down(self) -> None:
+        self.refusals.append("message-rate")
+
     @property
     def talk(self) -> Recorder:
         """The latest."""
@@ -290,7 +302,7 @@ class Served:
 
     def connect(self) -> Peer:
         """A new connection."""
-        pipe = Pipe(self._factory.buildProtocol(None))
+        pipe = Pipe(self._website.connection(None))
         self.pipes.append(pipe)
         pipe.pump()
         return Peer(pipe, self)
