@@ -30,7 +30,7 @@ class ObserverTests(SynchronousTestCase):
         )
 
     def test_nobody_begins_a_line(self) -> None:
-        """R29: an event is one line to whoever reads it, nothing in it moves a cursor or turns a direction."""
+        """R29: an event is one line to whoever reads it; nothing in it moves a cursor or turns text."""
         what = "a\r\nforged\x1b[2J\u2028b\x85c\x0b\x0c\x1c\u202edlrow\x7f\ud800\U000e0041\N{SNOWMAN}"
         for observer in (TextObserver, JSONObserver):
             line = self.logged(observer, "info", "{what}", what=what)
