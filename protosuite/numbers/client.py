@@ -34,7 +34,7 @@ from protosuite.numbers.wire import (
 )
 
 # What a server says that coming back later may change. It means it with every other code.
-_PASSING = ("overloaded", "shutting-down", "ack-timeout")
+_PASSING = ("overloaded", "shutting-down", "ack-timeout", "idle-timeout")
 
 
 @frozen
