@@ -99,12 +99,13 @@ class Peer(Protocol, Watched):
         return f"a connection, with {bytes(self.received[:200])!r} left unread"
 
 
-async def connect(case: TestCase, port: int, peer: Peer | None = None) -> Peer:
-    """A connection to `port`, which ends with `case`."""
+async def connect(case: TestCase, port: int, peer: Peer | None = None, source: str | None = None) -> Peer:
+    """A connection to `port`, from the address `source`, which ends with `case`."""
     made = Peer() if peer is None else peer
     factory = Factory.forProtocol(lambda: made)
     factory.noisy = False
-    await TCP4ClientEndpoint(reactor, "127.0.0.1", port, timeout=LIMIT).connect(factory)
+    bind = None if source is None else (source, 0)
+    await TCP4ClientEndpoint(reactor, "127.0.0.1", port, timeout=LIMIT, bindAddress=bind).connect(factory)
     case.addCleanup(made.abort)
     return made
 
