@@ -9,6 +9,7 @@ from pathlib import Path
 NEEDED = [
     "protosuite/py.typed",
     "protosuite/storage/migrations/env.py",
+    "twisted/plugins/protosuite_endpoints.py",
     "twisted/plugins/protosuite_plugin.py",
 ]
 # A package of Twisted's own: an __init__.py of ours would hide every other plugin.

@@ -21,6 +21,7 @@ from protosuite.errors import PeerFault, StartError
 from protosuite.logs import Muffled
 from protosuite.net.connection import Connection
 from protosuite.net.limits import Door
+from protosuite.net.tls import is_proxied
 
 # Connections that wait to be accepted, where the endpoint does not say. With Twisted's 50, when 2,000 clients
 # came back at once the last of them had to wait for half a minute: the kernel drops what it cannot queue.
@@ -66,7 +67,7 @@ class ListeningService(Service):
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
         for endpoint in self.limits.listen:
-            factory = self.factory(endpoint.startswith("haproxy:"))
+            factory = self.factory(is_proxied(endpoint))
             listening = server_endpoint(self.reactor, str(self.name), endpoint).listen(factory)
             listening.addCallback(self._opened, endpoint)
             failures: list[Failure] = []
@@ -195,11 +196,13 @@ def server_endpoint(reactor: Any, section: str, endpoint: str) -> Any:
     """The endpoint for a string of the configuration; :exc:`StartError` names the setting if it is none."""
     try:
         return serverFromString(reactor, endpoint)
+    except StartError as error:  # of an endpoint of ours
+        reason = str(error)
     except Exception as error:  # each plugin raises what it likes
         reason = f"{type(error).__name__}: {error}"
         if endpoint.startswith("systemd:") and isinstance(error, LookupError):
             reason = "the service manager has passed no such socket"
-        raise StartError(f"[{section}] listen = {endpoint}: not a usable endpoint ({reason})") from None
+    raise StartError(f"[{section}] listen = {endpoint}: not a usable endpoint ({reason})")
 
 
 def _why(section: str, endpoint: str, failure: Failure) -> str:
