@@ -1,5 +1,8 @@
 """The documentation's build. The page of settings is made from the code: see `Settings`."""
 
+import sys
+from pathlib import Path
+
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -7,6 +10,9 @@ from sphinx.util.docutils import SphinxDirective
 import protosuite
 from protosuite.config import SECTIONS
 from protosuite.settings import ENVIRONMENT_PREFIX, fields_of
+
+sys.path.insert(0, str(Path(__file__).parent))
+from promises import Promises
 
 project = "protosuite"
 author = "the protosuite authors"
@@ -50,4 +56,5 @@ def _settings():
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("settings", Settings)
+    app.add_directive("promises", Promises)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
