@@ -55,6 +55,12 @@ class SuiteConfig:
         count(1, 10_000_000),
         "Writes, and as many reads, that may wait for the database; more are refused until there is room.",
     )
+    drain_delay: float = setting(
+        0.0,
+        seconds(0, 600),
+        "Seconds at a stop for which all goes on and only /readyz says that it stops, so that a load balancer"
+        " sends nobody any more.",
+    )
     drain_timeout: float = setting(
         10.0,
         seconds(0.1, 600),
@@ -219,8 +225,8 @@ class BusConfig(ServiceConfig):
 
 
 @frozen(kw_only=True, field_transformer=_listening_first)
-class WebConfig(ServiceConfig):
-    """What the services that speak HTTP and WebSocket share."""
+class HttpConfig(ServiceConfig):
+    """What the services that speak HTTP share."""
 
     origins: tuple[str, ...] = setting(
         (),
@@ -228,6 +234,23 @@ class WebConfig(ServiceConfig):
         "Pages that may connect besides our own, as https://chat.example.org. Our own may when the server is"
         " called by an address or as localhost; its own name behind a proxy has to be here.",
     )
+    handshake_timeout: float = setting(
+        10.0,
+        seconds(0.1),
+        "Seconds in which a whole HTTP request has to come: the first from the opening of its connection on,"
+        " others from their first byte on.",
+    )
+    idle_timeout: float = setting(
+        30.0,
+        seconds(0.1),
+        "Seconds that a connection is kept for another HTTP request; a WebSocket is kept anyway.",
+    )
+
+
+@frozen(kw_only=True, field_transformer=_listening_first)
+class WebConfig(HttpConfig):
+    """What the services that speak HTTP and WebSocket share."""
+
     max_backlog: int = setting(
         4 << 20,
         size(64 << 10, 1 << 40),
@@ -241,17 +264,6 @@ class WebConfig(ServiceConfig):
         False,
         switch(),
         "Compress long WebSocket messages (permessage-deflate): less traffic, more CPU and memory.",
-    )
-    handshake_timeout: float = setting(
-        10.0,
-        seconds(0.1),
-        "Seconds in which a whole HTTP request has to come: the first from the opening of its connection on,"
-        " others from their first byte on.",
-    )
-    idle_timeout: float = setting(
-        30.0,
-        seconds(0.1),
-        "Seconds that a connection is kept for another HTTP request. WebSockets have `ping_interval`.",
     )
 
 
@@ -341,6 +353,24 @@ class MediaChatConfig(WebConfig):
     )
 
 
+@frozen(kw_only=True, field_transformer=_listening_first)
+class AdminConfig(HttpConfig):
+    """``[admin]``: health, metrics and the dashboard, for those who run the suite."""
+
+    listen: tuple[str, ...] = _listen(8001)
+    min_free: int = setting(
+        64 << 20,
+        size(0, 1 << 50),
+        "Bytes that the disk of the data folder must have free; with less, /readyz says that it is not ready.",
+    )
+    probe_timeout: float = setting(
+        2.0,
+        seconds(0.05, 60),
+        "Seconds for which /readyz waits for the database and the disk; what has not answered is not ready.",
+    )
+    max_connections: int = setting(200, count(1, 1_000_000), "Most connections at once; more are closed.")
+
+
 @frozen
 class Config:
     """A whole configuration, checked: one attribute a section."""
@@ -350,6 +380,7 @@ class Config:
     counter: CounterConfig = Factory(CounterConfig)
     bus: BusConfig = Factory(BusConfig)
     chatlog: ChatLogConfig = Factory(ChatLogConfig)
+    admin: AdminConfig = Factory(AdminConfig)
     mediachat: MediaChatConfig = Factory(MediaChatConfig)
 
     def written(self) -> str:
@@ -372,6 +403,7 @@ SECTIONS: dict[str, type] = {
     "bus": BusConfig,
     "chatlog": ChatLogConfig,
     "mediachat": MediaChatConfig,
+    "admin": AdminConfig,
 }
 
 

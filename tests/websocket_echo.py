@@ -16,6 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from protosuite.config import ChatLogConfig
+from protosuite.figures import Traffic
 from protosuite.net.listening import ConnectionFactory
 from protosuite.net.web import Terms, Website, upgrade, wants_upgrade
 from protosuite.net.websocket import GOING_AWAY, Limits, WebSocket
@@ -59,6 +60,7 @@ class Page(Resource):
 
     def __init__(self, terms: Terms) -> None:
         super().__init__()
+        self.traffic = Traffic()
         self._terms = terms
         self._count = 0
         self._numbers: dict[Any, int] = {}

@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from protosuite.config import ServiceConfig
 from protosuite.errors import PeerFault
+from protosuite.figures import Traffic
 from protosuite.net.limits import Rate
 
 # Why a connection is not read for now; it is read on when none of these is left.
@@ -27,6 +28,8 @@ RATE, PACE, CHANNEL, TALK = 1, 2, 4, 8
 
 class Registry(Interface):
     """Where connections are let in and counted, so that a stop can reach them."""
+
+    traffic: Traffic
 
     def joined(self, connection: Connection) -> PeerFault | None:
         """`connection` is open, or has said where it comes from; or why it may not stay."""
@@ -56,6 +59,7 @@ class Connection(Protocol):
 
     def __init__(self, registry: Registry, clock: IReactorTime, config: ServiceConfig) -> None:
         self._registry = registry
+        self.traffic = registry.traffic
         self.clock = clock
         self._limits = config
         self._rate = Rate(config.message_rate, clock.seconds()) if config.message_rate else None
@@ -114,6 +118,7 @@ class Connection(Protocol):
 
     def spend(self, messages: int = 1) -> None:
         """So many messages have come. If that is faster than may be, nothing is read for a while."""
+        self.traffic.messages += messages
         if self._rate is not None and messages:
             wait = self._rate.spend(messages, self.clock.seconds())
             if wait and not self.finishing:
@@ -123,6 +128,11 @@ class Connection(Protocol):
                     self._slowed.cancel()
                 self._slowed = self.clock.callLater(wait, self._no_longer_slow)
                 self.hold_reading(RATE)
+
+    def send(self, data: bytes) -> None:
+        """Write to the transport."""
+        self.traffic.sent += len(data)
+        self.transport.write(data)
 
     def finish(self) -> None:
         """Close once what was written has left; cut the connection if the peer does not close too.
@@ -205,6 +215,7 @@ class Connection(Protocol):
             self.opened()
 
     def dataReceived(self, data: bytes) -> None:
+        self.traffic.received += len(data)
         if self._is_unknown and not self.finishing:
             self._is_unknown = False
             self._learn_address()

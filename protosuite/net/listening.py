@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from protosuite.config import ServiceConfig
 from protosuite.errors import PeerFault, StartError
+from protosuite.figures import Figure, Histogram, Kind, Refusal, Traffic, counter, gauge, histogram, split
 from protosuite.logs import Muffled
 from protosuite.net.connection import Connection
 from protosuite.net.limits import Door
@@ -27,6 +28,9 @@ from protosuite.net.tls import is_proxied
 # came back at once the last of them had to wait for half a minute: the kernel drops what it cannot queue.
 BACKLOG = 1024
 _PROBES = 6  # for a sign of life
+_RECENT = 20  # refusals that are kept to be looked at
+
+T = TypeVar("T")
 
 # A topic, and fields for JSON: how a service tells the others what happened.
 Publish = Callable[[str, Mapping[str, object]], None]
@@ -53,6 +57,9 @@ class ListeningService(Service):
         self.door = Door(config.allow, config.max_connections, config.max_connections_per_address)
         self.connections: set[Connection] = set()
         self.refusals: Counter[str] = Counter()
+        self.recent: deque[Refusal] = deque(maxlen=_RECENT)  # the last of them
+        self.traffic = Traffic()
+        self.latency = Histogram()  # of what clients wait for; see `timed`
         self.ports: list[IListeningPort] = []
         self._drained: Deferred[None] | None = None
 
@@ -128,6 +135,45 @@ class ListeningService(Service):
         for connection in list(self.connections):
             connection.transport.abortConnection()
 
+    # For whoever looks after the suite.
+
+    def figures(self) -> Iterator[Figure]:
+        """What this service has to tell. A subclass adds what only it has."""
+        name = str(self.name)
+        traffic = self.traffic
+        yield gauge("connections", "Connections that are open.", len(self.connections), service=name)
+        yield gauge(
+            "connections_limit", "Most connections at once.", self.limits.max_connections, service=name
+        )
+        for key, doc, value in (
+            ("connections_accepted_total", "Connections that were let in.", traffic.accepted),
+            ("messages_total", "Messages of clients; a request of HTTP is one.", traffic.messages),
+            ("received_bytes_total", "Bytes that came.", traffic.received),
+            ("sent_bytes_total", "Bytes that were written.", traffic.sent),
+        ):
+            yield counter(key, doc, value, service=name)
+        doc = "What was refused or given up, by its code; message-rate is how often a client was slowed down."
+        yield split(Kind.COUNTER, "refusals_total", doc, "code", self.refusals, service=name)
+        doc = "Seconds from what a client asks of the storage to the storage's answer."
+        yield histogram("storage_answer_seconds", doc, self.latency, service=name)
+
+    def overview(self) -> Mapping[str, object]:
+        """What a person wants to see of this service at a glance, as JSON has it. It does not block."""
+        return {}
+
+    def timed(self, answer: Deferred[T]) -> Deferred[T]:
+        """`answer`, which a client waits for; how long it takes is counted."""
+        began = self.reactor.seconds()
+
+        def came(outcome: T) -> T:
+            self.latency.observe(self.reactor.seconds() - began)
+            return outcome
+
+        return answer.addBoth(came)
+
+    def stop_begins(self) -> None:
+        """The suite is about to stop; until then all goes on."""
+
     # For the connections.
 
     def joined(self, connection: Connection) -> PeerFault | None:
@@ -135,10 +181,12 @@ class ListeningService(Service):
         if connection in self.connections:
             self.door.leave(None)  # its address was not known
             self.connections.discard(connection)
+            self.traffic.accepted -= 1
         refusal = self.door.enter(connection.host)
         if refusal is not None:
             return PeerFault(*refusal)
         self.connections.add(connection)
+        self.traffic.accepted += 1
         return None
 
     def left(self, connection: Connection) -> None:
@@ -153,6 +201,7 @@ class ListeningService(Service):
     def turned_down(self, peer: str, code: str, reason: str) -> bool:
         """Count something that was refused or given up; whether it was logged, too."""
         self.refusals[code] += 1
+        self.recent.append(Refusal(self.reactor.seconds(), peer, code, reason))
         return self.strangers.info("{peer} refused: {code}: {reason}", peer=peer, code=code, reason=reason)
 
     def slowed_down(self) -> None:

@@ -15,7 +15,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import directlyProvides, providedBy
 
-from protosuite.config import WebConfig
+from protosuite.config import HttpConfig
 from protosuite.errors import PeerFault
 from protosuite.net.connection import CHANNEL, TALK, Connection, Registry
 from protosuite.net.handshake import Terms, is_allowed, upgrade, wants_upgrade
@@ -40,7 +40,7 @@ class Website:
         root: IResource,
         registry: Registry,
         clock: IReactorTime,
-        config: WebConfig,
+        config: HttpConfig,
         intakes: Intakes = kept,
         min_rate: int = MAX_BODY,
     ) -> None:
@@ -378,11 +378,22 @@ class _Transport:
     def __init__(self, connection: WebConnection, why: int) -> None:
         self._connection = connection
         self._why = why
-        self.write = connection.transport.write  # not looked up for each
+        self._traffic = connection.traffic
+        self._write = connection.transport.write  # not looked up for each
         directlyProvides(self, providedBy(connection.transport))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection.transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        self._traffic.sent += len(data)
+        self._write(data)
+
+    def writeSequence(self, pieces: Sequence[bytes]) -> None:
+        """Send them all."""
+        self._traffic.sent += sum(map(len, pieces))
+        self._connection.transport.writeSequence(pieces)
 
     def pauseProducing(self) -> None:
         """Read nothing for now."""

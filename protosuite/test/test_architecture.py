@@ -17,6 +17,7 @@ ROOT = Path(protosuite.__file__).parent
 SERVICES = ("numbers", "counter", "bus", "chatlog", "mediachat")
 PURE = (
     "messages",
+    "figures",
     "wire",
     "sequence",
     "ledger",
@@ -68,7 +69,7 @@ LAYERS = [
     {"program"},
     {"net", "storage"},
     {"config"},
-    {"logs", "settings", "errors", "hours", "messages", "files"},
+    {"logs", "settings", "errors", "hours", "messages", "files", "figures"},
 ]
 
 

@@ -20,6 +20,7 @@ from websockets.streams import StreamReader
 from zope.interface import directlyProvides
 
 from protosuite.config import ChatLogConfig
+from protosuite.figures import Traffic
 from protosuite.net.web import Terms, Website, upgrade, wants_upgrade
 from protosuite.net.websocket import GOING_AWAY, Limits, WebSocket
 
@@ -271,6 +272,7 @@ class Served:
         self._then = then
         self.root = Root(Terms("echo", self.limits, origins, compression), self._talk)
         self.refusals: list[str] = []
+        self.traffic = Traffic()
         config = ChatLogConfig(
             handshake_timeout=REQUEST_TIMEOUT, write_timeout=REQUEST_TIMEOUT, idle_timeout=IDLE_TIMEOUT
         )
