@@ -16,7 +16,6 @@ from zope.interface import implementer
 from protosuite.testing import Decodes, decoded
 
 Take = Callable[[bytes], None]
-Make = Callable[[], Decodes[Any]]
 
 
 @frozen
@@ -24,12 +23,14 @@ class Place:
     """Where bytes of others are read.
 
     `open` gives what reads some of them, which raises if a promise is broken; it may keep files in the
-    folder that it is given. `images` are bytes as they should be. `make` makes a decoder of a stream.
+    folder that it is given. `images` are bytes as they should be. `run`, where there is a stream, is what
+    comes of one that is cut into pieces.
     """
 
     open: Callable[[Path], Take]
     images: Sequence[bytes]
-    make: Make | None = None
+    run: Callable[[Sequence[bytes]], object] | None = None
+    is_slow: bool = False
 
 
 def cut(data: bytes) -> list[bytes]:
@@ -67,15 +68,20 @@ class Quiet:
             self._seen.append(formatEvent(event) + ("" if failure is None else "\n" + failure.getTraceback()))
 
 
-def stream(make: Make, *images: bytes) -> Place:
-    """Where a decoder of a stream reads: it gives messages or one fault, the same however that is cut."""
+def exchange(run: Callable[[Sequence[bytes]], object], *images: bytes) -> Place:
+    """Where a stream is read: what comes of it is the same however it is cut."""
 
     def take(data: bytes) -> None:
-        whole, pieces = decoded(make(), data), cut(data)
-        found = decoded(make(), *pieces)
+        whole, pieces = run([data]), cut(data)
+        found = run(pieces)
         assert found == whole, f"{pieces} give {found}, and not {whole}"
 
-    return Place(lambda folder: take, images, make)
+    return Place(lambda folder: take, images, run)
+
+
+def stream(make: Callable[[], Decodes[Any]], *images: bytes) -> Place:
+    """The same for a decoder: messages, or one fault."""
+    return exchange(lambda pieces: decoded(make(), *pieces), *images)
 
 
 def single(take: Take, *images: bytes) -> Place:

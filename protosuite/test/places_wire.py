@@ -124,6 +124,26 @@ MEDIACHAT = (
 )
 
 
+BUS_ANSWERS: Sequence[Any] = (
+    pb.EchoMessage(content="x"),
+    pb.AddResponse(result=-3),
+    pb.Event(topic="a", payload=b"p", sequence=3, delivery=4, published_at=-1, pattern="#"),
+    pb.Receipt(id=1, sequence=2),
+    pb.Error(code="bad-topic", message="m", id=1),
+)
+CHATLOG_ANSWERS = (
+    chatlog.encode_ack(chatlog.encode_entry(ENTRY)),
+    chatlog.encode_reply([chatlog.encode_entry(ENTRY)] * 2, 2, 1, "epoch", "s"),
+    chatlog.encode_error(chatlog.Error("gap", "why", 3)),
+)
+MEDIACHAT_ANSWERS = (
+    mediachat.encode(mediachat.Status("saved", 7, key="k")),
+    mediachat.encode(mediachat.FromDesk(3, "hi", 1)),
+    mediachat.encode(mediachat.MediaFromDesk(4, "n.png", "image", 9, "0" * 64, "/media/4", 1)),
+    b'{"type":"welcome","chat":1,"after":0,"hours":{}}',
+)
+
+
 def _frames(*frames: tuple[bytes, bytes]) -> bytes:
     return b"\xff".join(kind + data for kind, data in frames)
 
@@ -142,23 +162,12 @@ PLACES: dict[str, Place] = {
     ),
     "bus-answers": stream(
         lambda: bus.Decoder(bus.FROM_SERVER, 300),
-        *map(
-            bus.encode_reply,
-            (
-                pb.EchoMessage(content="x"),
-                pb.AddResponse(result=-3),
-                pb.Event(topic="a", payload=b"p", sequence=3, delivery=4, published_at=-1, pattern="#"),
-                pb.Receipt(id=1, sequence=2),
-                pb.Error(code="bad-topic", message="m", id=1),
-            ),
-        ),
+        *map(bus.encode_reply, BUS_ANSWERS),
     ),
     "chatlog-requests": single(_chatlog_request, *CHATLOG),
     "chatlog-answers": single(
         _chatlog_answer,
-        chatlog.encode_ack(chatlog.encode_entry(ENTRY)),
-        chatlog.encode_reply([chatlog.encode_entry(ENTRY)] * 2, 2, 1, "epoch", "s"),
-        chatlog.encode_error(chatlog.Error("gap", "why", 3)),
+        *CHATLOG_ANSWERS,
     ),
     "chatlog-lines": stream(
         LineSplitter, b"one\ntwo\r\n\n\xff\n" + b"x" * 70_000 + b"\nlast\n", "é\n".encode()
@@ -171,9 +180,6 @@ PLACES: dict[str, Place] = {
     ),
     "mediachat-answers": single(
         _mediachat_answer,
-        mediachat.encode(mediachat.Status("saved", 7, key="k")),
-        mediachat.encode(mediachat.FromDesk(3, "hi", 1)),
-        mediachat.encode(mediachat.MediaFromDesk(4, "n.png", "image", 9, "0" * 64, "/media/4", 1)),
-        b'{"type":"welcome","chat":1,"after":0,"hours":{}}',
+        *MEDIACHAT_ANSWERS,
     ),
 }
