@@ -65,9 +65,9 @@ LAYERS = [
     {"topics", "requests"},
     {"chain", "lines"},
     {"wire"},
-    {"auth"},
     {"program"},
-    {"net", "storage"},
+    {"net", "auth"},
+    {"storage"},
     {"config"},
     {"logs", "settings", "errors", "hours", "messages", "files", "figures"},
 ]
@@ -93,6 +93,8 @@ def layer(module: str) -> int | None:
     """Which layer a module of ours is in; None for what is outside of all of them."""
     parts = module.split(".")[1:]
     for name in (parts[0], parts[-1]) if parts and parts[0] not in SERVICES else parts[1:2]:
+    if parts and parts[-1] == "cli":  # a program may know everything, whichever folder it is in
+        parts = ["cli"]
         for number, names in enumerate(LAYERS):
             if name in names:
                 return number
