@@ -92,9 +92,9 @@ def modules() -> Iterator[tuple[str, set[str]]]:
 def layer(module: str) -> int | None:
     """Which layer a module of ours is in; None for what is outside of all of them."""
     parts = module.split(".")[1:]
-    for name in (parts[0], parts[-1]) if parts and parts[0] not in SERVICES else parts[1:2]:
     if parts and parts[-1] == "cli":  # a program may know everything, whichever folder it is in
         parts = ["cli"]
+    for name in (parts[0], parts[-1]) if parts and parts[0] not in SERVICES else parts[1:2]:
         for number, names in enumerate(LAYERS):
             if name in names:
                 return number
