@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from protosuite.errors import Overloaded, StorageError
+from protosuite.figures import Figure, gauge
 from protosuite.storage import sqlite
+from protosuite.storage.measures import Measures
 from protosuite.storage.workers import Worker
 
 T = TypeVar("T")
@@ -41,7 +44,7 @@ class Database:
 
     `call_in_reactor` is the reactor's ``callFromThread``. Everything public is for the reactor's
     thread. `max_queue` bounds the writes, and separately the reads, that wait: past it a request
-    fails at once with :exc:`Overloaded`.
+    fails at once with :exc:`Overloaded`. `clock` gives seconds for what :meth:`figures` tells.
     """
 
     url: URL
@@ -50,6 +53,8 @@ class Database:
     call_in_reactor: CallInReactor
     max_queue: int
     reader_connections: int = 4
+    clock: Callable[[], float] = time.monotonic
+    measures: Measures = field(factory=Measures)
 
     _write_engine: Engine = field(init=False)
     _read_engine: Engine = field(init=False)
@@ -58,6 +63,7 @@ class Database:
     _committing: bool = field(init=False, default=False)  # under _lock
     _reading: int = field(init=False, default=0)
     _healthy: bool = field(init=False, default=True)  # of the writer's thread
+    _written: float = field(init=False, default=0.0)  # when it last committed
 
     def __attrs_post_init__(self) -> None:
         self._write_engine = sqlite.writer(self.url)
@@ -83,6 +89,7 @@ class Database:
                 self._waiting.append(request)
                 begin, self._committing = not self._committing, True
         if full:
+            self.measures.refused += 1
             request.answer.errback(Overloaded("too many writes are waiting for the database"))
         elif begin:
             self.writer.do(self._commit_waiting)
@@ -92,13 +99,15 @@ class Database:
         """Run `work` on a reader's connection. It sees every write that was answered before."""
         request = _Request(work, Deferred())
         if self._reading >= self.max_queue:
+            self.measures.refused += 1
             request.answer.errback(Overloaded("too many reads are waiting for the database"))
             return request.answer
         self._reading += 1
+        asked = self.clock()
 
         def task() -> None:
             self._run(self._read_engine, [request])
-            self.call_in_reactor(self._read_done, request)
+            self.call_in_reactor(self._read_done, request, asked)
 
         self.readers.do(task)
         return request.answer
@@ -106,6 +115,22 @@ class Database:
     def compute(self, work: Callable[[], T]) -> Deferred[T]:
         """Run `work`, which needs a thread but no connection, where reads run."""
         return self.read(lambda connection: work())
+
+    @property
+    def accepts_writes(self) -> bool:
+        """Whether the last write did not fail for the storage's sake."""
+        return self._healthy
+
+    def idle_for(self) -> float:
+        """Seconds since something was last committed."""
+        return self.clock() - self._written
+
+    def figures(self) -> Iterator[Figure]:
+        """How busy it is, and how that goes."""
+        yield gauge("database_writes_waiting", "Writes that wait for the next commit.", len(self._waiting))
+        yield gauge("database_reads_waiting", "Reads that wait or are under way.", self._reading)
+        yield gauge("database_accepts_writes", "1 if the last write did not fail.", self.accepts_writes)
+        yield from self.measures.figures()
 
     def close(self) -> None:
         """Finish what is queued and close. Blocks; answers still come through the reactor."""
@@ -116,8 +141,9 @@ class Database:
 
     # In the reactor's thread.
 
-    def _read_done(self, request: _Request) -> None:
+    def _read_done(self, request: _Request, asked: float) -> None:
         self._reading -= 1
+        self.measures.read_seconds.observe(self.clock() - asked)
         _answer([request])
 
     # In the writer's thread.
@@ -138,9 +164,11 @@ class Database:
 
     def _run(self, engine: Engine, group: list[_Request]) -> bool:
         """Run a group in one transaction and set the outcomes. False: one of several is at fault."""
+        began = self.clock()
         try:
             with engine.begin() as connection:
                 outcomes = [request.work(connection) for request in group]
+                worked = self.clock()
         except Exception as error:  # the loop must live; whoever asked is told
             storage = sqlite.storage_error(error) if isinstance(error, DBAPIError) else None
             if storage is None and len(group) > 1:
@@ -148,8 +176,11 @@ class Database:
             outcomes = [Failure(storage or error) for _ in group]
             if storage is not None:
                 self._note_health(storage)
+                self.measures.failures += engine is self._write_engine
         else:
             if engine is self._write_engine:
+                self._written = self.clock()
+                self.measures.committed(len(group), began, worked, self._written)
                 self._note_health(None)
         for request, outcome in zip(group, outcomes, strict=True):
             request.outcome = outcome

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+
+from protosuite.figures import Figure, gauge
 
 T = TypeVar("T")
 Task = Callable[[], None]
@@ -28,17 +30,28 @@ class Threads:
     """A `Worker` of `count` threads that share one queue; its bound is the business of who fills it."""
 
     def __init__(self, name: str, count: int = 1) -> None:
+        self.name = name
+        self._busy = [False] * count  # each thread sets its own
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         # Daemons: a stop that is cut short by a second signal does not wait for them.
         self._threads = [
-            threading.Thread(target=self._run, name=f"{name}-{n}", daemon=True) for n in range(count)
+            threading.Thread(target=self._run, args=(n,), name=f"{name}-{n}", daemon=True)
+            for n in range(count)
         ]
         for thread in self._threads:
             thread.start()
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
         while (task := self._tasks.get()) is not None:
+            self._busy[number] = True
             task()
+            self._busy[number] = False
+
+    def figures(self) -> Iterator[Figure]:
+        """How busy they are."""
+        yield gauge("threads", "Threads of a pool.", len(self._threads), pool=self.name)
+        yield gauge("threads_busy", "Those of them that do something.", sum(self._busy), pool=self.name)
+        yield gauge("threads_waiting", "Tasks that wait for a thread.", self._tasks.qsize(), pool=self.name)
 
     def do(self, task: Task) -> None:
         self._tasks.put(task)
