@@ -28,8 +28,8 @@ class Action(Enum):
     CHATLOG_READ = "read a room"
     CHATLOG_APPEND = "append to a room as an author"
     MEDIACHAT_TALK = "talk as a client id"
-    MEDIACHAT_MEDIA = "fetch the media of a client id's chat"
-    MEDIACHAT_DESK = "answer clients: the console, chats, messages, posting"
+    MEDIACHAT_READ = "read the messages and media of a client id's chat"
+    MEDIACHAT_DESK = "answer clients: the console, all chats, posting"
     ADMIN = "see the suite's state, metrics and dashboard"
 
 
@@ -67,7 +67,7 @@ TABLE: Mapping[Action, Rule] = {
     Action.CHATLOG_APPEND: Rule(_OWN, _ALL, _ALL),
     # Not the operator, who would be putting words into a client's mouth.
     Action.MEDIACHAT_TALK: Rule(_OWN, _NONE, _ALL),
-    Action.MEDIACHAT_MEDIA: Rule(_OWN, _ALL, _ALL),
+    Action.MEDIACHAT_READ: Rule(_OWN, _ALL, _ALL),
     Action.MEDIACHAT_DESK: Rule(_NONE, _ALL, _ALL),
     Action.ADMIN: Rule(_NONE, _ALL, _ALL),
 }

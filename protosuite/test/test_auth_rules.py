@@ -19,7 +19,7 @@ EXPECTED = {
     Action.CHATLOG_READ: (ALL, ALL, ALL),
     Action.CHATLOG_APPEND: (ALL, DESK, DESK),
     Action.MEDIACHAT_TALK: (("client", "service"), ("service",), ("service",)),
-    Action.MEDIACHAT_MEDIA: (ALL, DESK, DESK),
+    Action.MEDIACHAT_READ: (ALL, DESK, DESK),
     Action.MEDIACHAT_DESK: (DESK, DESK, DESK),
     Action.ADMIN: (DESK, DESK, DESK),
 }
