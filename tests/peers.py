@@ -7,7 +7,6 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -16,7 +15,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from protosuite.counter.wire import REPLY_SIZE, encode_request
-from protosuite.numbers import sequence
+from tests.faults.checks.numbers import Whole, whole
 from tests.processes import LIMIT, Suite, Watched, reactor
 
 
@@ -132,26 +131,11 @@ async def long_session(case: TestCase, suite: Suite, name: str, minimum: int) ->
     raise AssertionError(f"no stream of {minimum} numbers in 1000")
 
 
-@frozen
-class Whole:
-    """A stream as it is when nothing disturbs it."""
-
-    values: tuple[int, ...]
-    sum: int
-    count: int
-    checksum: int
-
-
 def undisturbed(suite: Suite) -> dict[str, Whole]:
     """Every session of the suite's database, computed from its seed."""
     return {
-        client: _whole(int.from_bytes(seed, "big"), count) for client, seed, count in _sessions(suite.data)
+        client: whole(int.from_bytes(seed, "big"), count) for client, seed, count in _sessions(suite.data)
     }
-
-
-def _whole(seed: int, count: int) -> Whole:
-    values = tuple(sequence.value(seed, index) for index in range(count))
-    return Whole(values, sum(values), count, sequence.checksum(seed, count))
 
 
 def acknowledged(suite: Suite, client: str) -> int:

@@ -11,7 +11,8 @@ from twisted.trial.unittest import TestCase
 
 from protosuite.numbers import NumbersClientFactory
 from protosuite.numbers.sequence import Progress
-from tests.peers import Whole, acknowledged, connect, long_session, undisturbed
+from tests.faults.checks.numbers import Whole
+from tests.peers import acknowledged, connect, long_session, undisturbed
 from tests.processes import LIMIT, Program, Suite, Watched, poll, reactor, together
 from tests.requirements import require_netcat
 

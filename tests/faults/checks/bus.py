@@ -1,0 +1,93 @@
+"""The bus: what was confirmed is delivered, in the order of its topic; what is delivered was published."""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from tests.faults.checks import require
+
+
+@define
+class _Durable:
+    """What one durable subscription has been given."""
+
+    is_ordered: bool
+    seen: set[bytes] = field(factory=set)
+    last: dict[str, int] = field(factory=dict)  # the highest sequence, by topic
+
+
+class BusCheck:
+    """What publishers published and subscribers got. Payloads are all different.
+
+    A durable subscription is registered by :meth:`subscribed`, before what it must get is published.
+    """
+
+    def __init__(self) -> None:
+        self.confirmed_count = 0
+        self._topics: dict[bytes, str] = {}  # of what was published, by payload
+        self._sequences: dict[tuple[str, int], bytes] = {}
+        self._confirmed: dict[bytes, None] = {}
+        self._durables: dict[str, _Durable] = {}
+        self._noticed: dict[tuple[str, int, str], int] = {}  # sequences, by subscriber, connection and topic
+
+    def subscribed(self, name: str, is_ordered: bool = True) -> None:
+        """`name` is to get all that is published from now on.
+
+        Not `is_ordered`: two connections may share it for a while, and then nobody has promised an order.
+        """
+        self._durables[name] = _Durable(is_ordered)
+
+    def published(self, topic: str, payload: bytes) -> None:
+        """A publish is sent now."""
+        self._topics[payload] = topic
+
+    def confirmed(self, payload: bytes, sequence: int) -> None:
+        """Its receipt came."""
+        self._placed(self._topics[payload], sequence, payload)
+        self._confirmed[payload] = None
+        self.confirmed_count += 1
+
+    def delivered(self, name: str, topic: str, payload: bytes, sequence: int) -> None:
+        """A durable subscription got an event, for the first time or again."""
+        self._known(name, topic, payload)
+        self._placed(topic, sequence, payload)
+        durable = self._durables[name]
+        if payload in durable.seen:
+            return
+        durable.seen.add(payload)
+        last = durable.last.get(topic, 0)
+        durable.last[topic] = max(last, sequence)
+        require(
+            not durable.is_ordered or sequence > last,
+            f"bus: {name} got event {sequence} of {topic} for the first time behind event {last}",
+        )
+
+    def noticed(self, subscriber: str, connection: int, topic: str, payload: bytes, sequence: int) -> None:
+        """A best-effort subscription got an event on one of its connections."""
+        self._known(subscriber, topic, payload)
+        place = (subscriber, connection, topic)
+        last = self._noticed.get(place, 0)
+        require(sequence > last, f"bus: {subscriber} got event {sequence} of {topic} behind event {last}")
+        self._noticed[place] = sequence
+
+    def missing(self) -> dict[str, int]:
+        """How many confirmed events each durable subscription has not been given."""
+        return {
+            name: count
+            for name, durable in self._durables.items()
+            if (count := len(self._confirmed.keys() - durable.seen))
+        }
+
+    def settle(self) -> None:
+        """Everything that was owed has been delivered."""
+        missing = self.missing()
+        require(not missing, f"bus: confirmed events that were never delivered: {missing}")
+
+    def _known(self, subscriber: str, topic: str, payload: bytes) -> None:
+        published = self._topics.get(payload)
+        require(published is not None, f"bus: {subscriber} got {payload!r}, which nobody published")
+        require(published == topic, f"bus: {payload!r} was published on {published} and came on {topic}")
+
+    def _placed(self, topic: str, sequence: int, payload: bytes) -> None:
+        other = self._sequences.setdefault((topic, sequence), payload)
+        require(other == payload, f"bus: event {sequence} of {topic} is {payload!r} and was {other!r} before")
