@@ -66,6 +66,30 @@ class SuiteConfig:
         seconds(0.1, 600),
         "Seconds that connections get to finish at a stop; what is left is cut off.",
     )
+    insecure: bool = setting(
+        False,
+        switch(),
+        "Start even if anybody from elsewhere could use a service: without tokens, `allow` or client"
+        " certificates. Every start warns of it.",
+    )
+
+
+@frozen
+class AuthConfig:
+    """``[auth]``: tokens, which say who somebody is."""
+
+    secret_file: str = setting(
+        "",
+        text("the path of a file, or nothing", r"[^\x00\n]*"),
+        "File of the keys that tokens are signed with, as protosuite-token init makes it. Without one nobody"
+        " needs a token, and everybody may do everything.",
+    )
+    revocation_interval: float = setting(
+        1.0,
+        seconds(0.1, 60),
+        "Seconds between two looks for tokens that have expired or were revoked; the connections that live"
+        " on them are closed.",
+    )
 
 
 def _listening_first(_: type, fields: list[Any]) -> list[Any]:
@@ -382,6 +406,7 @@ class Config:
     chatlog: ChatLogConfig = Factory(ChatLogConfig)
     admin: AdminConfig = Factory(AdminConfig)
     mediachat: MediaChatConfig = Factory(MediaChatConfig)
+    auth: AuthConfig = Factory(AuthConfig)
 
     def written(self) -> str:
         """The text of a ``suite.ini`` that says all of this, comments included."""
@@ -398,6 +423,7 @@ class Config:
 
 SECTIONS: dict[str, type] = {
     "suite": SuiteConfig,
+    "auth": AuthConfig,
     "numbers": NumbersConfig,
     "counter": CounterConfig,
     "bus": BusConfig,

@@ -13,6 +13,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
+from protosuite.auth import exposure, tokens
+from protosuite.auth.guard import OPEN, Guard, TokenGuard
 from protosuite.config import Config
 from protosuite.errors import StartError
 from protosuite.net.listening import ListeningService, Publish, server_endpoint, unheard
@@ -28,7 +30,7 @@ log = Logger(namespace="protosuite.suite")
 
 @frozen
 class Shared:
-    """What every service is handed: time, chance, the reactor, the database and a way to tell the others.
+    """What every service is handed: time, chance, the reactor, the database, a guard, a way to tell others.
 
     `publish` puts an event of the suite's own on the bus: a topic, and fields for JSON. Without the bus
     it does nothing.
@@ -39,6 +41,7 @@ class Shared:
     wall: Callable[[], float]
     database: Database
     data: Path  # the folder for everything that is kept
+    guard: Guard = OPEN
     publish: Publish = unheard
 
 
@@ -49,7 +52,7 @@ def _bus(config: Config, shared: Shared) -> BusService:
     from protosuite.bus.server import BusService
     from protosuite.bus.store import BusStore
 
-    return BusService(config.bus, BusStore(shared.database), shared.reactor, shared.wall)
+    return BusService(config.bus, BusStore(shared.database), shared.reactor, shared.wall, shared.guard)
 
 
 def _numbers(config: Config, shared: Shared) -> ListeningService:
@@ -57,7 +60,15 @@ def _numbers(config: Config, shared: Shared) -> ListeningService:
     from protosuite.numbers.store import NumbersStore
 
     store = NumbersStore(shared.database, config.numbers.session_ttl)
-    return NumbersService(config.numbers, store, shared.reactor, shared.random, shared.wall, shared.publish)
+    return NumbersService(
+        config.numbers,
+        store,
+        shared.reactor,
+        shared.random,
+        shared.wall,
+        shared.publish,
+        shared.guard,
+    )
 
 
 def _counter(config: Config, shared: Shared) -> ListeningService:
@@ -124,15 +135,19 @@ class Suite(Service):
         self._wall = wall
         # Resolved now: a daemon changes its folder later.
         self._data = Path(config.suite.data).absolute()
+        self._secret_file = Path(config.auth.secret_file).absolute() if config.auth.secret_file else None
         self._lock: IO[str] | None = None
         self._database: Database | None = None
+        self._guard = OPEN
+        self._exposed: list[str] = []
         self.services: list[ListeningService] = []
 
     def privilegedStartService(self) -> None:
         """Bind every socket. The database is made here, and opened only in :meth:`startService`."""
         super().privilegedStartService()
-        shared = Shared(self._reactor, self._random, self._wall, self._make_database(), self._data)
-        self._database = shared.database
+        self._database = self._make_database()
+        self._guard = self._make_guard(self._database)
+        shared = Shared(self._reactor, self._random, self._wall, self._database, self._data, self._guard)
         names = self._config.suite.services
         if "bus" in names:  # first: the others publish there
             bus = _bus(self._config, shared)
@@ -141,16 +156,23 @@ class Suite(Service):
         self.services += [SERVICES[name](self._config, shared) for name in names if name != "bus"]
         for service in self.services:
             service.privilegedStartService()
+        self._check_exposure()
 
     def startService(self) -> None:
         assert self._database is not None, "privilegedStartService comes first"
         super().startService()
         self._lock = take(self._data)
         upgrade(self._database)
+        self._guard.start()
         for service in self.services:
             service.startService()
         for service in self.services:
             log.info("{service} listens on {addresses}", service=service.name, addresses=service.addresses())
+        if self._exposed:
+            log.warn(
+                "anybody from elsewhere can use {listeners}: [suite] insecure = yes",
+                listeners=", ".join(self._exposed),
+            )
         self._reactor.callWhenRunning(log.info, "ready; data in {folder}", folder=str(self._data))
 
     def stopService(self) -> Deferred[None]:
@@ -162,6 +184,7 @@ class Suite(Service):
         log.info("stopping; connections get {timeout:g} s", timeout=self._config.suite.drain_timeout)
         await gatherResults([service.stop_listening() for service in self.services])
         await gatherResults([service.drain(self._config.suite.drain_timeout) for service in self.services])
+        self._guard.stop()
         await gatherResults([service.stopService() or _done() for service in self.services])
         database, self._database = self._database, None
         if database is not None:
@@ -169,6 +192,27 @@ class Suite(Service):
         if self._lock is not None:
             self._lock.close()
         log.info("stopped")
+
+    def _check_exposure(self) -> None:
+        """R30. What an endpoint's text does not tell about who can reach it, its port does now."""
+        found = []
+        for service in self.services:
+            name, endpoints = str(service.name), service.limits.listen
+            if len(service.ports) != len(endpoints):
+                raise StartError(f"[{name}] listen: an endpoint does not listen at once: who can reach it?")
+            for endpoint, port in zip(endpoints, service.ports, strict=True):
+                if exposure.is_exposed(self._config, name, endpoint, port):
+                    found.append((name, endpoint))
+        if found and not self._config.suite.insecure:
+            raise StartError("; ".join(exposure.sentence(*each) for each in found))
+        self._exposed = [f"[{name}] {endpoint}" for name, endpoint in found]
+
+    def _make_guard(self, database: Database) -> Guard:
+        if self._secret_file is None:
+            return OPEN
+        keys = tokens.load(self._secret_file)
+        interval = self._config.auth.revocation_interval
+        return TokenGuard(keys, database, interval, self._reactor, self._wall)
 
     def _make_database(self) -> Database:
         config = self._config.suite
@@ -188,13 +232,26 @@ def _done() -> Deferred[None]:
     return done
 
 
-def check_endpoints(config: Config, reactor: Any) -> list[tuple[str, str, str]]:
-    """What is wrong with the ``listen`` of each service that is on: (section, key, sentence)."""
+def check(config: Config, reactor: Any) -> list[tuple[str, str, str]]:
+    """What is wrong with a configuration beyond its single values: (section, key, sentence)."""
     problems = []
+    if config.auth.secret_file:
+        try:
+            tokens.load(Path(config.auth.secret_file))
+        except StartError as error:
+            problems.append(("auth", "secret_file", f"[auth] secret_file: {error}"))
     for name in config.suite.services:
         for endpoint in getattr(config, name).listen:
-            try:
-                server_endpoint(reactor, name, endpoint)
-            except StartError as error:
-                problems.append((name, "listen", str(error)))
+            if what := _wrong(config, reactor, name, endpoint):
+                problems.append((name, "listen", what))
     return problems
+
+
+def _wrong(config: Config, reactor: Any, service: str, endpoint: str) -> str | None:
+    try:
+        server_endpoint(reactor, service, endpoint)
+    except StartError as error:
+        return str(error)
+    if exposure.is_exposed(config, service, endpoint) and not config.suite.insecure:
+        return exposure.sentence(service, endpoint)
+    return None

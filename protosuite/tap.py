@@ -58,7 +58,7 @@ class Options(usage.Options):
         if self["log-format"] not in OBSERVERS:
             raise usage.UsageError(f"--log-format is one of {', '.join(OBSERVERS)}, not {self['log-format']}")
         try:
-            self.configuration = configuration.load(self["config"], os.environ, _check_endpoints)
+            self.configuration = configuration.load(self["config"], os.environ, _check)
         except ConfigurationError as error:
             for problem in error.problems:
                 print(problem, file=sys.stderr)
@@ -75,12 +75,12 @@ class Options(usage.Options):
             Options.parsed = self
 
 
-def _check_endpoints(config: configuration.Config) -> list[tuple[str, str, str]]:
+def _check(config: configuration.Config) -> list[tuple[str, str, str]]:
     from twisted.internet import reactor
 
-    from protosuite.suite import check_endpoints
+    from protosuite.suite import check
 
-    return check_endpoints(config, reactor)
+    return check(config, reactor)
 
 
 def log_observer() -> ILogObserver:

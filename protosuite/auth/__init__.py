@@ -11,7 +11,8 @@
 Until a token came, `identity` is None, which ``check`` refuses. Without ``[auth]`` the guard lets
 everybody do everything: ``verify`` gives None whatever the token, ``check`` and ``hold`` do nothing, and the
 service's code is the same. Both exceptions are a :exc:`~protosuite.errors.PeerFault`, with the code and
-the sentence for the peer.
+the sentence for the peer. Where a message of the protocol brings the token, a :class:`~.guard.Bearer`
+does the three for one connection.
 
 ``tokens``
     Signed tokens, the file of keys.
@@ -21,6 +22,8 @@ the sentence for the peer.
     Tokens that are good no more, in the database, so that every node and a program can see and add them.
 ``guard``
     What the services ask; it watches the tokens of live connections.
+``exposure``
+    Whether strangers could use a service, which then does not start.
 ``cli``
     The program ``protosuite-token``.
 """

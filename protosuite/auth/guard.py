@@ -79,6 +79,39 @@ class Guard:
 OPEN = Guard()
 
 
+class Bearer:
+    """Who one connection is, from the token that it presents: for a protocol whose first message brings it.
+
+    `end` is called when that token is no longer good, as :meth:`Guard.hold` does it.
+    """
+
+    def __init__(self, guard: Guard, end: End) -> None:
+        self.identity: Identity | None = None
+        self._guard = guard
+        self._end = end
+        self._hold = Hold()
+
+    def present(self, token: str | None) -> None:
+        """Take a token: the first, or another one of the same person in the same role, to live longer.
+
+        Raises :exc:`Unauthenticated`, and :exc:`Forbidden` if it makes somebody else of this connection:
+        what it has got so far was for who it was.
+        """
+        before, identity = self.identity, self._guard.verify(token)
+        if before and identity and (before.role, before.subject) != (identity.role, identity.subject):
+            raise Forbidden("may not become somebody else: open another connection for that token")
+        self._hold.release()
+        self.identity, self._hold = identity, self._guard.hold(identity, self._end)
+
+    def check(self, action: Action, resource: str = "") -> None:
+        """As :meth:`Guard.check`."""
+        self._guard.check(self.identity, action, resource)
+
+    def release(self) -> None:
+        """The connection is gone."""
+        self._hold.release()
+
+
 class TokenGuard(Guard):
     """The guard of a suite with ``[auth]``.
 

@@ -12,6 +12,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from protosuite.auth.guard import OPEN, Bearer, Guard
+from protosuite.auth.rules import Action
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.delivery import Event, Subscriber
 from protosuite.bus.durable import Durable
@@ -20,7 +22,7 @@ from protosuite.bus.store import BusStore
 from protosuite.bus.topics import check_topic
 from protosuite.bus.wire import FROM_CLIENT, Decoder, Malformed, encode_reply
 from protosuite.config import BusConfig
-from protosuite.errors import BadRequest, PeerFault
+from protosuite.errors import BadRequest, Forbidden, PeerFault
 from protosuite.net.connection import PacedConnection
 from protosuite.net.listening import ListeningService
 
@@ -31,9 +33,17 @@ _INT32 = range(-(2**31), 2**31)
 class BusService(ListeningService):
     """The exchange with its connections. `wall` gives seconds since the epoch."""
 
-    def __init__(self, config: BusConfig, store: BusStore, reactor: Any, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: BusConfig,
+        store: BusStore,
+        reactor: Any,
+        wall: Callable[[], float],
+        guard: Guard = OPEN,
+    ) -> None:
         super().__init__("bus", reactor, config)
         self.config = config
+        self.guard = guard
         self.exchange = Exchange(config, store, reactor, wall)
         self._expiring = LoopingCall(self.exchange.expire)
         self._expiring.clock = reactor
@@ -74,6 +84,7 @@ class BusConnection(PacedConnection):
         self._uncommitted = 0
         self._refusal: PeerFault | None = None
         self._leaving = False
+        self._bearer = Bearer(service.guard, self._token_ended)
         self._gathered: list[bytes] | None = None  # the replies of `_work`, for one write
 
     # What arrives.
@@ -128,9 +139,13 @@ class BusConnection(PacedConnection):
         if self._held and not isinstance(body, pb.Ack):
             self._hold(body)
             return
+        if not isinstance(body, pb.Authenticate):
+            self._bearer.check(Action.BUS_ASK)  # before anything of it is looked at
         try:
             self._answer(body)
-        except BadRequest as error:
+        except (BadRequest, Forbidden) as error:
+            if isinstance(error, Forbidden):
+                self._service.turned_down(self.peer, error.code, error.message)
             self._reply(pb.Error(code=error.code, message=error.message, id=getattr(body, "id", 0)))
 
     def _hold(self, body: Message | Malformed) -> None:
@@ -149,20 +164,21 @@ class BusConnection(PacedConnection):
                 self._reply(pb.AddResponse(result=result))
             case pb.Publish():
                 self._publish(body)
-            case pb.Ack():
+            case pb.Ack():  # of what a subscription has brought
                 durable = self._exchange.broker.acknowledge(self._subscriber, body.delivery)
                 self._exchange.acknowledged(durable, body.delivery)
             case pb.Subscribe():
                 self._subscribe(body)
             case pb.Unsubscribe():
                 self._unsubscribe(body)
+            case pb.Authenticate():
+                self._bearer.present(body.token)
             case Malformed():
                 raise BadRequest("bad-message", body.message)
-            case _:  # Authenticate: where nobody asks who one is, anything is right
-                pass
 
     def _publish(self, body: pb.Publish) -> None:
         check_topic(body.topic)
+        self._bearer.check(Action.BUS_PUBLISH, body.topic)
         if self._exchange.must_wait(body.topic):
             self._hold(body)
             self._parked_since = self.clock.seconds()
@@ -183,6 +199,7 @@ class BusConnection(PacedConnection):
         self._exchange.accept(body.topic, body.payload, body.content_type, done)
 
     def _subscribe(self, body: pb.Subscribe) -> None:
+        self._bearer.check(Action.BUS_SUBSCRIBE, body.pattern)
         exchange = self._exchange
         if not body.durable:
             exchange.broker.subscribe(self._subscriber, body.pattern, body.depth, body.replay)
@@ -200,6 +217,7 @@ class BusConnection(PacedConnection):
         self._reply(pb.Error(code="overloaded", message=message))
 
     def _unsubscribe(self, body: pb.Unsubscribe) -> None:
+        self._bearer.check(Action.BUS_SUBSCRIBE, body.pattern)
         broker = self._exchange.broker
         if body.durable:
             broker.delete(body.durable)
@@ -270,6 +288,10 @@ class BusConnection(PacedConnection):
         self._refusal = fault
         self._leave()
 
+    def _token_ended(self, fault: PeerFault) -> None:
+        if not self._leaving:
+            self.refuse(fault)
+
     def _leave(self) -> None:
         """Accept nothing more, not even what waits for room, and close after the receipts that are owed."""
         self._leaving = True
@@ -287,6 +309,7 @@ class BusConnection(PacedConnection):
 
     def closed(self) -> None:
         self._held.clear()
+        self._bearer.release()
         self._exchange.unpark(self)
         for durable in self._exchange.broker.leave(self._subscriber):
             self._exchange.dispatch(durable)

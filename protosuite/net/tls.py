@@ -81,6 +81,15 @@ def is_proxied(endpoint: str) -> bool:
     return PROXIED in _layers(endpoint)
 
 
+def innermost(endpoint: str) -> tuple[list[str], dict[str, str]]:
+    """What listens below the wrappers of an endpoint: its kind and other words; and all named values."""
+    arguments, named = _read(endpoint)
+    words = arguments[len(_layers(endpoint)) :]
+    if not words or words[0].isdecimal():
+        words.insert(0, "tcp")
+    return words, named
+
+
 def _layers(endpoint: str) -> list[str]:
     """The endpoints around the innermost one."""
     words = [word.lower() for word in _read(endpoint)[0]]

@@ -12,6 +12,8 @@ from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from protosuite.auth.guard import OPEN, Bearer, Guard
+from protosuite.auth.rules import Action
 from protosuite.config import NumbersConfig
 from protosuite.errors import Overloaded, PeerFault, StorageError
 from protosuite.net.connection import PacedConnection
@@ -41,6 +43,7 @@ class NumbersService(ListeningService):
         random: Random,
         wall: Callable[[], float],
         publish: Publish = unheard,
+        guard: Guard = OPEN,
     ) -> None:
         super().__init__("numbers", reactor, config)
         self.config = config
@@ -49,6 +52,7 @@ class NumbersService(ListeningService):
         self._random = random
         self._wall = wall
         self.publish = publish
+        self.guard = guard
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
 
@@ -119,6 +123,7 @@ class NumbersConnection(PacedConnection):
         self._service = service
         self._decoder = Decoder(CLIENT_MESSAGES, service.config.max_line)
         self._started = False
+        self._bearer = Bearer(service.guard, self.refuse)
         self._stream: Stream | None = None
         self._timer: IDelayedCall | None = None
 
@@ -156,6 +161,7 @@ class NumbersConnection(PacedConnection):
 
     def closed(self) -> None:
         self._cancel_timer()
+        self._bearer.release()
         if self._stream is not None:
             self._service.release(self._stream.session.client, self)
 
@@ -178,6 +184,8 @@ class NumbersConnection(PacedConnection):
                 raise PeerFault("already-started", "this connection has a stream; open another for another")
             self._started = True
             self.greeted()
+            self._bearer.present(message.token)
+            self._bearer.check(Action.NUMBERS_START, message.client)
             self._service.open(message).addCallbacks(self._begin, self._not_opened)
         elif isinstance(message, Ack):
             if self._stream is None:

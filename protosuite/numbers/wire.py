@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from attrs import frozen
 
 from protosuite.errors import PeerFault
-from protosuite.messages import ANY_TEXT, build, checked, integer, name, read, write
+from protosuite.messages import ANY_TEXT, build, characters, checked, integer, name, read, write
 
 MAX_LINE = 1024  # a start with the longest client id is under 200 bytes
 MAX_INDEX = 65_535  # the most numbers in a stream
 
 _ID = name(64)
+_TOKEN = characters(2048)
 _ADLER = integer(0, 2**32 - 1)
 
 
@@ -26,12 +27,14 @@ class Start:
     """A client asks for its stream, from `next` on if it says so.
 
     `max` bounds a new stream's length. `checksum` is the client's own over the numbers before `next`.
+    `token` says who it is, where the server asks.
     """
 
     client: str = checked(_ID)
     max: int | None = checked(integer(1, MAX_INDEX), default=None)
     next: int | None = checked(integer(0, 2**63 - 1), default=None)
     checksum: int | None = checked(_ADLER, default=None)
+    token: str | None = checked(_TOKEN, default=None, repr=False)
 
 
 @frozen

@@ -18,7 +18,7 @@ from protosuite.config import SERVICES as CONFIGURED
 from protosuite.config import Config, SuiteConfig
 from protosuite.errors import StartError
 from protosuite.net.systemd import Notifier
-from protosuite.suite import SERVICES, Suite, check_endpoints
+from protosuite.suite import SERVICES, Suite, check
 
 
 class Reactor(MemoryReactorClock):
@@ -90,12 +90,10 @@ class SuiteTests(SynchronousTestCase):
 
     def test_endpoints_are_checked(self) -> None:
         """An endpoint that is none is found without listening; one of a service that is off is not."""
-        wrong = evolve(self.config, counter=evolve(self.config.counter, listen=("tcp:1", "tpc:2", "tcp:x")))
-        self.assertEqual(
-            [place[:2] for place in check_endpoints(wrong, self.reactor)], [("counter", "listen")] * 2
-        )
+        wrong = evolve(self.config, counter=evolve(self.config.counter, listen=("unix:1", "tpc:2", "tcp:x")))
+        self.assertEqual([place[:2] for place in check(wrong, self.reactor)], [("counter", "listen")] * 2)
         off = evolve(wrong, suite=SuiteConfig(services=("numbers",)))
-        self.assertEqual(check_endpoints(off, self.reactor), [])
+        self.assertEqual(check(off, self.reactor), [])
         self.assertEqual(self.reactor.tcpServers, [])
 
 
