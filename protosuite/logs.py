@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -13,6 +14,8 @@ from zope.interface import implementer
 
 # What is not a plain field of ours in a log event, by twisted.logger's own naming.
 _PLAIN = (str, int, float, bool, type(None))
+# What may be a token, good or not: a JSON object in base64, and then a dot.
+_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_.-]*")
 
 
 def one_line(value: str) -> str:
@@ -22,6 +25,11 @@ def one_line(value: str) -> str:
     turns no direction; and it can be written as UTF-8.
     """
     return value if value.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in value)
+
+
+def redacted(text: str) -> str:
+    """`text` without the tokens in it: whoever reads a log or looks over a shoulder should not have them."""
+    return _TOKEN.sub("<token>", text)
 
 
 def _escaped(character: str) -> str:
@@ -66,7 +74,7 @@ class TextObserver:
         line = f"{_stamp(event)} {level:8} {namespace}: {one_line(formatEvent(event))}"
         if traceback := _traceback(event):
             line += "".join(f"\n    | {one_line(part)}" for part in traceback.rstrip().splitlines())
-        self._out.write(line + "\n")
+        self._out.write(redacted(line) + "\n")
         self._out.flush()
 
 
@@ -87,7 +95,7 @@ class JSONObserver:
         }
         if traceback := _traceback(event):
             record["traceback"] = traceback
-        line = json.dumps(record, ensure_ascii=False)
+        line = redacted(json.dumps(record, ensure_ascii=False))
         self._out.write((line if line.isprintable() else _json_escaped(line)) + "\n")
         self._out.flush()
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 import protosuite
+from protosuite.logs import redacted
 from protosuite.net.load import Load, LoadConnection, Report
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+TOKEN_VARIABLE = "PROTOSUITE_TOKEN"
 
 Main = Callable[[Any, argparse.Namespace], Awaitable[int]]
 
@@ -25,7 +29,7 @@ class Failed(Exception):
 
 def parser(program: str, description: str, example: str) -> argparse.ArgumentParser:
     """A command line with what all programs have: ``--help`` with an example, and ``--version``."""
-    result = argparse.ArgumentParser(
+    result = _Parser(
         prog=program,
         description=description,
         epilog=f"example:\n  {example}",
@@ -33,6 +37,37 @@ def parser(program: str, description: str, example: str) -> argparse.ArgumentPar
     )
     result.add_argument("--version", action="version", version=f"{program} {protosuite.__version__}")
     return result
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(redacted(message))  # somebody may have put a token where it does not belong
+
+
+def add_token(parser: argparse.ArgumentParser) -> None:
+    """The option for a token: never the token itself, for all users of a machine can see command lines."""
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        type=Path,
+        help=f"the token in FILE says who one is (default: the variable {TOKEN_VARIABLE}, or none)",
+    )
+
+
+def token(arguments: argparse.Namespace) -> str | None:
+    """The token of :func:`add_token`'s option, or of the environment. Raises :exc:`Failed`."""
+    path: Path | None = arguments.token_file
+    if path is None:
+        return os.environ.get(TOKEN_VARIABLE) or None
+    try:
+        text = path.read_text("ascii").strip()
+    except OSError as error:
+        raise Failed(f"cannot read the token in {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        text = ""
+    if not text or len(text.split()) != 1:
+        raise Failed(f"{path} does not hold one token")
+    return text
 
 
 def add_server(parser: argparse.ArgumentParser, port: int) -> None:
@@ -122,7 +157,7 @@ def run(
             return  # what breaks while the program ends is not news
         error = failure.value
         if isinstance(error, Failed):
-            say(f"{program}: {error}")
+            say(redacted(f"{program}: {error}"))
         elif isinstance(error, BrokenPipeError):
             sys.stderr.close()  # whoever read our output has left: nothing to say and nobody to say it to
         else:

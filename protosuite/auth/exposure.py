@@ -15,8 +15,7 @@ from protosuite.config import Config
 from protosuite.net.tls import demands_certificate, innermost
 from protosuite.settings import Network
 
-# The counter's frames have no room for a token.
-CARRY_TOKENS = frozenset({"numbers", "bus", "chatlog", "mediachat"})
+WITHOUT_TOKENS = ("counter",)  # whose frames have no room for them
 
 _ON_ADDRESSES = ("tcp", "tcp6", "ssl")  # the endpoints that have `interface`
 
@@ -50,7 +49,7 @@ def reach_of_port(port: Any) -> Reach:
 
 def is_guarded(config: Config, service: str, endpoint: str) -> bool:
     """Whether something keeps strangers out of an endpoint of this service."""
-    has_tokens = bool(config.auth.secret_file) and service in CARRY_TOKENS
+    has_tokens = bool(config.auth.secret_file) and service not in WITHOUT_TOKENS
     return has_tokens or demands_certificate(endpoint) or _keeps_out(getattr(config, service).allow)
 
 
@@ -64,7 +63,7 @@ def is_exposed(config: Config, service: str, endpoint: str, port: Any = None) ->
 
 def sentence(service: str, endpoint: str) -> str:
     """What is wrong with an endpoint that is exposed, and what to do."""
-    tokens = "set [auth] secret_file, " if service in CARRY_TOKENS else ""
+    tokens = "set [auth] secret_file, " if service not in WITHOUT_TOKENS else ""
     return (
         f"[{service}] listen = {endpoint}: anybody from elsewhere could use it: {tokens}set [{service}] "
         "allow, demand client certificates, listen on interface=127.0.0.1, or set [suite] insecure = yes"

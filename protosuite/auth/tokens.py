@@ -103,6 +103,17 @@ class Keys:
         return _identity(claims, str(key))
 
 
+def unverified(token: str) -> dict[str, Any]:
+    """The claims of a token, whoever signed it, and its key id as ``kid``; none if it is no token at all."""
+    if len(token) > MAX_TOKEN or not _COMPACT.fullmatch(token):
+        return {}
+    try:
+        whole = jwt.decode_complete(token, options={"verify_signature": False})
+    except jwt.PyJWTError:
+        return {}
+    return {"kid": whole["header"].get("kid"), **whole["payload"]}
+
+
 # The time is handed in, so that it is checked here and not by the library's own clock.
 _OPTIONS: Any = {
     "require": ["exp", "jti", "sub", "role"],
@@ -121,10 +132,10 @@ def _identity(claims: Mapping[str, Any], key: str) -> Identity:
 
 def load(path: Path) -> Keys:
     """The keys in a file: one a line, its id and its secret in base64url. Raises :exc:`StartError`."""
-    return Keys(parse(_read_secret(path), path))
+    return Keys(parse(read_secret(path), path))
 
 
-def _read_secret(path: Path) -> str:
+def read_secret(path: Path) -> str:
     """The text of a file that nobody but its owner may read."""
     try:
         with open(path, encoding="ascii") as file:
