@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import random
 import shutil
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -272,25 +274,29 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PROTOSUITE_")}
 
 
-_given: set[int] = set()
+_held: list[IO[str]] = []  # the locks of the ports that have been given; they end with the process
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses.
+    """A TCP port of 127.0.0.1 that nobody uses, and that no other test process on this machine is given.
 
     It is below those that the system gives to outgoing connections: a client that tries again and again
     to reach such a port on its own machine can end up connected to itself.
     """
+    folder = Path(tempfile.gettempdir()) / f"protosuite-ports-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
     while True:
         port = random.randrange(10_000, 30_000)
-        with socket.socket() as probe:
-            try:
+        lock = (folder / str(port)).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in _given:
-            _given.add(port)
-            return port
+        except OSError:
+            lock.close()
+            continue
+        _held.append(lock)
+        return port
 
 
 def resident_kib(pid: int) -> int:
