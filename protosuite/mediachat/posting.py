@@ -143,10 +143,10 @@ class Posting:
 
 def posting(office: Office, request: Request, length: int | None, inflow: Inflow) -> Posting | None:
     """One of :data:`~protosuite.net.inflow.Intakes`: takes the bodies of ``POST /chats/{id}/media``."""
-    parts = [unquote_to_bytes(part) for part in request.path.split(b"/")]
-    if request.method != b"POST" or len(parts) != 4 or (parts[1], parts[3]) != (b"chats", b"media"):
+    parts = [unquote_to_bytes(part) for part in request.path[1:].split(b"/")]  # as the resources are found
+    if request.method != b"POST" or len(parts) != 3 or (parts[0], parts[2]) != (b"chats", b"media"):
         return None
-    if (chat_id := id_of(parts[2])) is None:
+    if (chat_id := id_of(parts[1])) is None:
         return None
     found = Posting(office, inflow)
     found.begin(request, chat_id, length)

@@ -52,7 +52,9 @@ class Pages(_Folder):
         self.putChild(b"assets", _Folder(ASSETS))
 
     def getChild(self, path: bytes, request: Request) -> IResource:
-        return self if path == b"" else super().getChild(path, request)
+        if path == b"" and not request.postpath:  # a second slash leads nowhere
+            return self
+        return super().getChild(path, request)
 
     def render_GET(self, request: Request) -> Any:
         return self.send(request, "index.html")

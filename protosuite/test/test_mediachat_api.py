@@ -613,3 +613,11 @@ class PostingTests(ApiCase):
         answer = self.ask("POST", "/chats/%31/medi%61?name=a&kind=file", b"x" * 10)
         self.assertEqual(answer.status, 201)
         self.assert_problem(self.ask("POST", "/chats/1%2Fmedia?name=a&kind=file", b"x" * 10), 404)
+
+    def test_paths_that_are_none(self) -> None:
+        """R25: a path with too many slashes leads nowhere, one without any where it seems to."""
+        for path in ("//chats/1/media", "/chats//1/media", "/chats/1/media/", "///chats/1/media"):
+            self.assertEqual(self.ask("POST", f"{path}?name=a&kind=file", b"x").status, 404, path)
+        self.assertEqual(self.ask("POST", "xchats/1/media?name=a&kind=file", b"x").status, 201)
+        for path in ("//", "//openapi.json", "//assets/base.css"):
+            self.assertEqual(self.ask("GET", path).status, 404, path)
