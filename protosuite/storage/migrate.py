@@ -15,11 +15,14 @@ from protosuite.errors import StartError
 from protosuite.storage.database import Database
 from protosuite.storage.schema import HEAD
 
+RESTORING = "restoring"  # in the data folder for as long as not all of a backup is in its place
+
 
 def take(folder: Path) -> IO[str]:
     """Make the data folder and take it for this process until the file that is returned is closed.
 
-    Raises :exc:`StartError` when it cannot be written, or when another process has it.
+    Raises :exc:`StartError` when it cannot be written, when another process has it, or when it holds half
+    a backup.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -38,6 +41,12 @@ def take(folder: Path) -> IO[str]:
             f"the data folder {folder} is in use by process {owner or 'unknown'}: "
             "stop that one, or change [suite] data"
         ) from None
+    if (folder / RESTORING).exists():
+        lock.close()
+        raise StartError(
+            f"the restore of a backup into the data folder {folder} did not finish: "
+            "empty the folder, and restore again"
+        )
     lock.truncate(0)
     lock.write(f"{os.getpid()}\n")
     lock.flush()
@@ -58,6 +67,15 @@ def downgrade(database: Database, revision: str) -> None:
     _guarded(database, lambda connection: _alembic(connection, revision, up=False))
 
 
+def is_known(revision: str) -> bool:
+    """Whether this version can work with a database of a schema, bringing it up to date."""
+    if revision == HEAD:
+        return True  # without alembic, which takes as long to import as all the rest
+    from alembic.script import ScriptDirectory
+
+    return revision in {script.revision for script in ScriptDirectory(_folder()).walk_revisions()}
+
+
 def _guarded(database: Database, work: Callable[[Connection], None]) -> None:
     try:
         with database.at_start() as connection:
@@ -73,7 +91,7 @@ def _upgrade(connection: Connection) -> None:
     found = _revision(connection)
     if found == HEAD:
         return  # the common start: alembic, which takes as long to import as all the rest, is not needed
-    if found is not None and found not in _known():
+    if found is not None and not is_known(found):
         raise StartError(
             f"the database {connection.engine.url.database} has schema {found}, newer than this version of "
             f"protosuite ({HEAD}) knows: run the newer version, or restore a backup"
@@ -85,12 +103,6 @@ def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-
-
-def _known() -> set[str]:
-    from alembic.script import ScriptDirectory
-
-    return {script.revision for script in ScriptDirectory(_folder()).walk_revisions()}
 
 
 def _folder() -> str:

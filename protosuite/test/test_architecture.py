@@ -31,6 +31,7 @@ PURE = (
     "view",
     "conversation",
     "rules",
+    "archive",
 )
 # What a pure module may not know: I/O, time, threads, chance, and whoever brings them.
 IMPURE = {
@@ -48,7 +49,7 @@ IMPURE = {
 # From the top down. A module imports only from its own layer or from those below.
 LAYERS = [
     {"tap"},
-    {"suite", "cli", "testing"},
+    {"suite", "cli", "testing", "backup"},
     {"piping", "terminal"},
     {"session", "commands"},
     {"reading", "history"},

@@ -1,0 +1,135 @@
+"""What is in a copy of the database that nobody else uses, and whether it is sound.
+
+It may come from anywhere and be of an older schema: nothing in it is believed, and tables may be missing.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from attrs import frozen
+
+from protosuite.chatlog.chain import Head, Verifier
+from protosuite.chatlog.wire import Entry
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_PULSE = 100_000  # steps of SQLite's machine after which Python sees to signals
+
+
+class Unsound(Exception):
+    """The database cannot be read, or is not what it says. The text is for a person."""
+
+
+@frozen
+class Chains:
+    """What was found right in the logs of all rooms."""
+
+    rooms: int = 0
+    entries: int = 0
+    hashes: int = 0
+
+
+class Contents:
+    """A connection to the copy `path`, which it does not change."""
+
+    def __init__(self, path: Path) -> None:
+        uri = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
+        self._connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        self._connection.set_progress_handler(lambda: 0, _PULSE)
+        for pragma in ("trusted_schema = OFF", "cell_size_check = ON"):
+            self._connection.execute(f"PRAGMA {pragma}")
+
+    def __enter__(self) -> Contents:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
+
+    def check(self) -> None:
+        """Look at every page, index and reference. Raises :exc:`Unsound`."""
+        (problem,) = next(self._rows("PRAGMA integrity_check(1)"))
+        if problem != "ok":
+            raise Unsound(str(problem).replace("\n", " "))
+        if (found := next(self._rows("PRAGMA foreign_key_check"), None)) is not None:
+            raise Unsound(f"a row of {found[0]} refers to one of {found[2]} that is not there")
+        foreign = "SELECT name FROM sqlite_schema WHERE type NOT IN ('table', 'index')"
+        if (found := next(self._rows(foreign), None)) is not None:
+            raise Unsound(f"it has {found[0]!r}, which is none of the suite's tables")
+
+    def schema(self) -> str:
+        """The schema that it says that it has; an empty text if it is not a suite's."""
+        if not self._has("alembic_version"):
+            return ""
+        return str(next(self._rows("SELECT version_num FROM alembic_version"), ("",))[0])
+
+    def chains(self) -> Chains:
+        """Check the log of every room from end to end. Raises :exc:`Unsound`."""
+        if not self._has("chatlog_room"):
+            return Chains()
+        rooms = entries = hashes = 0
+        for room in self._rows("SELECT id, name, epoch, first, head, hash FROM chatlog_room ORDER BY id"):
+            try:
+                count, checked = self._chain(*room)
+            except (TypeError, ValueError) as error:  # a value that is not of its column's type
+                raise Unsound(f"room {room[1]!r} of the chat log is not readable: {error}") from None
+            rooms, entries, hashes = rooms + 1, entries + count, hashes + checked
+        return Chains(rooms, entries, hashes)
+
+    def media(self) -> Iterator[tuple[str, int]]:
+        """SHA-256 and size of every media file that a message names, once each, by SHA-256."""
+        if not self._has("mediachat_message"):
+            return
+        query = (
+            "SELECT sha256, min(size), max(size) FROM mediachat_message"
+            " WHERE sha256 IS NOT NULL GROUP BY sha256 ORDER BY sha256"
+        )
+        for digest, size, largest in self._rows(query):
+            if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+                raise Unsound("a media message has something else for a SHA-256")
+            if not isinstance(size, int) or size != largest:
+                raise Unsound(f"the media messages with the SHA-256 {digest} are not of one size")
+            yield digest, size
+
+    def _chain(self, id: int, name: str, epoch: str, first: int, head: int, hash: str) -> tuple[int, int]:
+        """How many entries, and right hashes, a room has."""
+        verifier = Verifier(epoch)
+        last = Head(first - 1, epoch if first == 1 else hash)
+        count = 0
+        for entry in self._entries(id):
+            problem = verifier.problem(entry)
+            if problem is None and entry.slot != last.slot + 1:
+                problem = f"slot {entry.slot} comes after slot {last.slot}"
+            if problem is not None:
+                raise Unsound(f"room {name!r} of the chat log: {problem}")
+            last = Head(entry.slot, entry.hash)
+            count += 1
+        if last != Head(head, hash):
+            raise Unsound(
+                f"room {name!r} of the chat log ends with slot {last.slot}, not with {head} as it should"
+            )
+        return count, verifier.checked
+
+    def _entries(self, room: int) -> Iterator[Entry]:
+        query = (
+            "SELECT slot, author, content, at, session, seq, key, hash FROM chatlog_entry"
+            " WHERE room = ? ORDER BY slot"
+        )
+        for slot, author, content, at, session, seq, key, hash in self._rows(query, room):
+            yield Entry(slot, author, content, at, session, seq, key, hash=hash)
+
+    def _has(self, table: str) -> bool:
+        query = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
+        return next(self._rows(query, table), None) is not None
+
+    def _rows(self, query: str, *values: object) -> Iterator[Any]:
+        try:
+            yield from self._connection.execute(query, values)
+        except sqlite3.Error as error:
+            if error.sqlite_errorname == "SQLITE_INTERRUPT":  # a signal came while SQLite was at work
+                raise KeyboardInterrupt from None
+            raise Unsound(str(error)) from None
