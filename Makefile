@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
+JOBS ?= $(shell nproc)
 BIN := .venv/bin
 RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
@@ -23,8 +24,9 @@ run: $(RUN)
 
 test: $(DEV)
 	@mkdir -p build; failed=0; \
-	for part in protosuite tests; do \
-	    $(BIN)/trial --temp-directory build/trial-$$part $$part 2>&1 | tee build/$$part.log || failed=1; \
+	for part in "protosuite" "-j $(JOBS) tests"; do \
+	    name=$${part##* }; \
+	    $(BIN)/trial --temp-directory build/trial-$$name $$part 2>&1 | tee build/$$name.log || failed=1; \
 	done; exit $$failed
 
 nightly: $(DEV)
