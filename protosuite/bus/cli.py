@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         f"{NAME} subscribe 'sensor.#' --replay 10 --json",
     )
     program.add_server(parser, 8081)
+    program.add_token(parser)
     parser.add_argument(
         "--timeout",
         metavar="S",
@@ -172,12 +173,20 @@ def _payload(arguments: Namespace) -> bytes:
 # The commands.
 
 
-def _client(reactor: Any, arguments: Namespace) -> BusClientFactory:
+def _client(
+    reactor: Any, arguments: Namespace, on_refusal: Callable[[ServerRefused], None] | None = None
+) -> BusClientFactory:
     def status(text: str) -> None:
         if not arguments.is_quiet:
             program.say(_shown(text))
 
-    factory = BusClientFactory(reactor, max_message=_MAX_MESSAGE, on_status=status)
+    factory = BusClientFactory(
+        reactor,
+        max_message=_MAX_MESSAGE,
+        token=program.token(arguments),
+        on_status=status,
+        on_refusal=on_refusal,
+    )
     reactor.connectTCP(arguments.host, arguments.port, factory, timeout=10)
     return factory
 
@@ -232,8 +241,8 @@ async def _publish(reactor: Any, arguments: Namespace) -> int:
 
 
 async def _subscribe(reactor: Any, arguments: Namespace) -> int:
-    factory = _client(reactor, arguments)
     printer = _Printer(reactor, arguments)
+    factory = _client(reactor, arguments, printer.refused)
     count = arguments.count or 0
     subscriptions = [
         factory.subscribe(
@@ -249,6 +258,8 @@ async def _subscribe(reactor: Any, arguments: Namespace) -> int:
         await _within(reactor, arguments, subscription.when_ready())
     try:
         await printer.done
+    except ServerRefused as error:
+        raise program.Failed(_shown(str(error))) from None
     finally:
         for subscription in subscriptions:  # with its answer the server has the acknowledgements too
             await _within(reactor, arguments, subscription.stop())
@@ -282,6 +293,12 @@ class _Printer:
                 self._is_over = True
                 self._reactor.callLater(0, self.done.callback, None)  # the acknowledgement goes first
         return None
+
+    def refused(self, refusal: ServerRefused) -> None:
+        """No more events will come."""
+        if not self._is_over:
+            self._is_over = True
+            self.done.errback(refusal)
 
 
 def _text_line(event: pb.Event) -> str:
@@ -324,7 +341,8 @@ def _shown(text: str) -> str:
 
 
 async def _load(reactor: Any, arguments: Namespace) -> int:
-    report = await program.run_load(reactor, arguments, EchoLoad)
+    token = program.token(arguments)
+    report = await program.run_load(reactor, arguments, lambda load, number: EchoLoad(load, number, token))
     _say(arguments, str(report), {**report.fields()})
     if report.errors:
         raise program.Failed(_shown(report.errors[0]))

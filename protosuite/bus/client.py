@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from random import Random, SystemRandom
 from typing import Any
 
@@ -18,8 +19,8 @@ from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.requests import Kind, Request, Requests
 from protosuite.bus.subscription import Callback, Subscription
 from protosuite.bus.topics import check_pattern, check_topic
-from protosuite.bus.wire import FROM_SERVER, MAX_MESSAGE, Decoder, Malformed
-from protosuite.errors import BadRequest, PeerFault
+from protosuite.bus.wire import FROM_SERVER, MAX_MESSAGE, Decoder, Malformed, encode_request
+from protosuite.errors import BadRequest, PeerFault, ServerRefused
 from protosuite.net.reconnect import ResumingClientFactory, Status
 
 _BATCH_BYTES = 64 << 10  # written at once: what a transport takes before it says that it is enough
@@ -35,6 +36,10 @@ class BusClientFactory(ResumingClientFactory):
     fails: publish and delete_durable with :exc:`OutcomeUnknown`, for the server may have done it;
     echo and add with `ConnectionError`, for it would not matter. What the server refuses fails with
     :exc:`ServerRefused`. Every Deferred can be cancelled: what has not been sent is taken back.
+
+    `token` says who one is to a server that asks. A client whom the server does not know, or no longer, comes
+    back no more: all that is unanswered fails with what the server said, `on_refusal` is called with it, and
+    what is asked for later fails with it.
 
     Every `silence_timeout` seconds a connection on which nothing has arrived since the last time is asked
     for an echo, and the time after that it is given up. That must be longer than the server's
@@ -52,10 +57,15 @@ class BusClientFactory(ResumingClientFactory):
         max_waiting_bytes: int = 64 << 20,
         max_message: int = MAX_MESSAGE,
         silence_timeout: float = 60.0,
+        token: str | None = None,
         random: Random | None = None,
         on_status: Status | None = None,
+        on_refusal: Callable[[ServerRefused], None] | None = None,
     ) -> None:
         super().__init__(clock, random or SystemRandom(), on_status)
+        self.token = token
+        self._on_refusal = on_refusal or (lambda refusal: None)
+        self._refusal: ServerRefused | None = None
         self.silence_timeout = silence_timeout
         self.max_message = max_message
         self._requests = Requests(max_in_flight, max_waiting, max_waiting_bytes)
@@ -106,8 +116,7 @@ class BusClientFactory(ResumingClientFactory):
         it: `prefetch` bounds how many are with the callback at a time, and 1 is one after the other.
         """
         check_pattern(pattern)
-        if not self.continueTrying:
-            raise ConnectionError("this client has been closed")
+        self._check_open()
         body = pb.Subscribe(pattern=pattern, replay=replay, durable=durable, prefetch=prefetch, depth=depth)
         subscription = Subscription(body, callback, self._unsubscribe, self.report)
         if (replaced := self._subscriptions.get(pattern)) is not None:
@@ -125,18 +134,19 @@ class BusClientFactory(ResumingClientFactory):
             self._subscriptions.pop(pattern).end()
         return self._ask(Kind.FENCE, pb.Unsubscribe(pattern=pattern, durable=name))
 
+    def renew(self, token: str) -> None:
+        """Use another token from now on: one that lives longer, of the same subject and role."""
+        self.token = token
+        self._authenticate()
+
     def close(self) -> Deferred[None]:
         """Close the connection and do not come back. What is unanswered fails.
 
         Fires when the connection is closed and all that was written has left; cancelling cuts it short.
         """
-        self.stopTrying()
         for pattern in list(self._subscriptions):
             self._subscriptions.pop(pattern).end()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._closed = Deferred(lambda _: connection.abort())
-            connection.close()
+        self._disconnect()
         self._requests.lose("the client was closed")
         self._requests.give_up("the client was closed before this was sent")
         return self._closed or succeed(None)
@@ -179,6 +189,7 @@ class BusClientFactory(ResumingClientFactory):
         """A connection is there: subscribe again, and send what waits."""
         self._connection = connection
         self._last_word = ""
+        self._authenticate()
         for subscription in list(self._subscriptions.values()):
             self._subscribe(subscription)
         self.send()
@@ -232,9 +243,38 @@ class BusClientFactory(ResumingClientFactory):
     def _refused(self, error: pb.Error) -> None:
         if error.code == "unknown-delivery":
             return  # a late acknowledgement: the event has come again, or is somebody else's now
+        if error.code == "unauthenticated":
+            self._give_up(ServerRefused(error.code, error.message))
+            return
         self._last_word = "" if error.id else f"{error.code}: {error.message}"
         if not self._requests.refused(error):
             self.report(f"the server says {error.code}: {error.message}")
+
+    def _give_up(self, refusal: ServerRefused) -> None:
+        """The server does not know us: what it has not answered it has not done, and it never will."""
+        self._refusal = refusal
+        self._disconnect()
+        subscriptions, self._subscriptions = self._subscriptions, {}
+        for subscription in subscriptions.values():
+            subscription.settle(refusal)
+        self._requests.refuse(refusal)
+        self._on_refusal(refusal)
+
+    def _authenticate(self) -> None:
+        if self._connection is not None and self.token is not None:
+            self._connection.write(encode_request(pb.Authenticate(token=self.token)))
+
+    def _disconnect(self) -> None:
+        """Close the connection, and do not come back."""
+        self.stopTrying()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._closed = Deferred(lambda _: connection.abort())
+            connection.close()
+
+    def _check_open(self) -> None:
+        if not self.continueTrying:
+            raise self._refusal or ConnectionError("this client has been closed")
 
     def _ask(self, kind: Kind, body: Message) -> Deferred[Any]:
         if body.ByteSize() > self.max_message:
@@ -247,8 +287,7 @@ class BusClientFactory(ResumingClientFactory):
 
         request = Request(kind, body, settle)
         try:
-            if not self.continueTrying:
-                raise ConnectionError("this client has been closed")
+            self._check_open()
             self._requests.put(request)
         except Exception as error:
             settle(error)

@@ -11,17 +11,19 @@ from protosuite.net.load import Load, LoadConnection
 class EchoLoad(LoadConnection):
     """Each answer must have the text of the request whose turn it is."""
 
-    def __init__(self, load: Load, number: int) -> None:
+    def __init__(self, load: Load, number: int, token: str | None = None) -> None:
         super().__init__(load, number)
         self._decoder = Decoder(FROM_SERVER)
         # No two requests of all connections are alike, so no answer can pass for another.
         self._texts = [f"echo {turn} of connection {number}" for turn in range(load.depth)]
         self._batch = b"".join(encode_request(pb.EchoMessage(content=text)) for text in self._texts)
+        self._first = b"" if token is None else encode_request(pb.Authenticate(token=token))
         self._turn = 0
 
     def batch(self) -> bytes:
         self._turn = 0
-        return self._batch
+        first, self._first = self._first, b""
+        return first + self._batch
 
     def check(self, data: bytes) -> int:
         before = self._turn

@@ -152,8 +152,20 @@ class Requests:
 
     def give_up(self, why: str) -> None:
         """Nothing that waits will be sent."""
+        for request in self._taken_back():
+            request.settle(ConnectionError(why))
+
+    def refuse(self, refusal: ServerRefused) -> None:
+        """The server takes nothing from us: neither what is in flight nor what waits will be done."""
+        unanswered = [*self._in_order, *self._by_id.values(), *self._taken_back()]
+        self._in_order.clear()
+        self._by_id.clear()
+        for request in unanswered:
+            request.settle(refusal)
+
+    def _taken_back(self) -> list[Request]:
+        """Those that wait, which then do so no more."""
         waiting = list(self._waiting)
         self._waiting.clear()
         self._waiting_bytes = 0
-        for request in waiting:
-            request.settle(ConnectionError(why))
+        return waiting

@@ -67,6 +67,8 @@ class Subscription:
         """What the server made of it."""
         if isinstance(outcome, Exception) and not isinstance(outcome, ServerRefused):
             return  # the connection was lost: it is asked for again on the next one
+        if outcome is self._outcome:
+            return  # known already
         self._outcome = outcome
         if outcome is None:
             self.body.replay = 0

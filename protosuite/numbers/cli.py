@@ -26,6 +26,8 @@ _ADVICE = {
     "superseded": "another program uses this client id",
     "diverged": "start anew with another --client, or remove the state file",
     "out-of-range": "start anew with another --client, or remove the state file",
+    "unauthenticated": f"give a good token: --token-file, or {program.TOKEN_VARIABLE} in the environment",
+    "forbidden": "give the subject of the token as --client",
 }
 
 
@@ -37,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         f"{NAME} --client ana --max 10 --state ana.json",
     )
     program.add_server(parser, 5500)
+    program.add_token(parser)
     parser.add_argument(
         "--client", metavar="ID", type=_client, help="who one is; the same id resumes its stream"
     )
@@ -77,6 +80,7 @@ class Receiving:
             client,
             reactor,
             max=arguments.max,
+            token=program.token(arguments),
             progress=progress,
             state=self._state,
             run_in_thread=deferToThread,
@@ -123,8 +127,9 @@ class Receiving:
         return wanted, Progress()
 
     def _command(self, client: str) -> str:
-        state = f" --state {self._arguments.state}" if self._state else ""
-        return f"{NAME} --client {client}{state}"
+        given = {"--state": self._arguments.state, "--token-file": self._arguments.token_file}
+        options = "".join(f" {name} {value}" for name, value in given.items() if value)
+        return f"{NAME} --client {client}{options}"
 
     def _show(self, progress: Progress, count: int) -> None:
         if self._bar is None:

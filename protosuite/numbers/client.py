@@ -112,7 +112,8 @@ class NumbersClientFactory(ResumingClientFactory):
     thing that waiting would not mend, with :exc:`PeerFault` if what it sent cannot be right (a checksum
     that differs among it), with `OSError` if `state` cannot be written.
 
-    `progress` is where to go on. With `state`, each number is on stable storage before it is
+    `token` says who one is to a server that asks; another one may be set, for the next connection. `progress`
+    is where to go on. With `state`, each number is on stable storage before it is
     acknowledged; `run_in_thread` is :func:`twisted.internet.threads.deferToThread` or alike.
     `on_progress` is called with the progress and the stream's count. A connection on which nothing
     arrives for `silence_timeout` seconds more than the stream's interval is given up for a new one.
@@ -124,6 +125,7 @@ class NumbersClientFactory(ResumingClientFactory):
         clock: IReactorTime,
         *,
         max: int | None = None,
+        token: str | None = None,
         progress: Progress | None = None,
         state: StateFile | None = None,
         run_in_thread: RunInThread | None = None,
@@ -139,6 +141,7 @@ class NumbersClientFactory(ResumingClientFactory):
         super().__init__(clock, random or SystemRandom(), on_status)
         self.client = client
         self.max = max
+        self.token = token
         self.progress = progress or Progress()
         self.silence_timeout = silence_timeout
         self.on_progress = on_progress or (lambda progress, count: None)
@@ -247,7 +250,8 @@ class NumbersClient(Protocol):
     def connectionMade(self) -> None:
         progress = self._factory.progress
         checksum = progress.checksum if progress.next else None
-        self._send(Start(self._factory.client, self._factory.max, progress.next, checksum))
+        factory = self._factory
+        self._send(Start(factory.client, factory.max, progress.next, checksum, factory.token))
         self._restart_silence()
 
     def dataReceived(self, data: bytes) -> None:
