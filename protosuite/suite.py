@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import IO, TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from protosuite.auth import exposure, tokens
@@ -28,6 +29,18 @@ if TYPE_CHECKING:
 log = Logger(namespace="protosuite.suite")
 
 
+class Pools:
+    """All threads that the suite has made, so that it can tell of them."""
+
+    def __init__(self) -> None:
+        self.made: list[Threads] = []
+
+    def make(self, name: str, count: int = 1) -> Threads:
+        """Some more."""
+        self.made.append(Threads(name, count))
+        return self.made[-1]
+
+
 @frozen
 class Shared:
     """What every service is handed: time, chance, the reactor, the database, a guard, a way to tell others.
@@ -43,6 +56,8 @@ class Shared:
     data: Path  # the folder for everything that is kept
     guard: Guard = OPEN
     publish: Publish = unheard
+    services: list[ListeningService] = field(factory=list)  # all of them, once they are made
+    pools: Pools = field(factory=Pools)
 
 
 # Imported when they are asked for: a service that is off costs nothing at the start.
@@ -96,12 +111,20 @@ def _mediachat(config: Config, shared: Shared) -> ListeningService:
         own,
         MediaChatStore(shared.database, own.quota_per_chat),
         MediaFolder(shared.data),
-        Calls(Threads("media", own.media_threads), shared.reactor.callFromThread),
+        Calls(shared.pools.make("media", own.media_threads), shared.reactor.callFromThread),
         shared.reactor,
         shared.random,
         shared.wall,
         shared.publish,
     )
+
+
+def _admin(config: Config, shared: Shared) -> ListeningService:
+    from protosuite.admin.server import AdminService, Overseen
+
+    calls = Calls(shared.pools.make("admin"), shared.reactor.callFromThread)
+    overseen = Overseen(config, shared.services, shared.database, shared.pools.made, shared.data, calls)
+    return AdminService(overseen, shared.reactor, shared.wall)
 
 
 SERVICES: dict[str, Callable[[Config, Shared], ListeningService]] = {
@@ -110,6 +133,7 @@ SERVICES: dict[str, Callable[[Config, Shared], ListeningService]] = {
     "bus": _bus,
     "chatlog": _chatlog,
     "mediachat": _mediachat,
+    "admin": _admin,
 }
 
 
@@ -141,13 +165,23 @@ class Suite(Service):
         self._guard = OPEN
         self._exposed: list[str] = []
         self.services: list[ListeningService] = []
+        self._pools = Pools()
 
     def privilegedStartService(self) -> None:
         """Bind every socket. The database is made here, and opened only in :meth:`startService`."""
         super().privilegedStartService()
         self._database = self._make_database()
         self._guard = self._make_guard(self._database)
-        shared = Shared(self._reactor, self._random, self._wall, self._database, self._data, self._guard)
+        shared = Shared(
+            self._reactor,
+            self._random,
+            self._wall,
+            self._database,
+            self._data,
+            self._guard,
+            services=self.services,
+            pools=self._pools,
+        )
         names = self._config.suite.services
         if "bus" in names:  # first: the others publish there
             bus = _bus(self._config, shared)
@@ -176,22 +210,36 @@ class Suite(Service):
         self._reactor.callWhenRunning(log.info, "ready; data in {folder}", folder=str(self._data))
 
     def stopService(self) -> Deferred[None]:
-        """Stop in an order that loses nothing: accept no more, drain, store, close the database."""
+        """Stop in an order that loses nothing: accept no more, drain, store, close the database.
+
+        The admin service says before anything else that the suite is not ready, and goes last.
+        """
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        log.info("stopping; connections get {timeout:g} s", timeout=self._config.suite.drain_timeout)
-        await gatherResults([service.stop_listening() for service in self.services])
-        await gatherResults([service.drain(self._config.suite.drain_timeout) for service in self.services])
+        config = self._config.suite
+        for service in self.services:
+            service.stop_begins()
+        if config.drain_delay:
+            log.info("stopping in {delay:g} s", delay=config.drain_delay)
+            await deferLater(self._reactor, config.drain_delay)
+        log.info("stopping; connections get {timeout:g} s", timeout=config.drain_timeout)
+        for is_last in (False, True):
+            group = [service for service in self.services if (service.name == "admin") == is_last]
+            await self._stop_together(group, config.drain_timeout)
         self._guard.stop()
-        await gatherResults([service.stopService() or _done() for service in self.services])
         database, self._database = self._database, None
         if database is not None:
             database.close()
         if self._lock is not None:
             self._lock.close()
         log.info("stopped")
+
+    async def _stop_together(self, services: Sequence[ListeningService], timeout: float) -> None:
+        await gatherResults([service.stop_listening() for service in services])
+        await gatherResults([service.drain(timeout) for service in services])
+        await gatherResults([service.stopService() or _done() for service in services])
 
     def _check_exposure(self) -> None:
         """R30. What an endpoint's text does not tell about who can reach it, its port does now."""
@@ -218,8 +266,8 @@ class Suite(Service):
         config = self._config.suite
         return Database(
             url=sqlite.resolve(config.database, self._data),
-            writer=Threads("database-writer"),
-            readers=Threads("database-reader", config.database_readers),
+            writer=self._pools.make("database-writer"),
+            readers=self._pools.make("database-reader", config.database_readers),
             call_in_reactor=self._reactor.callFromThread,
             max_queue=config.database_queue,
             reader_connections=config.database_readers,

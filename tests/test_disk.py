@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
-from pathlib import Path
-
 from twisted.trial.unittest import TestCase
 
 from protosuite.counter.wire import encode_request
+from tests.disks import fill, small_disk
 from tests.peers import Peer, add, connect
 from tests.processes import LIMIT, Suite
-from tests.requirements import require, require_root
 
 
 class FullDiskTests(TestCase):
@@ -19,27 +15,14 @@ class FullDiskTests(TestCase):
 
     timeout = LIMIT
 
-    def mounted(self) -> Path:
-        """A file system of its own, which goes with the test."""
-        require_root()
-        require("mount", "umount")
-        folder = Path(self.mktemp()).absolute()
-        folder.mkdir(parents=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
-        self.addCleanup(lambda: subprocess.run(["umount", folder], check=True))
-        return folder
-
     async def test_refused_and_recovered(self) -> None:
         """R6: with no room what needs it is refused, and with room again all works by itself."""
-        folder = self.mounted()
+        folder = small_disk(self)
         suite = Suite(self, suite={"data": folder / "data"}, counter={"durability": "always"})
         self.addCleanup(suite.kill)
         await suite.start()
         self.assertEqual(await add(self, suite, 5), 5)
-        filler = folder / "filler"
-        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:  # until there is no room
-                file.write(b"x" * 4096)
+        filler = fill(folder)
         refused = False
         while not refused:  # what the log has left takes a few commits
             peer = await connect(self, suite.counter)

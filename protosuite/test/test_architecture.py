@@ -14,10 +14,11 @@ from twisted.trial.unittest import SynchronousTestCase
 import protosuite
 
 ROOT = Path(protosuite.__file__).parent
-SERVICES = ("numbers", "counter", "bus", "chatlog", "mediachat")
+SERVICES = ("numbers", "counter", "bus", "chatlog", "mediachat", "admin")
 PURE = (
     "messages",
     "figures",
+    "series",
     "wire",
     "sequence",
     "ledger",
@@ -54,6 +55,9 @@ LAYERS = [
     {"session", "commands"},
     {"reading", "history"},
     {"server", "client", "load"},
+    {"health", "metrics", "sampling"},
+    {"checks", "pulse"},
+    {"readiness", "series"},
     {"api"},
     {"subscription", "member", "client_talk", "desk_talk", "download", "receiving", "posting", "telling"},
     {"turns"},

@@ -52,7 +52,7 @@ class SuiteTests(SynchronousTestCase):
         self.start()
         self.assertEqual(
             [(port, interface) for port, _, _, interface in self.reactor.tcpServers],
-            [(port, "127.0.0.1") for port in (8081, 5500, 8080, 8082, 8000)],
+            [(port, "127.0.0.1") for port in (8081, 5500, 8080, 8082, 8000, 8001)],
         )
         self.reactor.tcpServers.clear()
         config = evolve(self.config, suite=SuiteConfig(data=self.mktemp(), services=("counter",)))
@@ -63,7 +63,7 @@ class SuiteTests(SynchronousTestCase):
         suite = Suite(self.config, self.reactor)
         suite.privilegedStartService()
         self.assertFalse(Path(self.folder).exists())
-        self.assertEqual(len(self.reactor.tcpServers), 5)
+        self.assertEqual(len(self.reactor.tcpServers), 6)
 
     def test_a_stop_frees_the_folder(self) -> None:
         """After a stop the same folder can be started with again."""
