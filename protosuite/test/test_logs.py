@@ -42,6 +42,21 @@ class ObserverTests(SynchronousTestCase):
         text = self.logged(TextObserver, "info", "{what}", what="\n\u2028\U000e0041")
         self.assertTrue(text.endswith(r" \x0a\u{2028}\u{e0041}" + "\n"), text)
 
+    def test_no_token(self) -> None:
+        """R29: what looks like a token is left out, wherever it stands in an event, a traceback among it."""
+        token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbmEifQ.c2lnbmF0dXJl-_"
+        for observer in (TextObserver, JSONObserver):
+            try:
+                raise ValueError(f"GET /?token={token}&x=1")
+            except ValueError:
+                line = self.logged(observer, "failure", "{what} from a stranger", what=f"<{token}>")
+            self.assertNotIn("eyJ", line)
+            self.assertNotIn(token[-8:], line)
+            self.assertEqual(line.count("<token>"), 2 if observer is TextObserver else 3)
+            self.assertIn("from a stranger", line)
+            self.assertIn("&x=1", line)
+        self.assertIn("eyJ.", self.logged(TextObserver, "info", "eyJ. eyJabc eyJabcdefgh"))
+
     def test_json(self) -> None:
         """One object a line, with the event's own fields beside its message."""
         line = self.logged(JSONObserver, "warn", "{peer} said {what}", peer="p", what="a\nb", count=3)
