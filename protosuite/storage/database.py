@@ -158,20 +158,24 @@ class Database:
                     self._committing = False
                     return
             if not self._run(self._write_engine, group):
-                for request in group:
-                    self._run(self._write_engine, [request])
+                # Still one commit: what somebody did wrong may not cost the others one each.
+                self._run(self._write_engine, group, apart=True)
             self.call_in_reactor(_answer, group)
 
-    def _run(self, engine: Engine, group: list[_Request]) -> bool:
-        """Run a group in one transaction and set the outcomes. False: one of several is at fault."""
+    def _run(self, engine: Engine, group: list[_Request], apart: bool = False) -> bool:
+        """Run a group in one transaction and set the outcomes. False: one of several is at fault.
+
+        With `apart`, which takes longer, the one that is at fault fails alone.
+        """
+        run = _run_apart if apart else _run_one
         began = self.clock()
         try:
             with engine.begin() as connection:
-                outcomes = [request.work(connection) for request in group]
+                outcomes = [run(request, connection) for request in group]
                 worked = self.clock()
         except Exception as error:  # the loop must live; whoever asked is told
             storage = sqlite.storage_error(error) if isinstance(error, DBAPIError) else None
-            if storage is None and len(group) > 1:
+            if storage is None and len(group) > 1 and not apart:
                 return False
             outcomes = [Failure(storage or error) for _ in group]
             if storage is not None:
@@ -195,6 +199,24 @@ class Database:
             log.info("the database accepts writes again")
         else:
             log.error("the database refuses: {reason}", reason=str(error))
+
+
+def _run_one(request: _Request, connection: Connection) -> Any:
+    return request.work(connection)
+
+
+def _run_apart(request: _Request, connection: Connection) -> Any:
+    """The outcome of a request that changes nothing if it fails. Raises what is the storage's own failure."""
+    savepoint = connection.begin_nested()
+    try:
+        outcome = request.work(connection)
+    except Exception as error:
+        if isinstance(error, DBAPIError) and sqlite.storage_error(error) is not None:
+            raise  # there may be no transaction any more
+        savepoint.rollback()
+        return Failure(error)
+    savepoint.commit()
+    return outcome
 
 
 def _answer(group: list[_Request]) -> None:

@@ -76,6 +76,22 @@ class GroupCommitTests(Fixture):
         self.failureResultOf(answers[2], IntegrityError)
         self.assertEqual(self.keys(), ["a", "b"])
 
+    def test_one_that_fails_costs_no_commit(self) -> None:
+        """R17: who asks for what cannot be does not make the others of its group wait for a commit each."""
+
+        def wrong(connection: Connection) -> None:
+            put("x")(connection)
+            raise LookupError("not there")
+
+        works = [put("a"), wrong, put("b"), put("a"), put("c")]
+        answers = [self.database.write(work) for work in works]
+        self.writer.run()
+        self.assertEqual(self.database.measures.commit_requests.count, 1)
+        self.failureResultOf(answers[1], LookupError)
+        self.failureResultOf(answers[3], IntegrityError)
+        self.assertEqual([self.successResultOf(answers[i]) for i in (0, 2, 4)], ["a", "b", "c"])
+        self.assertEqual(self.keys(), ["a", "b", "c"])
+
     def test_what_it_raises_is_what_the_caller_gets(self) -> None:
         """An exception of the work's own reaches its caller, and its changes do not stay."""
 
@@ -136,6 +152,17 @@ class GroupCommitTests(Fixture):
         again = self.database.write(put("a" * 9000))
         self.writer.run()
         self.successResultOf(again)
+
+    def test_full_disk_beside_a_fault(self) -> None:
+        """R6: where the disk is full and a request is wrong too, nothing of the group stays or is said to."""
+        with self.database.at_start() as connection:
+            (pages,) = connection.exec_driver_sql("PRAGMA page_count").one()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        answers = [self.database.write(put(key)) for key in ("a", "a", "b" * 9000, "c")]
+        self.writer.run()
+        for answer in answers:
+            self.failureResultOf(answer, StorageFull)
+        self.assertEqual(self.keys(), [])
 
     def test_full_sync(self) -> None:
         """The writer's commits are synced in full, in a write-ahead log."""
