@@ -385,7 +385,7 @@ class AdminConfig(HttpConfig):
     min_free: int = setting(
         64 << 20,
         size(0, 1 << 50),
-        "Bytes that must be free on the disk of the data folder; with less, /readyz says that it is not ready.",
+        "Bytes that must be free on the disk of the data; with less, /readyz says that it is not ready.",
     )
     probe_timeout: float = setting(
         2.0,

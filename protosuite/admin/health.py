@@ -28,7 +28,7 @@ class Health(Resource):
 
 
 class Ready(Resource):
-    """Answers 200 if everything is in order, else 503 and what is not. It takes no longer than the timeout."""
+    """Answers 200 if everything is in order, else 503 and what is not; within the timeout."""
 
     isLeaf = True
 

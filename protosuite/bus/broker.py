@@ -14,7 +14,7 @@ from collections import OrderedDict, deque
 
 from attrs import define, field, frozen
 
-from protosuite.bus.delivery import BestEffort, Event, Subscriber
+from protosuite.bus.delivery import BestEffort, Dropped, Event, Subscriber
 from protosuite.bus.durable import Consumer, Durable, Limits, Owed
 from protosuite.bus.topics import Trie, check_pattern
 from protosuite.errors import BadRequest
@@ -48,6 +48,8 @@ class Broker:
     limits: Limits
     next_id: int = 1
     durables: dict[str, Durable] = field(factory=dict)
+    subscriptions: int = 0  # best-effort ones
+    dropped: Dropped = field(factory=Dropped)
     _topics: OrderedDict[str, _Topic] = field(factory=OrderedDict)  # least recently published first
     _topic_trie: Trie[str] = field(factory=Trie)
     _trie: Trie[BestEffort | Durable] = field(factory=Trie)
@@ -55,6 +57,21 @@ class Broker:
     _retained_bytes: int = 0
     _forgotten: int = 0  # no sequence of a topic that was forgotten is above this
     _order: int = 0
+
+    @property
+    def published(self) -> int:
+        """How many events there have been."""
+        return self._order
+
+    @property
+    def topics(self) -> int:
+        """How many topics are remembered."""
+        return len(self._topics)
+
+    @property
+    def retained_bytes(self) -> int:
+        """What is kept for replay."""
+        return self._retained_bytes
 
     # Publishing.
 
@@ -95,7 +112,9 @@ class Broker:
         """A best-effort subscription, with the last `replay` events of each topic in its queue."""
         check_pattern(pattern)
         self._make_room(subscriber, pattern)
-        subscription = BestEffort(subscriber, pattern, min(depth or self.limits.depth, self.limits.max_depth))
+        depth = min(depth or self.limits.depth, self.limits.max_depth)
+        subscription = BestEffort(subscriber, pattern, depth, self.dropped)
+        self.subscriptions += 1
         subscriber.subscriptions[pattern] = subscription
         self._trie.add(pattern, subscription)
         self._matches.clear()
@@ -149,6 +168,7 @@ class Broker:
             subscription.durable.leave(subscription)
             return subscription.durable
         if isinstance(subscription, BestEffort):
+            self.subscriptions -= 1
             subscriber.queued_bytes -= sum(event.size for event in subscription.queue)
             self._trie.remove(pattern, subscription)
             self._matches.clear()

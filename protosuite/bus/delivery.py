@@ -80,12 +80,20 @@ class Subscriber:
 
 
 @define(eq=False)
+class Dropped:
+    """How many events all best-effort subscriptions have lost."""
+
+    count: int = 0
+
+
+@define(eq=False)
 class BestEffort:
     """A subscription whose events are dropped, oldest first, when they are not taken."""
 
     subscriber: Subscriber
     pattern: str
     depth: int
+    all_dropped: Dropped
     queue: deque[Event] = field(factory=deque)
     dropped: int = 0
 
@@ -98,6 +106,7 @@ class BestEffort:
         ):
             self.subscriber.queued_bytes -= self.queue.popleft().size
             self.dropped += 1
+            self.all_dropped.count += 1
         self.subscriber.has_something(self)
 
     def take(self) -> Delivery | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -15,9 +15,11 @@ from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.broker import Broker
 from protosuite.bus.delivery import Delivery, Event
 from protosuite.bus.durable import Durable, Limits, Owed
+from protosuite.bus.overview import figures, overview
 from protosuite.bus.store import BusStore
 from protosuite.bus.wire import encode_reply
 from protosuite.config import BusConfig
+from protosuite.figures import Figure, Histogram
 from protosuite.logs import Muffled
 
 log = Logger(namespace="protosuite.bus")
@@ -59,6 +61,7 @@ class Exchange:
         )
         self.broker = Broker(self.limits)
         self.store = store
+        self.latency = Histogram()  # of publishes that are stored
         self.internal_dropped = 0  # events of the suite's own that would have had to wait
         self._config = config
         self._clock = clock
@@ -83,6 +86,14 @@ class Exchange:
         """How many connections have a publish that waits for room."""
         return len(self._parked)
 
+    def figures(self) -> Iterator[Figure]:
+        """What there is to tell."""
+        return figures(self.broker, self.publishers_waiting, self._unstored_bytes, self.internal_dropped)
+
+    def overview(self) -> Mapping[str, object]:
+        """The same for people."""
+        return overview(self.broker, self.publishers_waiting)
+
     def publish(self, topic: str, fields: Mapping[str, object]) -> None:
         """Publish an event of the suite's own, as JSON. It is dropped where others would have to wait."""
         if self.must_wait(topic):
@@ -101,9 +112,11 @@ class Exchange:
         event = published.event
         if published.owed:
             self._unstored_bytes += event.size
+            began = self._clock.seconds()
 
             def stored(failure: Failure | None) -> None:
                 self._unstored_bytes -= event.size
+                self.latency.observe(self._clock.seconds() - began)
                 self._stored(published.owed, failure)
                 done(event, failure)
                 self._retry_parked()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
@@ -23,6 +23,7 @@ from protosuite.bus.topics import check_topic
 from protosuite.bus.wire import FROM_CLIENT, Decoder, Malformed, encode_reply
 from protosuite.config import BusConfig
 from protosuite.errors import BadRequest, Forbidden, PeerFault
+from protosuite.figures import Figure
 from protosuite.net.connection import PacedConnection
 from protosuite.net.listening import ListeningService
 
@@ -45,6 +46,7 @@ class BusService(ListeningService):
         self.config = config
         self.guard = guard
         self.exchange = Exchange(config, store, reactor, wall)
+        self.latency = self.exchange.latency
         self._expiring = LoopingCall(self.exchange.expire)
         self._expiring.clock = reactor
 
@@ -62,6 +64,13 @@ class BusService(ListeningService):
         if self._expiring.running:
             self._expiring.stop()
         return self.exchange.store.flushed()
+
+    def figures(self) -> Iterator[Figure]:
+        yield from super().figures()
+        yield from self.exchange.figures()
+
+    def overview(self) -> Mapping[str, object]:
+        return self.exchange.overview()
 
 
 class BusConnection(PacedConnection):
@@ -121,7 +130,7 @@ class BusConnection(PacedConnection):
         finally:
             gathered, self._gathered = self._gathered, None
             if gathered:
-                self.transport.write(b"".join(gathered))
+                self.send(b"".join(gathered))
         self._wake()
         self._finish_if_done()
         self.pace()
@@ -261,13 +270,13 @@ class BusConnection(PacedConnection):
                 size += len(batch[-1])
                 if size >= _BATCH_BYTES:
                     break
-            self.transport.write(b"".join(batch))
+            self.send(b"".join(batch))
 
     def _reply(self, body: Message) -> None:
         if self._gathered is not None:
             self._gathered.append(encode_reply(body))
         elif not self.finishing:
-            self.transport.write(encode_reply(body))
+            self.send(encode_reply(body))
 
     def unblocked(self) -> None:
         self._wake()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from typing import Any
 
@@ -12,9 +13,11 @@ from twisted.python.failure import Failure
 
 from protosuite.config import CounterConfig
 from protosuite.counter.ledger import Ledger
+from protosuite.counter.overview import figures, overview
 from protosuite.counter.store import CounterStore
 from protosuite.counter.wire import RequestDecoder, encode_replies
 from protosuite.errors import PeerFault
+from protosuite.figures import Figure
 from protosuite.net.connection import PacedConnection
 from protosuite.net.listening import ListeningService, Publish, unheard
 
@@ -60,6 +63,13 @@ class CounterService(ListeningService):
         if self._syncing.running:
             self._syncing.stop()
         return (self._saving or succeed(None)).addCallback(lambda _: self._save()).addCallback(self._log_end)
+
+    def figures(self) -> Iterator[Figure]:
+        yield from super().figures()
+        yield from figures(self.ledger, self._stored, len(self._unanswered), self.storing_fails)
+
+    def overview(self) -> Mapping[str, object]:
+        return overview(self.ledger, self._stored, self.storing_fails)
 
     def answer_when_stored(self, connection: CounterConnection, replies: bytes) -> None:
         """Send `replies` to `connection` once every total in them is on stable storage."""
@@ -107,9 +117,9 @@ class CounterService(ListeningService):
             done.callback(None)
             return done
         self._saving = done
-        self._store.save(total).addCallbacks(self._saved, self._not_saved, callbackArgs=(total,)).addBoth(
-            self._save_done, done
-        )
+        self.timed(self._store.save(total)).addCallbacks(
+            self._saved, self._not_saved, callbackArgs=(total,)
+        ).addBoth(self._save_done, done)
         return done
 
     def _saved(self, _: None, total: int) -> None:
@@ -186,7 +196,7 @@ class CounterConnection(PacedConnection):
                 service.answer_when_stored(self, replies)
                 self.pace()
             else:
-                self.transport.write(replies)
+                self.send(replies)
         if fault is not None:
             raise fault
 
@@ -194,7 +204,7 @@ class CounterConnection(PacedConnection):
         """Send what has waited for its commit."""
         self._unsent -= len(replies)
         if not self.finishing:
-            self.transport.write(replies)
+            self.send(replies)
             if self._leaving and not self._unsent:
                 self.finish()
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Protocol as Interface
+from typing import TypeVar
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
@@ -34,6 +35,8 @@ from protosuite.mediachat.upload import Upload
 from protosuite.mediachat.wire import Head, Hello, Status, Text, encode, encode_welcome, hello
 from protosuite.net.websocket import WebSocket
 from protosuite.storage.workers import Calls
+
+T = TypeVar("T")
 
 BAD_HELLO = 4000
 NO_HELLO = 4001
@@ -78,6 +81,9 @@ class Office(Interface):
     def failed(self, what: str, failure: Failure) -> None:
         """Something could not be read or stored."""
 
+    def timed(self, answer: Deferred[T]) -> Deferred[T]:
+        """`answer`, which a client waits for; how long it takes is counted."""
+
 
 class ClientTalk:
     """A :class:`~protosuite.net.websocket.Talk` with one client.
@@ -96,7 +102,7 @@ class ClientTalk:
         self._unread: list[str | bytes] = []  # what came behind the hello, until the chat is open
         self._conversation: Conversation | None = None
         self._telling: Telling | None = None
-        self._turns = Turns(office.store, office.added, self._say, office.failed, self._settle)
+        self._turns = Turns(office.store, office.timed, office.added, self._say, office.failed, self._settle)
         self._upload: Upload | None = None  # whose bytes are coming
         self._latest: Upload | None = None  # that, or one before it
         self._finishing: dict[Upload, Turn] = {}  # all of their bytes have come

@@ -263,6 +263,22 @@ class MediaChatStore:
 
         return self._database.read(work)
 
+    def client_of(self, chat_id: int) -> Deferred[int | None]:
+        """Whose chat that is; None if there is no such chat."""
+        query = sa.select(chats.c.client_id).where(chats.c.id == chat_id)
+        return self._database.read(lambda connection: connection.execute(query).scalar())
+
+    def awaiting(self, limit: int) -> Deferred[tuple[int, list[Chat]]]:
+        """How many chats have something unread, and the `limit` of them with the oldest activity."""
+
+        def work(connection: Connection) -> tuple[int, list[Chat]]:
+            unread = chats.c.unread > 0
+            count = connection.execute(sa.select(sa.func.count()).where(unread)).scalar_one()
+            oldest = sa.select(*_CHAT).where(unread).order_by(chats.c.active_at, chats.c.id).limit(limit)
+            return count, [Chat(*row) for row in connection.execute(oldest)]
+
+        return self._database.read(work)
+
     def page(
         self,
         chat_id: int,

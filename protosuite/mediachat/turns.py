@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from attrs import define
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from protosuite.errors import BadRequest, Overloaded, StorageFull
@@ -30,19 +31,21 @@ class Turn:
 class Turns:
     """The messages of one connection.
 
-    `added` is told of each that was stored, `say` is given each status, `failed` is told what the storage
-    could not do, and `settled` that something has been answered.
+    `timed` measures what is waited for, `added` is told of each that was stored, `say` is given each status,
+    `failed` is told what the storage could not do, and `settled` that something has been answered.
     """
 
     def __init__(
         self,
         store: MediaChatStore,
+        timed: Callable[[Deferred[tuple[Message, bool]]], Deferred[tuple[Message, bool]]],
         added: Callable[[Message], None],
         say: Callable[[Status], None],
         failed: Callable[[str, Failure], None],
         settled: Callable[[], None],
     ) -> None:
         self._store = store
+        self._timed = timed
         self._added = added
         self._say = say
         self._failed = failed
@@ -71,7 +74,7 @@ class Turns:
         while self._unbegun and (self._unbegun[0].new or self._unbegun[0].status):
             turn = self._unbegun.popleft()
             if turn.status is None and turn.new is not None:
-                storing = self._store.add(turn.new).addCallback(self._stored, turn)
+                storing = self._timed(self._store.add(turn.new)).addCallback(self._stored, turn)
                 storing.addErrback(self._not_stored, turn).addCallback(self._answer)
         self._answer()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Any
 
@@ -16,8 +16,10 @@ from protosuite.auth.guard import OPEN, Bearer, Guard
 from protosuite.auth.rules import Action
 from protosuite.config import NumbersConfig
 from protosuite.errors import Overloaded, PeerFault, StorageError
+from protosuite.figures import Figure
 from protosuite.net.connection import PacedConnection
 from protosuite.net.listening import ListeningService, Publish, unheard
+from protosuite.numbers.overview import figures, overview
 from protosuite.numbers.sequence import Session, Stream, check_agreement, new_session
 from protosuite.numbers.store import NumbersStore
 from protosuite.numbers.wire import (
@@ -49,6 +51,7 @@ class NumbersService(ListeningService):
         self.config = config
         self.store = store
         self.streams: dict[str, NumbersConnection] = {}
+        self.ended = 0  # streams that were sent to their end
         self._random = random
         self._wall = wall
         self.publish = publish
@@ -70,6 +73,14 @@ class NumbersService(ListeningService):
             self._sweeping.stop()
         return self.store.flushed()
 
+    def figures(self) -> Iterator[Figure]:
+        yield from super().figures()
+        yield from figures(len(self.streams), self.ended)
+
+    def overview(self) -> Mapping[str, object]:
+        streams = (connection.stream for connection in self.streams.values())
+        return overview((stream for stream in streams if stream is not None), len(self.streams))
+
     def now_ms(self) -> int:
         """Milliseconds since the epoch."""
         return int(self._wall() * 1000)
@@ -90,7 +101,7 @@ class NumbersService(ListeningService):
 
             return checking.addCallback(checked)
 
-        return opening.addCallback(opened)
+        return self.timed(opening.addCallback(opened))
 
     def take_over(self, client: str, connection: NumbersConnection) -> None:
         """`connection` is the client's from now on; one that it had is told and closed."""
@@ -124,7 +135,7 @@ class NumbersConnection(PacedConnection):
         self._decoder = Decoder(CLIENT_MESSAGES, service.config.max_line)
         self._started = False
         self._bearer = Bearer(service.guard, self.refuse)
-        self._stream: Stream | None = None
+        self.stream: Stream | None = None
         self._timer: IDelayedCall | None = None
 
     def opened(self) -> None:
@@ -134,14 +145,14 @@ class NumbersConnection(PacedConnection):
         self._send(Error(fault.code, fault.message))
 
     def is_owed(self) -> bool:
-        return self._stream is None  # a start that is looked up
+        return self.stream is None  # a start that is looked up
 
     def arrived(self, data: bytes) -> None:
         # Unlike others, this protocol has use for what comes after its end: the last acknowledgements.
         self.received(data)
 
     def received(self, data: bytes) -> None:
-        if self.finishing and (self._stream is None or not self._stream.ended):
+        if self.finishing and (self.stream is None or not self.stream.ended):
             return
         try:
             for message in self._decoder.feed(data):
@@ -156,14 +167,14 @@ class NumbersConnection(PacedConnection):
             self.finish()
 
     def unblocked(self) -> None:
-        if self._stream is not None and not self.finishing:
-            self._run(self._stream)
+        if self.stream is not None and not self.finishing:
+            self._run(self.stream)
 
     def closed(self) -> None:
         self._cancel_timer()
         self._bearer.release()
-        if self._stream is not None:
-            self._service.release(self._stream.session.client, self)
+        if self.stream is not None:
+            self._service.release(self.stream.session.client, self)
 
     def shut_down(self) -> None:
         self.refuse(PeerFault("shutting-down", "the server stops; come back and resume"))
@@ -188,9 +199,9 @@ class NumbersConnection(PacedConnection):
             self._bearer.check(Action.NUMBERS_START, message.client)
             self._service.open(message).addCallbacks(self._begin, self._not_opened)
         elif isinstance(message, Ack):
-            if self._stream is None:
+            if self.stream is None:
                 raise PeerFault("not-started", "an acknowledgement before the stream began")
-            self._acknowledge(self._stream, message)
+            self._acknowledge(self.stream, message)
 
     def _acknowledge(self, stream: Stream, ack: Ack) -> None:
         if stream.acknowledge(ack.index, self.clock.seconds()):
@@ -205,7 +216,7 @@ class NumbersConnection(PacedConnection):
         session, index, checksum = found
         config = self._service.config
         self._service.take_over(session.client, self)
-        self._stream = Stream(
+        self.stream = Stream(
             session=evolve(session, acknowledged=index),
             next=index,
             checksum=checksum,
@@ -215,7 +226,7 @@ class NumbersConnection(PacedConnection):
             started=self.clock.seconds(),
         )
         self._send(SessionOpened(session.client, session.count, index, round(config.interval * 1000)))
-        self._run(self._stream)
+        self._run(self.stream)
 
     def _not_opened(self, failure: Failure) -> None:
         error = failure.value
@@ -239,7 +250,7 @@ class NumbersConnection(PacedConnection):
             self.refuse(fault)
             return
         if messages:
-            self.transport.write(b"".join(map(encode, messages)))
+            self.send(b"".join(map(encode, messages)))
         wake_at = stream.wake_at()
         if wake_at is None:
             self._finish_stream(stream)
@@ -250,11 +261,12 @@ class NumbersConnection(PacedConnection):
         session = stream.session
         self._service.release(session.client, self)
         fields = {"client": session.client, "count": session.count, "checksum": stream.checksum}
+        self._service.ended += 1
         self._service.publish("numbers.session.ended", fields)
         self.finish()
 
     def _send(self, message: Message) -> None:
-        self.transport.write(encode(message))
+        self.send(encode(message))
 
     def _set_timer(self, delay: float, call: Callable[..., None], *args: object) -> None:
         self._timer = self.clock.callLater(delay, call, *args)

@@ -61,7 +61,7 @@ LAYERS = [
     {"api"},
     {"subscription", "member", "client_talk", "desk_talk", "download", "receiving", "posting", "telling"},
     {"turns"},
-    {"exchange", "room", "upload", "sending"},
+    {"exchange", "room", "upload", "sending", "overview"},
     {"store", "media", "saving"},
     {"pane"},
     {"sequence", "ledger", "broker", "sequencer", "view", "conversation"},
