@@ -127,7 +127,7 @@ def _back_up(arguments: Namespace) -> int:
         program.say(f"{arguments.file}: {made.bytes:,} bytes, {made.media:,} media files")
     if made.lost:
         program.say(
-            f"{NAME}: {_many(len(made.lost), 'media file')} of the suite lost; all else is in the backup"
+            f"{NAME}: the suite has lost {_many(len(made.lost), 'media file')}; all else is in the backup"
         )
     return EXIT_FAILED if made.lost else EXIT_OK
 
@@ -158,8 +158,7 @@ def _restore(arguments: Namespace) -> int:
     if arguments.json:
         _print(file=arguments.file, data=str(target.data), **_found(report))
     else:
-        for line in _losses(report):
-            program.say(line)
+        _say_all([f"{NAME}: {line}" for line in _losses(report)])
         print(f"{target.data}: {_summary(report)}; the suite can start")
     return EXIT_OK
 
@@ -191,6 +190,7 @@ class _Bar:
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
+        self._said = 0
 
     def __enter__(self) -> _Bar:
         return self
@@ -215,27 +215,35 @@ class _Bar:
         return self._bar.update
 
     def say(self, text: str) -> None:
-        with tqdm.external_write_mode(file=sys.stderr):
-            program.say(f"{NAME}: {text}")
+        self._said += 1
+        if self._said <= _SHOWN:
+            with tqdm.external_write_mode(file=sys.stderr):
+                program.say(f"{NAME}: {text}")
 
 
 def _tell(file: str, report: Report) -> None:
     """What is wrong with a backup; if nothing is, what is in it."""
     lines = [*report.problems, *_losses(report)]
-    for line in lines[:_SHOWN]:
-        program.say(f"{NAME}: {file}: {line}")
-    if more := lines[_SHOWN:]:
-        program.say(f"{NAME}: {file}: and {_many(len(more), 'problem')} more")
+    _say_all([f"{NAME}: {file}: {line}" for line in lines])
     if not lines:
         print(f"{file}: {_summary(report)}; all is right")
 
 
+def _say_all(lines: list[str]) -> None:
+    for line in lines[:_SHOWN]:
+        program.say(line)
+    if more := lines[_SHOWN:]:
+        program.say(f"{NAME}: and {len(more):,} more")
+
+
 def _losses(report: Report) -> list[str]:
-    return [
-        f"{what} before it was backed up: {media_name(digest)}"
+    """What was wrong with the suite already."""
+    media = [
+        f"{media_name(digest)} is {what}"
         for what, digests in (("missing", report.missing), ("damaged", report.damaged))
         for digest in digests
     ]
+    return [f"since before it was backed up, {text}" for text in (*report.chains.broken, *media)]
 
 
 def _summary(report: Report) -> str:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from attrs import frozen
+from attrs import define, field
 
 from protosuite.chatlog.chain import Head, Verifier
 from protosuite.chatlog.wire import Entry
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_MOST_BROKEN = 100  # rooms that are told
 _PULSE = 100_000  # steps of SQLite's machine after which Python sees to signals
 
 
@@ -25,13 +26,14 @@ class Unsound(Exception):
     """The database cannot be read, or is not what it says. The text is for a person."""
 
 
-@frozen
+@define
 class Chains:
-    """What was found right in the logs of all rooms."""
+    """What was found right in the logs of all rooms, and what is wrong with the `broken` ones."""
 
     rooms: int = 0
     entries: int = 0
     hashes: int = 0
+    broken: list[str] = field(factory=list)
 
 
 class Contents:
@@ -68,17 +70,19 @@ class Contents:
         return str(next(self._rows("SELECT version_num FROM alembic_version"), ("",))[0])
 
     def chains(self) -> Chains:
-        """Check the log of every room from end to end. Raises :exc:`Unsound`."""
+        """Check the log of every room from end to end. Raises :exc:`Unsound` if there is no reading it."""
+        found = Chains()
         if not self._has("chatlog_room"):
-            return Chains()
-        rooms = entries = hashes = 0
-        for room in self._rows("SELECT id, name, epoch, first, head, hash FROM chatlog_room ORDER BY id"):
+            return found
+        for id, name, *room in self._rows("SELECT id, name, epoch, first, head, hash FROM chatlog_room"):
+            found.rooms += 1
             try:
-                count, checked = self._chain(*room)
-            except (TypeError, ValueError) as error:  # a value that is not of its column's type
-                raise Unsound(f"room {room[1]!r} of the chat log is not readable: {error}") from None
-            rooms, entries, hashes = rooms + 1, entries + count, hashes + checked
-        return Chains(rooms, entries, hashes)
+                problem = self._chain(found, id, *room)
+            except (TypeError, ValueError, Unsound) as error:  # a value that is not of its column's type
+                problem = str(error)
+            if problem is not None and len(found.broken) < _MOST_BROKEN:
+                found.broken.append(f"room {name!r} of the chat log: {problem}")
+        return found
 
     def media(self) -> Iterator[tuple[str, int]]:
         """SHA-256 and size of every media file that a message names, once each, by SHA-256."""
@@ -95,24 +99,23 @@ class Contents:
                 raise Unsound(f"the media messages with the SHA-256 {digest} are not of one size")
             yield digest, size
 
-    def _chain(self, id: int, name: str, epoch: str, first: int, head: int, hash: str) -> tuple[int, int]:
-        """How many entries, and right hashes, a room has."""
+    def _chain(self, found: Chains, room: int, epoch: str, first: int, head: int, hash: str) -> str | None:
+        """Count what is right in a room, up to the first problem: what that is, if there is one."""
         verifier = Verifier(epoch)
         last = Head(first - 1, epoch if first == 1 else hash)
-        count = 0
-        for entry in self._entries(id):
+        for entry in self._entries(room):
             problem = verifier.problem(entry)
             if problem is None and entry.slot != last.slot + 1:
                 problem = f"slot {entry.slot} comes after slot {last.slot}"
             if problem is not None:
-                raise Unsound(f"room {name!r} of the chat log: {problem}")
+                return problem
+            found.entries += 1
+            found.hashes += verifier.checked
+            verifier.checked = 0
             last = Head(entry.slot, entry.hash)
-            count += 1
-        if last != Head(head, hash):
-            raise Unsound(
-                f"room {name!r} of the chat log ends with slot {last.slot}, not with {head} as it should"
-            )
-        return count, verifier.checked
+        return (
+            None if last == Head(head, hash) else f"it ends with slot {last.slot}, not as slot {head} should"
+        )
 
     def _entries(self, room: int) -> Iterator[Entry]:
         query = (
@@ -128,8 +131,13 @@ class Contents:
 
     def _rows(self, query: str, *values: object) -> Iterator[Any]:
         try:
-            yield from self._connection.execute(query, values)
+            for row in self._connection.execute(query, values):  # noqa: UP028 - it would close what is closed
+                yield row
         except sqlite3.Error as error:
-            if error.sqlite_errorname == "SQLITE_INTERRUPT":  # a signal came while SQLite was at work
+            if (
+                getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT"
+            ):  # a signal came while SQLite was at work
                 raise KeyboardInterrupt from None
             raise Unsound(str(error)) from None
+        except UnicodeDecodeError:
+            raise Unsound("it has text that is none") from None

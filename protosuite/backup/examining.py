@@ -24,8 +24,8 @@ Keep = Callable[[str], BinaryIO]  # a new file for the media of a SHA-256
 class Report:
     """What a backup has in it, and what is wrong with it.
 
-    `problems` are sentences for a person. `missing` and `damaged` are the SHA-256 of media that the suite had
-    lost before it was backed up; the damaged ones are in the backup as they were.
+    `problems` are sentences for a person: what has come to harm since it was made. `missing` and `damaged`,
+    the SHA-256 of media, and the rooms that are broken were so before: it has them as the suite had.
     """
 
     heading: Heading | None = None
@@ -39,7 +39,7 @@ class Report:
     @property
     def is_right(self) -> bool:
         """Whether nothing is wrong."""
-        return not (self.problems or self.missing or self.damaged)
+        return not (self.problems or self.missing or self.damaged or self.chains.broken)
 
     def problem(self, text: str) -> None:
         """Something is wrong."""
@@ -111,11 +111,15 @@ class _Examination:
     def settle(self) -> None:
         """What seemed lost before has come to harm since, if the manifest does not say so."""
         report = self.report
-        if not self._is_agreed:
-            for what, digests in (("damaged", report.damaged), ("missing", report.missing)):
-                for digest in digests:
-                    report.problem(f"{media_name(digest)} is {what}")
-                digests.clear()
+        if self._is_agreed:
+            return
+        for text in report.chains.broken:
+            report.problem(text)
+        for what, digests in (("damaged", report.damaged), ("missing", report.missing)):
+            for digest in digests:
+                report.problem(f"{media_name(digest)} is {what}")
+            digests.clear()
+        report.chains.broken.clear()
 
     def _next(self) -> Member:
         member = self._reader.member()

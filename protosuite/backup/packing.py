@@ -84,7 +84,7 @@ def _copy(source: Path, copy: Path, progress: Progress) -> None:
     try:
         copy_database(source, copy, progress.stage("copying the database", size))
     except sqlite3.Error as error:
-        if error.sqlite_errorname == "SQLITE_FULL":
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
             raise Failed("no room for a copy of the database") from None
         raise Failed(f"the database {source} cannot be copied: {error}") from None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -80,7 +80,8 @@ def _all_or_nothing(target: Source, was_there: bool) -> Iterator[None]:
         yield
     except BaseException:
         for path in (_staged(database), database):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
         for name in ("media", RESTORING):  # the one that keeps a suite from starting is the last
             shutil.rmtree(data / name, ignore_errors=True)
         if not was_there:
@@ -90,49 +91,53 @@ def _all_or_nothing(target: Source, was_there: bool) -> Iterator[None]:
 
 def _restore(reader: Reader, target: Source, progress: Progress) -> Report:
     data, database = target.data, target.database
-    stage, staged = data / RESTORING, _staged(database)
+    stage = data / RESTORING
+    media = MediaFolder(stage)
     try:
         stage.mkdir(mode=0o700)
         sync_folder(data)
         database.parent.mkdir(parents=True, exist_ok=True)
-        media = MediaFolder(stage)
-
-        def keep(digest: str) -> BinaryIO:
-            path = media.path(digest)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return path.open("xb")
-
-        report = examine(reader, staged, keep)
+        report = examine(reader, _staged(database), lambda digest: _new(media.path(digest)))
         if report.problems:
             more = len(report.problems) - 1
-            raise Failed(report.problems[0] + (f" (and {more} more problems)" if more else ""))
+            raise Failed(report.problems[0] + (f" (and {more} more)" if more else ""))
         for digest in report.damaged:
             media.path(digest).unlink()
         progress.stage("syncing", None)
-        _settle(stage, staged, data)
-        if (stage / "media").exists():
-            os.replace(stage / "media", data / "media")
-        os.replace(staged, database)
-        sync_folder(database.parent)
-        sync_folder(data)
-        stage.rmdir()
-        sync_folder(data)
+        _settle(target)
+        _place(target)
     except OSError as error:
         raise Failed(f"cannot write {error.filename or data}: {error.strerror}") from None
     return report
 
 
-def _settle(stage: Path, staged: Path, data: Path) -> None:
-    """Put all of it on stable storage, and let it belong to whom the data folder does."""
+def _new(path: Path) -> BinaryIO:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("xb")
+
+
+def _settle(target: Source) -> None:
+    """Put all that came on stable storage, and let it belong to whom the data folder does."""
+    data, stage = target.data, target.data / RESTORING
     owner = data.stat()
     os.sync()  # at once, so that each below has nothing left to do but to tell whether it went well
-    folders = [stage, *(path for path in stage.rglob("*") if path.is_dir())]
-    for path in (data / "lock", staged, *(path for path in stage.rglob("*") if path.is_file())):
-        with path.open("rb") as file:
+    for path in (data / "lock", _staged(target.database), stage, *stage.rglob("*")):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
             if os.geteuid() == 0:
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            os.fsync(file.fileno())
-    for folder in folders:
-        if os.geteuid() == 0:
-            os.chown(folder, owner.st_uid, owner.st_gid)
-        sync_folder(folder)
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _place(target: Source) -> None:
+    """Give everything its name. Until the stage is gone, no suite takes the folder."""
+    data, database, stage = target.data, target.database, target.data / RESTORING
+    if (stage / "media").exists():
+        os.replace(stage / "media", data / "media")
+    os.replace(_staged(database), database)
+    sync_folder(database.parent)
+    sync_folder(data)
+    stage.rmdir()
+    sync_folder(data)

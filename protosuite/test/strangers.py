@@ -6,7 +6,7 @@ What each promises is checked by Hypothesis (``test_any_bytes``) and, guided by 
 
 from __future__ import annotations
 
-from protosuite.test import places_clients, places_served, places_text, places_wire
+from protosuite.test import places_backup, places_clients, places_served, places_text, places_wire
 from protosuite.test.places import Place
 
 PLACES: dict[str, Place] = {
@@ -14,4 +14,5 @@ PLACES: dict[str, Place] = {
     **places_text.PLACES,
     **places_served.PLACES,
     **places_clients.PLACES,
+    **places_backup.PLACES,
 }
