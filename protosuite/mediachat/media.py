@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 import puremagic
 from attrs import define, field, frozen
 
-from protosuite.files import sync_folder
+from protosuite.errors import Overloaded
+from protosuite.files import descriptors_are_scarce, sync_folder
 from protosuite.mediachat.wire import Head
 
 _BLOCK = 1 << 20  # bytes read at once
@@ -108,8 +109,9 @@ class MediaFolder:
     def begin(self, chat_id: int, head: Head, unique: str) -> Part:
         """The part of a media message: what came of it earlier, if it has a name, and else a new one.
 
-        `unique` is a name that no other part has.
+        `unique` is a name that no other part has. Raises :exc:`Overloaded` where too many files are open.
         """
+        _check_descriptors()
         name = _NAMELESS + unique if head.upload is None else _part_name(chat_id, head)
         path = self._parts / name
         with self._lock:
@@ -163,7 +165,8 @@ class MediaFolder:
         return self._media / digest[:2] / digest[2:]
 
     def read(self, digest: str) -> BinaryIO:
-        """The file of a SHA-256, open for reading. Raises `FileNotFoundError`."""
+        """The file of a SHA-256, open for reading. Raises `FileNotFoundError` and :exc:`Overloaded`."""
+        _check_descriptors()
         return self.path(digest).open("rb")
 
     def old_parts(self, before: float, active: set[Path]) -> None:
@@ -193,6 +196,12 @@ class MediaFolder:
                     path.unlink()
                     count += 1
         return count
+
+
+def _check_descriptors() -> None:
+    """Files of media stay open as long as their clients take."""
+    if descriptors_are_scarce(0.5):
+        raise Overloaded("too many files are open")
 
 
 def _part_name(chat_id: int, head: Head) -> str:

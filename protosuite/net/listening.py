@@ -12,21 +12,23 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from protosuite.config import ServiceConfig
 from protosuite.errors import PeerFault, StartError
 from protosuite.figures import Figure, Histogram, Kind, Refusal, Traffic, counter, gauge, histogram, split
+from protosuite.files import descriptors_are_scarce
 from protosuite.logs import Muffled
 from protosuite.net.connection import Connection
 from protosuite.net.limits import Door
-from protosuite.net.tls import is_proxied
+from protosuite.net.tls import innermost, is_proxied
 
 # Connections that wait to be accepted, where the endpoint does not say. With Twisted's 50, when 2,000 clients
 # came back at once the last of them had to wait for half a minute: the kernel drops what it cannot queue.
 BACKLOG = 1024
+_PLAIN = ("tcp", "tcp6", "unix", "systemd")  # endpoints that take it that a factory builds nothing
 _PROBES = 6  # for a sign of life
 _RECENT = 20  # refusals that are kept to be looked at
 
@@ -67,14 +69,14 @@ class ListeningService(Service):
         """A new connection, for a factory."""
         raise NotImplementedError
 
-    def factory(self, is_proxied: bool = False) -> ConnectionFactory:
-        """What builds this service's connections; `is_proxied` behind the PROXY protocol."""
-        return ConnectionFactory(self.connection, is_proxied)
+    def factory(self, endpoint: str = "tcp:0") -> ConnectionFactory:
+        """What builds this service's connections on an endpoint."""
+        return ConnectionFactory(self.connection, self._shortage, endpoint)
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
         for endpoint in self.limits.listen:
-            factory = self.factory(is_proxied(endpoint))
+            factory = self.factory(endpoint)
             listening = server_endpoint(self.reactor, str(self.name), endpoint).listen(factory)
             listening.addCallback(self._opened, endpoint)
             failures: list[Failure] = []
@@ -204,24 +206,47 @@ class ListeningService(Service):
         self.recent.append(Refusal(self.reactor.seconds(), peer, code, reason))
         return self.strangers.info("{peer} refused: {code}: {reason}", peer=peer, code=code, reason=reason)
 
+    def _shortage(self, address: IAddress | None) -> None:
+        peer = getattr(address, "host", None) or "local"
+        self.turned_down(peer, "overloaded", "too many files are open; try again later")
+
     def slowed_down(self) -> None:
         """Count a connection that is read no faster than its rate."""
         self.refusals["message-rate"] += 1
 
 
 class ConnectionFactory(Factory):
-    """Builds connections with `build`."""
+    """Builds connections with `build`; while there are too many files, it calls `shortage` instead."""
 
     noisy = False
 
-    def __init__(self, build: Callable[[IAddress | None], Connection], is_proxied: bool = False) -> None:
+    def __init__(
+        self,
+        build: Callable[[IAddress | None], Connection],
+        shortage: Callable[[IAddress | None], object] = lambda address: None,
+        endpoint: str = "tcp:0",
+    ) -> None:
         self._build = build
-        self._is_proxied = is_proxied
+        self._shortage = shortage
+        self._is_proxied = is_proxied(endpoint)
+        self._is_plain = not self._is_proxied and innermost(endpoint)[0][0] in _PLAIN
 
-    def buildProtocol(self, addr: IAddress | None) -> Connection:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        if descriptors_are_scarce():
+            self._shortage(addr)
+            return None if self._is_plain else _Refused()
         connection = self._build(addr)
         connection.is_proxied = self._is_proxied
         return connection
+
+
+class _Refused(Protocol):
+    """A connection that is cut where a factory cannot have its socket closed by building nothing."""
+
+    transport: Any
+
+    def connectionMade(self) -> None:
+        self.transport.abortConnection()
 
 
 def _keep_alive(listening: socket.socket, seconds: float) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 from attrs import define, field
@@ -74,6 +74,13 @@ class Database:
         """A connection for work before the reactor runs: it blocks. Committed when the block ends."""
         with self._write_engine.begin() as connection:
             yield connection
+
+    def open_readers(self) -> None:
+        """Open all that reading needs; later there may be too many files. Blocks; for the start."""
+        with ExitStack() as opened:
+            for _ in range(self.reader_connections):
+                connection = opened.enter_context(self._read_engine.connect())
+                connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema")
 
     def write(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """Run `work` in the next commit. The Deferred fires when it is on stable storage.

@@ -66,7 +66,9 @@ class NumbersPeer:
     """A connection to numbers that a test drives by hand."""
 
     def __init__(self, service: NumbersService) -> None:
-        self.protocol: Any = service.factory().buildProtocol(None)
+        protocol = service.factory().buildProtocol(None)
+        assert protocol is not None
+        self.protocol: Any = protocol
         self.transport = MemoryTransport(self.protocol, True)
         self.protocol.makeConnection(self.transport)
 
@@ -222,7 +224,9 @@ class BusPeer:
     """A connection to the bus that a test drives by hand."""
 
     def __init__(self, service: BusService, *messages: Message | bytes) -> None:
-        self.protocol: Any = service.factory().buildProtocol(None)
+        protocol = service.factory().buildProtocol(None)
+        assert protocol is not None
+        self.protocol: Any = protocol
         self.transport: Any = MemoryTransport(self.protocol, True)
         self.protocol.makeConnection(self.transport)
         self._decoder = BusDecoder(FROM_SERVER)

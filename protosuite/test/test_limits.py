@@ -152,7 +152,7 @@ class ServiceTests(SynchronousTestCase):
         return service
 
     def connect(self, service: ListeningService, host: str = "127.0.0.1", is_proxied: bool = False) -> Pipe:
-        pipe = Pipe(service.factory(is_proxied).buildProtocol(None), host)
+        pipe = Pipe(service.factory("haproxy:tcp:0" if is_proxied else "tcp:0").buildProtocol(None), host)
         self.addCleanup(pipe.lose, ConnectionError())
         pipe.pump()
         return pipe
