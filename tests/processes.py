@@ -196,6 +196,8 @@ class Suite:
             "suite": {"data": self.data},
             **{name: {"listen": f"tcp:{port}:interface=127.0.0.1"} for name, port in self.ports.items()},
         }
+        for section in (*self._settings, *changes):
+            own.setdefault(section, {})
         with self.config.open("w", encoding="utf-8") as file:
             for section, values in own.items():
                 values.update(self._settings.get(section, {}))

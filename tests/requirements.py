@@ -50,3 +50,10 @@ def require_root() -> None:
     """The test does what only root may."""
     if os.geteuid() != 0:
         missing("mounting a file system needs root: run the tests as root")
+
+
+def require_own_network() -> None:
+    """The test runs a process in a network of its own, where nobody else can reach what it listens on."""
+    require("unshare")
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
+        missing("no network namespaces here: run the tests as root, on a machine that allows them")

@@ -254,8 +254,12 @@ async def _subscribe(reactor: Any, arguments: Namespace) -> int:
         )
         for pattern in dict.fromkeys(arguments.patterns)
     ]
-    for subscription in subscriptions:
-        await _within(reactor, arguments, subscription.when_ready())
+    try:
+        for subscription in subscriptions:
+            await _within(reactor, arguments, subscription.when_ready())
+    except program.Failed:
+        printer.done.addErrback(lambda failure: None)  # if so, for the same reason
+        raise
     try:
         await printer.done
     except ServerRefused as error:
