@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
+from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, parse_qs
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
-from zope.interface import directlyProvides, providedBy
+from zope.interface import directlyProvides, providedBy, provider
 
 from protosuite.config import HttpConfig
 from protosuite.errors import PeerFault
@@ -23,6 +25,7 @@ from protosuite.net.inflow import Inflow, Intake, Intakes, kept
 from protosuite.net.websocket import Limits, Talk, WebSocket
 from protosuite.net.websocket_rules import ServerRules
 
+_TARGET = re.compile(rb"[!-~]+")  # of a request: whatever else is percent-encoded (RFC 9112, 3.2)
 MAX_BODY = 256 << 10  # bytes of a request's body; 16,384 characters as JSON with escapes can be 192 KiB
 
 
@@ -212,9 +215,20 @@ class _Site(Site):
         """Nothing."""
 
 
+@provider(ILogObserver)
+def _only_failures(event: LogEvent) -> None:
+    """Leave out what Twisted says of requests that it finds odd: anybody can make any number of them."""
+    if "log_failure" in event:
+        globalLogPublisher(event)
+
+
+_failures = Logger("protosuite.net.web", observer=_only_failures)
+
+
 class _Request(Request):
     """A request whose body is left to its resource: Twisted's parser of forms raises at many that are bad."""
 
+    _log = _failures
     intake: Intake | None = None
     _types: Sequence[bytes] | None = None
 
@@ -258,6 +272,9 @@ class _Channel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         self.connection.spend()
+        if not _TARGET.fullmatch(self._path):  # Twisted fails at some of those
+            self._respondToBadRequestAndDisconnect()
+            return
         request = self.requests[-1]
         request.announced(self._command, self._path)
         inflow = self._inflow = Inflow(self, self.connection.clock)

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Opcode
 
@@ -246,6 +247,27 @@ class HttpTests(SynchronousTestCase):
         served.root.isLeaf = False
         peer.send(GET.replace(b"/", b"/nothing", 1))
         self.assertEqual(peer.status(), 404)
+
+    def test_targets(self) -> None:
+        """R13: what asks for something that is no text of a URL is 400, whatever its method; nothing fails."""
+        for method in (b"GET", b"HEAD", b"POST", b"PUT", b"BREW"):
+            for target in (b"/\xff", b"/?x=\xc3\xbc", b"/a\x7f", b"/a\x0b"):
+                served = Served(self)
+                served.root.render_POST = None  # type: ignore[assignment,method-assign]
+                peer = served.connect()
+                peer.send(method + b" " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
+                self.assertEqual(peer.take().count(b"HTTP/1.1 400 "), 1, (method, target))
+                self.assertTrue(peer.pipe.lost)
+
+    def test_odd_requests_are_not_logged(self) -> None:
+        """R29: no request of a stranger is worth a line of its own."""
+        heard: list[Any] = []
+        globalLogPublisher.addObserver(heard.append)
+        self.addCleanup(globalLogPublisher.removeObserver, heard.append)
+        served = Served(self)
+        for method in (b"HEAD", b"PUT", b"OPTIONS", b"BREW"):
+            served.connect().send(GET.replace(b"GET", method))
+        self.assertEqual(heard, [])
 
     def test_body(self) -> None:
         """A body up to the limit is taken."""
