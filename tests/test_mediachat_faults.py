@@ -425,7 +425,7 @@ class FullDiskTests(Case):
         return folder
 
     async def test_refused_and_recovered(self) -> None:
-        """With no room uploads end with a clear status, files are served; with room all works again."""
+        """R6: with no room texts and media get a clear status, files are served; later all works again."""
         folder = self.mounted()
         suite = Suite(self, **settings() | {"suite": {"services": "mediachat", "data": folder / "data"}})
         suite.data = folder / "data"
