@@ -90,6 +90,12 @@ class AuthConfig:
         "Seconds between two looks for tokens that have expired or were revoked; the connections that live"
         " on them are closed.",
     )
+    secure_cookie: bool = setting(
+        False,
+        switch(),
+        "Have browsers send the cookie of a login over TLS alone, also where the login came without it as far"
+        " as the suite sees: behind a proxy that ends TLS.",
+    )
 
 
 def _listening_first(_: type, fields: list[Any]) -> list[Any]:

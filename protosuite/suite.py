@@ -98,7 +98,16 @@ def _chatlog(config: Config, shared: Shared) -> ListeningService:
     from protosuite.chatlog.store import ChatLogStore
 
     store = ChatLogStore(shared.database, config.chatlog.max_rooms)
-    return ChatLogService(config.chatlog, store, shared.reactor, shared.random, shared.wall, shared.publish)
+    return ChatLogService(
+        config.chatlog,
+        store,
+        shared.reactor,
+        shared.random,
+        shared.wall,
+        shared.publish,
+        shared.guard,
+        config.auth.secure_cookie,
+    )
 
 
 def _mediachat(config: Config, shared: Shared) -> ListeningService:
@@ -116,6 +125,8 @@ def _mediachat(config: Config, shared: Shared) -> ListeningService:
         shared.random,
         shared.wall,
         shared.publish,
+        shared.guard,
+        config.auth.secure_cookie,
     )
 
 

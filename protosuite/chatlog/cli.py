@@ -66,6 +66,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     )
     parser.add_argument("room", metavar="ROOM", type=_room, help="1 to 64 of A-Z a-z 0-9 . _ -")
     program.add_server(parser, 8082)
+    program.add_token(parser)
     parser.add_argument("--tls", action="store_true", help="connect with TLS, and verify the server's name")
     parser.add_argument("--author", metavar="NAME", type=_author, help="whose entries they are (your login)")
     parser.add_argument(

@@ -30,7 +30,7 @@ from protosuite.chatlog.wire import (
 from protosuite.errors import Overloaded, PeerFault, ServerRefused
 from protosuite.net.reconnect import ResumingClientFactory, Status
 from protosuite.net.websocket import Limits, WebSocket
-from protosuite.net.websocket_client import WebSocketClient, connect, server_url
+from protosuite.net.websocket_client import WebSocketClient, connect, ended_by, server_url
 
 _TOO_BIG = 1009  # the close code of RFC 6455
 _TEMPORARY = ("storage", "overloaded")  # what the server may be able to do later
@@ -66,6 +66,9 @@ class ChatLogClientFactory(ResumingClientFactory):
     the log is another one, and with `problems` where the hash chain is broken or slots were deleted.
 
     At most `max_waiting` appends wait to be acknowledged; `max_in_flight` of them are with the server.
+
+    `token` says who one is to a server that asks. Where it is not good, or not any more, or not for this, the
+    client does not come back: what waits fails with :exc:`ServerRefused`, and `on_refusal` is called with it.
     """
 
     log = Logger()
@@ -84,12 +87,17 @@ class ChatLogClientFactory(ResumingClientFactory):
         limits: Limits | None = None,
         random: Random | None = None,
         on_status: Status | None = None,
+        token: str | None = None,
+        on_refusal: Callable[[ServerRefused], None] | None = None,
     ) -> None:
         super().__init__(clock, random or SystemRandom(), on_status)
         self.url = url
+        self.token = token
+        self.refusal: ServerRefused | None = None  # why it does not come back
         self.view = View(keep)
         self.is_connected = False  # and has been told what is there
         self._on_change = on_change
+        self._on_refusal = on_refusal or (lambda refusal: None)
         self._last = last
         self._poll_interval = poll_interval
         self._max_waiting = max_waiting
@@ -119,7 +127,7 @@ class ChatLogClientFactory(ResumingClientFactory):
         key = f"{self._random.getrandbits(128):032x}"
         _check(ClientAppend(0, author, content, key))
         if not self.continueTrying:
-            return fail(ConnectionError("this client has been closed"))
+            return fail(self.refusal or ConnectionError("this client has been closed"))
         if len(self._appends) >= self._max_waiting:
             return fail(Overloaded(f"{self._max_waiting} entries wait to be acknowledged"))
         append = _Append(author, content, key, Deferred(lambda _: self._withdraw(append)))
@@ -159,7 +167,11 @@ class ChatLogClientFactory(ResumingClientFactory):
         if self._socket is not None and self._socket.is_open:
             closed = self._closed = Deferred()
             self._socket.close()
-        error = ConnectionError("the client was closed")
+        self._fail_all(ConnectionError("the client was closed"))
+        return closed
+
+    def _fail_all(self, error: Exception) -> None:
+        """Nothing that waits will be answered."""
         appends, self._appends = self._appends, {}
         updates, self._updates = self._updates, deque()
         self._unsent.clear()
@@ -169,7 +181,6 @@ class ChatLogClientFactory(ResumingClientFactory):
         for answer in waiting:
             if answer is not None and not answer.called:
                 answer.errback(error)
-        return closed
 
     @property
     def next_attempt(self) -> float | None:
@@ -235,6 +246,17 @@ class ChatLogClientFactory(ResumingClientFactory):
         if self._closed is not None:
             closed, self._closed = self._closed, None
             closed.callback(None)
+        refusal = ended_by(code, reason)
+        if refusal is not None:
+            self._give_up(refusal)
+
+    def _give_up(self, refusal: ServerRefused) -> None:
+        """The server does not take us for whom it would let in, and never will."""
+        if self.continueTrying:
+            self.refusal = refusal
+            self.stopTrying()
+            self._fail_all(refusal)
+            self._on_refusal(refusal)
 
     def _give_up_largest(self) -> None:
         """The server takes messages of fewer bytes than one of ours has: sent again it would be so again."""
@@ -245,11 +267,15 @@ class ChatLogClientFactory(ResumingClientFactory):
     # For Twisted.
 
     def buildProtocol(self, addr: IAddress | None) -> WebSocketClient:
-        self._protocol = WebSocketClient(self.url, SUBPROTOCOL, self.clock, self._limits, self)
+        self._protocol = WebSocketClient(
+            self.url, SUBPROTOCOL, self.clock, self._limits, self, token=self.token
+        )
         return self._protocol
 
     def lost(self) -> None:
-        if self._protocol.refusal:
+        if self._protocol.denial is not None:
+            self._give_up(self._protocol.denial)
+        elif self._protocol.refusal:
             self._on_status(self._protocol.refusal)
 
     # What is asked.
@@ -257,7 +283,7 @@ class ChatLogClientFactory(ResumingClientFactory):
     def _wait_for(self, message: ClientUpdate, passes: bool = False) -> Deferred[Any]:
         update = _Update(message, Deferred(lambda _: self._updates.remove(update)), passes=passes)
         if not self.continueTrying:
-            return fail(ConnectionError("this client has been closed"))
+            return fail(self.refusal or ConnectionError("this client has been closed"))
         self._updates.append(update)
         if self._socket is not None:
             self._ask(update)
@@ -329,6 +355,8 @@ class ChatLogClientFactory(ResumingClientFactory):
                 append.answer.callback(entry)
 
     def _refused(self, error: Error) -> None:
+        if error.code == "unauthenticated":
+            return  # the close that follows says it again
         if error.seq is None:
             update = self._asked.popleft() if self._asked else None
             if update is None or update.answer is None:

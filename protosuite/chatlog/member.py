@@ -10,6 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from protosuite.auth.guard import Hold
+from protosuite.auth.rules import Action
+from protosuite.auth.tokens import Identity
 from protosuite.chatlog.room import Room, acks
 from protosuite.chatlog.sequencer import Sequencer, Writer
 from protosuite.chatlog.store import ChatLogStore, Page
@@ -23,8 +26,9 @@ from protosuite.chatlog.wire import (
     from_client,
 )
 from protosuite.config import ChatLogConfig
-from protosuite.errors import BadRequest, Overloaded, StorageError
-from protosuite.net.websocket import GOING_AWAY, WebSocket
+from protosuite.errors import BadRequest, Forbidden, Overloaded, StorageError, Unauthenticated
+from protosuite.net.access import Access
+from protosuite.net.websocket import GOING_AWAY, UNAUTHENTICATED, WebSocket
 
 _MAX_UPDATES = 16  # of one connection that wait for those before; above it the connection is not read
 _MAX_WAITING = (
@@ -37,6 +41,7 @@ class ChatLog(Interface):
 
     config: ChatLogConfig
     log: Logger
+    access: Access
     store: ChatLogStore
     sequencer: Sequencer
 
@@ -63,7 +68,7 @@ class ChatLog(Interface):
 
 
 class Member:
-    """A :class:`~protosuite.net.websocket.Talk` in one room.
+    """A :class:`~protosuite.net.websocket.Talk` in one room, for as long as the token of `who` is good.
 
     It is told of every entry from its first ServerAck on. While the answer to a ClientUpdate for the
     latest is being read it is told of none: the acks go on where that answer ends.
@@ -71,12 +76,14 @@ class Member:
 
     socket: WebSocket
 
-    def __init__(self, service: ChatLog, room: str, session: str) -> None:
+    def __init__(self, service: ChatLog, room: str, session: str, who: Identity | None = None) -> None:
         self.session = session
+        self.who = who
         self.unacknowledged = 0  # appends that have been accepted and not answered
         self.room: Room = service.room(room)
         self.writer = Writer(room, session, service.config.reorder_limit)
         self._service = service
+        self._hold = Hold()
         self._waiting_characters = 0  # in those
         self._unread: list[str] = []  # messages that came before the room was open
         self._updates: deque[ClientUpdate] = deque()
@@ -88,6 +95,7 @@ class Member:
 
     def began(self, socket: WebSocket) -> None:
         self.socket = socket
+        self._hold = self._service.access.guard.hold(self.who, self._expel)
         self._service.entered(self)
         self._pace()
 
@@ -113,6 +121,7 @@ class Member:
         self._serve()
 
     def ended(self, code: int, reason: str) -> None:
+        self._hold.release()
         self._service.departed(self)
 
     def stopping(self) -> None:
@@ -134,6 +143,12 @@ class Member:
     def dismiss(self, why: str) -> None:
         """It cannot be served now, and may be later."""
         self.socket.close(1013, why)
+
+    def _expel(self, reason: Unauthenticated) -> None:
+        """The token is no longer good. What was accepted is committed all the same."""
+        if self.socket.is_open:
+            self._error(Error(reason.code, reason.message))
+            self.socket.close(UNAUTHENTICATED, reason.message)
 
     def follow(self, frames: bytes) -> None:
         """Send the frames of what has been committed."""
@@ -160,6 +175,7 @@ class Member:
     # What a client asks for.
 
     def _append(self, message: ClientAppend | Refused) -> None:
+        message = self._allowed(message)
         try:
             if isinstance(message, Refused):
                 self._error(message.error)
@@ -171,6 +187,15 @@ class Member:
         except BadRequest as error:
             if isinstance(message, ClientAppend):
                 self._error(Error(error.code, error.message, message.seq))
+
+    def _allowed(self, message: ClientAppend | Refused) -> ClientAppend | Refused:
+        """The same, unless it is in the name of somebody who this is not."""
+        if isinstance(message, ClientAppend):
+            try:
+                self._service.access.guard.check(self.who, Action.CHATLOG_APPEND, message.author)
+            except Forbidden as error:
+                return Refused(Error(error.code, error.message, message.seq))
+        return message
 
     def _serve(self) -> None:
         """Answer the updates, in turn, while the connection takes it."""

@@ -52,6 +52,7 @@ class Pipe:
             last=max(1, arguments.last),
             keep=keep,
             is_patient=self._follows,
+            on_refusal=self._settle,
         )
         looking = LoopingCall(self._look)
         looking.clock = reactor
@@ -199,7 +200,9 @@ class Sender:
         self.last = max(self.last, entry.slot)
 
     def _refused(self, failure: Failure, number: int) -> None:
-        if failure.check(ConnectionError) is None:  # else it is over
+        if (
+            failure.check(ConnectionError) is None and self._session.factory.refusal is None
+        ):  # else it is over
             self._fail(number, shown(_reason(failure)))
 
     def _fail(self, number: int, why: str) -> None:

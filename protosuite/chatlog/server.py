@@ -14,6 +14,9 @@ from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
+from protosuite.auth.guard import OPEN, Guard
+from protosuite.auth.rules import Action
+from protosuite.auth.tokens import Identity
 from protosuite.chatlog.chain import Append
 from protosuite.chatlog.member import Member
 from protosuite.chatlog.room import Room
@@ -24,6 +27,7 @@ from protosuite.config import ChatLogConfig
 from protosuite.errors import Overloaded, StorageError
 from protosuite.logs import Muffled
 from protosuite.net.listening import Publish, unheard
+from protosuite.net.login import add_login
 from protosuite.net.pages import Pages
 from protosuite.net.web import upgrade, wants_upgrade
 from protosuite.net.web_service import WebService
@@ -43,8 +47,10 @@ class ChatLogService(WebService):
         random: Random,
         wall: Callable[[], float],
         publish: Publish = unheard,
+        guard: Guard = OPEN,
+        secure_cookie: bool = False,
     ) -> None:
-        super().__init__("chatlog", SUBPROTOCOL, config, reactor)
+        super().__init__("chatlog", SUBPROTOCOL, config, reactor, wall, guard, secure_cookie)
         self.config = config
         self.store = store
         self.sequencer = Sequencer()
@@ -75,10 +81,17 @@ class ChatLogService(WebService):
         self.commit()
         return idle
 
-    def member(self, room: str) -> Member:
+    def member(self, room: str, who: Identity | None) -> Member:
         """A new member of a room."""
         session = f"{self._random.getrandbits(64):016x}"
-        return Member(self, room, session)
+        return Member(self, room, session, who)
+
+    def figures(self) -> Iterator[Figure]:
+        yield from super().figures()
+        yield from figures(self.rooms.values(), self._commits)
+
+    def overview(self) -> Mapping[str, object]:
+        return overview(self.rooms.values())
 
     # For the members.
 
@@ -122,7 +135,8 @@ class ChatLogService(WebService):
 
     def refused(self, member: Member, error: Error) -> None:
         """`member` was told `error`."""
-        self.turned_down(f"{member.socket.peer} in {member.room.name}", error.code, error.message)
+        who = "" if member.who is None else f", {member.who.role} {member.who.subject},"
+        self.turned_down(f"{member.socket.peer}{who} in {member.room.name}", error.code, error.message)
 
     def reading_failed(self, error: Exception) -> None:
         """The database could not be read."""
@@ -254,21 +268,26 @@ class ChatLogService(WebService):
 
 
 class _Root(Pages):
-    """``/``: the page, and the WebSocket of the room ``main``."""
+    """``/``: the page, and the WebSocket of the room ``main``. Its files, and what they share, are public."""
 
     def __init__(self, service: ChatLogService) -> None:
         super().__init__(Path(__file__).parent / "pages")
         self._service = service
         self.putChild(b"rooms", _Rooms(self))
+        add_login(self, service.access, service.reactor)
 
     def render_GET(self, request: Request) -> Any:
         if wants_upgrade(request):
             return self.enter(request, DEFAULT_ROOM)
-        return super().render_GET(request)
+        refusal = self._service.access.page(request, Action.CHATLOG_READ)
+        return self.send(request, "index.html") if refusal is None else refusal
 
     def enter(self, request: Request, room: str) -> Any:
         """Open a WebSocket in a room."""
-        return upgrade(request, self._service.terms, lambda: self._service.member(room))
+        service = self._service
+        return service.access.door(
+            request, service.terms, Action.CHATLOG_READ, room, lambda who: service.member(room, who)
+        )
 
 
 class _Rooms(Resource):

@@ -30,6 +30,7 @@ class Session:
 
     With `is_patient` it waits for a server for as long as it takes, and says on standard error how that goes.
     Otherwise nothing may take longer than ``--timeout``, and that it goes on is said on a terminal only.
+    `on_refusal` is called when the server does not take the token, or not any more.
     """
 
     def __init__(
@@ -41,15 +42,27 @@ class Session:
         last: int = 1,
         keep: int = 1000,
         is_patient: bool = False,
+        on_refusal: Callable[[Failure], object] = lambda failure: None,
     ) -> None:
         self._reactor = reactor
         self._arguments = arguments
         self._is_patient = is_patient
         self._is_over = False
         self._trouble = ""
+
+        def refused(refusal: ServerRefused) -> None:
+            on_refusal(Failure(program.Failed(refusal_line(refusal))))
+
         url = room_url(arguments.host, arguments.port, arguments.room, arguments.tls)
         self.factory = ChatLogClientFactory(
-            reactor, url, on_change, last=last, keep=keep, on_status=self._status
+            reactor,
+            url,
+            on_change,
+            last=last,
+            keep=keep,
+            on_status=self._status,
+            token=program.token(arguments),
+            on_refusal=refused,
         )
         start(reactor, self.factory)
 
@@ -84,9 +97,23 @@ class Session:
             server = f"{arguments.host}:{arguments.port}"
             why = f" ({self._trouble})" if self._trouble and not self.factory.is_connected else ""
             raise program.Failed(f"no answer from {server} within {arguments.timeout:g} s{why}") from None
-        if isinstance(error, (ServerRefused, Overloaded, ConnectionError)):
+        if isinstance(error, ServerRefused):
+            raise program.Failed(refusal_line(error)) from None
+        if isinstance(error, (Overloaded, ConnectionError)):
             raise program.Failed(shown(str(error))) from None
         return failure
+
+
+_ADVICE = {
+    "unauthenticated": f"give a good token: --token-file, or {program.TOKEN_VARIABLE} in the environment",
+    "forbidden": "the role of the token does not allow it",
+}
+
+
+def refusal_line(refusal: ServerRefused) -> str:
+    """What the server refuses, and what to do, in one line."""
+    advice = f" ({_ADVICE[refusal.code]})" if refusal.code in _ADVICE else ""
+    return shown(str(refusal)) + advice
 
 
 def start(reactor: Any, factory: ChatLogClientFactory) -> None:

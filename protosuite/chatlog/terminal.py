@@ -24,7 +24,7 @@ from protosuite import program
 from protosuite.chatlog.client import ChatLogClientFactory, room_url
 from protosuite.chatlog.lines import content_problem, shown
 from protosuite.chatlog.pane import Pane, wrap
-from protosuite.chatlog.session import start
+from protosuite.chatlog.session import refusal_line, start
 from protosuite.chatlog.view import Change
 from protosuite.errors import Overloaded, ServerRefused
 
@@ -63,7 +63,14 @@ class Chat:
         self._clock = reactor
         url = room_url(arguments.host, arguments.port, arguments.room, arguments.tls)
         self._factory = factory = ChatLogClientFactory(
-            reactor, url, self._changed, last=arguments.last, keep=KEEP, on_status=self._status
+            reactor,
+            url,
+            self._changed,
+            last=arguments.last,
+            keep=KEEP,
+            on_status=self._status,
+            token=program.token(arguments),
+            on_refusal=self._turned_away,
         )
         self._pane = Pane(factory.view, arguments.author)
         self._buffer = Buffer(multiline=True)
@@ -80,6 +87,8 @@ class Chat:
         closed = factory.close()
         with suppress(Exception):
             await closed.addTimeout(_CLOSE_TIMEOUT, reactor)
+        if factory.refusal is not None:
+            raise program.Failed(refusal_line(factory.refusal))
         if waiting:
             raise program.Failed(f"{_messages(waiting)} not acknowledged")
         return program.EXIT_OK
@@ -111,6 +120,13 @@ class Chat:
         self._why = shown(why) if next or not self._why else self._why
         if not next:
             self._note = shown(text)
+        self._redraw()
+
+    def _turned_away(self, refusal: ServerRefused) -> None:
+        """The server does not let us in any more. What was read and written can still be read."""
+        self._note = refusal_line(refusal)
+        if not self._factory.view.entries:  # there is nothing to see
+            self._exit()
         self._redraw()
 
     def _redraw(self) -> None:
@@ -239,6 +255,8 @@ class Chat:
         factory = self._factory
         if factory.is_connected:
             return "connected"
+        if factory.refusal is not None:
+            return "not connected"
         if factory.next_attempt is not None:
             wait = math.ceil(max(0.0, factory.next_attempt - self._clock.seconds()))
             return f"{self._why}, trying again in {wait} s"

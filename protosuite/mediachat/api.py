@@ -12,6 +12,8 @@ from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
+from protosuite.auth.rules import Action
+from protosuite.auth.tokens import Identity
 from protosuite.config import MediaChatConfig
 from protosuite.errors import BadRequest
 from protosuite.mediachat.client_talk import ClientTalk
@@ -21,9 +23,11 @@ from protosuite.mediachat.media import MediaFolder
 from protosuite.mediachat.posting import MAX_ID, Posting, checked, id_of, key_of, refusal
 from protosuite.mediachat.store import Chat, MediaChatStore, Message, New, as_fields
 from protosuite.mediachat.wire import TEXT
+from protosuite.net.access import Access
 from protosuite.net.api import Api, Nothing, Problem, body, integer, word
+from protosuite.net.login import add_login
 from protosuite.net.pages import Pages
-from protosuite.net.web import Terms, upgrade
+from protosuite.net.web import Terms
 from protosuite.storage.workers import Calls
 
 
@@ -35,14 +39,16 @@ class Service(Interface):
     folder: MediaFolder
     calls: Calls
     terms: Terms
+    access: Access
+    reactor: Any
 
     def now(self) -> int:
         """Milliseconds since the epoch."""
 
-    def client(self, client_id: int) -> ClientTalk:
+    def client(self, client_id: int, who: Identity | None) -> ClientTalk:
         """A new connection of a client."""
 
-    def desk(self) -> DeskTalk:
+    def desk(self, who: Identity | None) -> DeskTalk:
         """A new console."""
 
     def connected(self, chat_id: int) -> int:
@@ -56,17 +62,22 @@ class Service(Interface):
 
 
 class Root(Pages):
-    """``/``."""
+    """``/``: the client's page, and all the rest. What asks for no :class:`.Action` is for everybody."""
 
     def __init__(self, service: Service) -> None:
         super().__init__(Path(__file__).parent / "pages")
-        origins = service.config.origins
+        self._access = service.access
         self.putChild(b"ws", _Doors(service))
         self.putChild(b"console", _Console(service, self))
-        self.putChild(b"chats", _Chats(service, origins))
-        self.putChild(b"messages", _Messages(service, origins))
-        self.putChild(b"media", _Media(service, origins))
-        self.putChild(b"openapi.json", _Description(origins))
+        self.putChild(b"chats", _Chats(service))
+        self.putChild(b"messages", _Messages(service))
+        self.putChild(b"media", _Media(service))
+        self.putChild(b"openapi.json", _Description(service.access))
+        add_login(self, service.access, service.reactor)
+
+    def render_GET(self, request: Request) -> bytes:
+        refusal = self._access.page(request, Action.MEDIACHAT_TALK)
+        return self.send(request, "index.html") if refusal is None else refusal
 
 
 class _Doors(Resource):
@@ -80,19 +91,28 @@ class _Doors(Resource):
         client_id = id_of(path)
         if client_id is None or request.postpath:
             return notFound()
-        return _Door(self._service.terms, lambda: self._service.client(client_id))
+        return _Door(self._service, client_id)
 
 
 class _Door(Resource):
+    """``/ws/{id}``."""
+
     isLeaf = True
 
-    def __init__(self, terms: Terms, talk: Any) -> None:
+    def __init__(self, service: Service, client_id: int) -> None:
         super().__init__()
-        self._terms = terms
-        self._talk = talk
+        self._service = service
+        self._client_id = client_id
 
     def render_GET(self, request: Request) -> Any:
-        return upgrade(request, self._terms, self._talk)
+        service, client_id = self._service, self._client_id
+        return service.access.door(
+            request,
+            service.terms,
+            Action.MEDIACHAT_TALK,
+            str(client_id),
+            lambda who: service.client(client_id, who),
+        )
 
 
 class _Console(Resource):
@@ -100,14 +120,28 @@ class _Console(Resource):
 
     def __init__(self, service: Service, pages: Pages) -> None:
         super().__init__()
+        self._access = service.access
         self._pages = pages
-        self.putChild(b"ws", _Door(service.terms, service.desk))
+        self.putChild(b"ws", _DeskDoor(service))
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         return notFound()
 
     def render_GET(self, request: Request) -> Any:
-        return self._pages.send(request, "console.html")
+        refusal = self._access.page(request, Action.MEDIACHAT_DESK)
+        return self._pages.send(request, "console.html") if refusal is None else refusal
+
+
+class _DeskDoor(Resource):
+    isLeaf = True
+
+    def __init__(self, service: Service) -> None:
+        super().__init__()
+        self._service = service
+
+    def render_GET(self, request: Request) -> Any:
+        service = self._service
+        return service.access.door(request, service.terms, Action.MEDIACHAT_DESK, "", service.desk)
 
 
 class _Chats(Api):
@@ -115,17 +149,23 @@ class _Chats(Api):
 
     isLeaf = False
 
-    def __init__(self, service: Service, origins: Any) -> None:
-        super().__init__(origins)
+    def __init__(self, service: Service) -> None:
+        super().__init__(service.access)
         self._service = service
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         chat_id, rest = id_of(path), request.postpath or []
         what = _IN_A_CHAT.get(rest[0]) if len(rest) == 1 else None
         if chat_id is None or what is None:
-            return Nothing(self._origins)
+            return Nothing(self.access)
         rest.clear()
-        return what(self._service, self._origins, chat_id)
+        return what(self._service, chat_id)
+
+    def asks(self, request: Request) -> tuple[Action, str]:
+        client_id = integer(request, "client_id", 1, MAX_ID)
+        if client_id is None:
+            return Action.MEDIACHAT_DESK, ""
+        return Action.MEDIACHAT_READ, str(client_id)
 
     async def get(self, request: Request) -> Any:
         limit = integer(request, "limit", 1, 100, 10)
@@ -139,9 +179,12 @@ class _Chats(Api):
 class _Messages(Api):
     """``/messages``."""
 
-    def __init__(self, service: Service, origins: Any) -> None:
-        super().__init__(origins)
+    def __init__(self, service: Service) -> None:
+        super().__init__(service.access)
         self._service = service
+
+    def asks(self, request: Request) -> tuple[Action, None]:
+        return Action.MEDIACHAT_READ, None  # whose chat it is will be seen
 
     async def get(self, request: Request) -> Any:
         chat_id = integer(request, "chat_id", 1, MAX_ID)
@@ -153,18 +196,21 @@ class _Messages(Api):
         offset = integer(request, "offset", 0, MAX_ID)
         store = self._service.store
         found = await store.page(chat_id, limit, before=before, after=after, offset=offset or 0)
-        if found is None:
+        if found is None or not await _may_read(self._service, request, chat_id):
             raise Problem(404, f"there is no chat {chat_id}")
         return {"items": as_fields(found)}
 
 
 class _InChat(Api):
-    """Something below ``/chats/{id}/``."""
+    """Something below ``/chats/{id}/``: what the desk does."""
 
-    def __init__(self, service: Service, origins: Any, chat_id: int) -> None:
-        super().__init__(origins)
+    def __init__(self, service: Service, chat_id: int) -> None:
+        super().__init__(service.access)
         self._service = service
         self._chat_id = chat_id
+
+    def asks(self, request: Request) -> tuple[Action, str]:
+        return Action.MEDIACHAT_DESK, ""
 
     async def _add(self, request: Request, new: New) -> Any:
         try:
@@ -233,8 +279,8 @@ _IN_A_CHAT: dict[bytes, type[_InChat]] = {b"messages": _Said, b"media": _Sent, b
 class _Media(Api):
     """``/media`` and ``/media/{id}``."""
 
-    def __init__(self, service: Service, origins: Any, message_id: int | None = None) -> None:
-        super().__init__(origins)
+    def __init__(self, service: Service, message_id: int | None = None) -> None:
+        super().__init__(service.access)
         self._service = service
         self._message_id = message_id
         self.isLeaf = message_id is not None
@@ -242,25 +288,44 @@ class _Media(Api):
     def getChild(self, path: bytes, request: Request) -> IResource:
         message_id = id_of(path)
         if message_id is None or request.postpath:
-            return Nothing(self._origins)
-        return _Media(self._service, self._origins, message_id)
+            return Nothing(self.access)
+        return _Media(self._service, message_id)
+
+    def asks(self, request: Request) -> tuple[Action, None]:
+        return Action.MEDIACHAT_READ, None  # whose chat it is in will be seen
 
     async def get(self, request: Request) -> Any:
-        message = None if self._message_id is None else await self._service.store.message(self._message_id)
-        if message is None or message.sha256 is None:
+        service = self._service
+        message = None if self._message_id is None else await service.store.message(self._message_id)
+        if (
+            message is None
+            or message.sha256 is None
+            or not await _may_read(service, request, message.chat_id)
+        ):
             raise Problem(404, "there is no such media message")
-        return await serve(request, message, self._service.folder, self._service.calls)
+        return await serve(request, message, service.folder, service.calls, self.access.guard.is_on)
 
 
 class _Description(Api):
     """``/openapi.json``."""
 
-    def __init__(self, origins: Any) -> None:
-        super().__init__(origins)
+    def __init__(self, access: Access) -> None:
+        super().__init__(access)
         self._text = json.loads((files("protosuite.mediachat") / "openapi.json").read_text("utf-8"))
+
+    def asks(self, request: Request) -> None:
+        return None
 
     async def get(self, request: Request) -> Any:
         return self._text
+
+
+async def _may_read(service: Service, request: Request, chat_id: int) -> bool:
+    """Whether who asks may see a chat that there is. Who may not is not told that there is one."""
+    if not service.access.guard.is_on:
+        return True
+    client_id = await service.store.client_of(chat_id)
+    return service.access.may(request, Action.MEDIACHAT_READ, str(client_id))
 
 
 def _place(text: str | None) -> tuple[int, int] | None:

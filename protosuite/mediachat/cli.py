@@ -34,6 +34,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         f"  {NAME} --client 7 --save answers --state answers.json listen",
     )
     program.add_server(parser, 8000)
+    program.add_token(parser)
     a_client = program.bounded(1, _MAX_ID)
     parser.add_argument("--client", metavar="N", type=a_client, default=1, help="who one is (%(default)s)")
     parser.add_argument(

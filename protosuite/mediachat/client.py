@@ -35,7 +35,7 @@ from protosuite.mediachat.wire import (
 from protosuite.net.reconnect import ResumingClientFactory
 from protosuite.net.reconnect import Status as OnStatus
 from protosuite.net.websocket import Limits, WebSocket
-from protosuite.net.websocket_client import WebSocketClient, connect, server_url
+from protosuite.net.websocket_client import WebSocketClient, connect, ended_by, server_url
 
 _MAX_MESSAGE = 1 << 20  # bytes; media come in frames of 64 KiB, and a text may be a little more
 
@@ -66,7 +66,8 @@ class MediaChatClientFactory(ResumingClientFactory):
     most `max_files` files wait to be sent.
 
     `done` fires when the client has been closed. It fails if the client cannot go on: with `OSError` or
-    `ValueError` if what comes cannot be kept, with :exc:`ServerRefused` if the time zone is none.
+    `ValueError` if what comes cannot be kept, with :exc:`ServerRefused` if the time zone is none, or if the
+    `token`, which says who one is to a server that asks, is not good, or no longer, or not for this client.
     """
 
     def __init__(
@@ -88,9 +89,11 @@ class MediaChatClientFactory(ResumingClientFactory):
         max_files: int = 100,
         limits: Limits | None = None,
         random: Random | None = None,
+        token: str | None = None,
     ) -> None:
         super().__init__(clock, random or SystemRandom(), on_status)
         self.url = url
+        self.token = token
         self.timezone = timezone or local_timezone()
         self.welcome: dict[str, Any] | None = None  # what the server said last about the chat and its hours
         self.is_connected = False  # and has been welcomed
@@ -236,6 +239,9 @@ class MediaChatClientFactory(ResumingClientFactory):
         """The connection is gone."""
         self._forget()
         self._connection = None
+        refusal = ended_by(code, reason)
+        if refusal is not None and self.continueTrying:
+            self._give_up(Failure(refusal))
         leaving, self._leaving = self._leaving, []
         for each in leaving:
             each.callback(None)
@@ -243,11 +249,15 @@ class MediaChatClientFactory(ResumingClientFactory):
     # For Twisted.
 
     def buildProtocol(self, addr: IAddress | None) -> WebSocketClient:
-        self._protocol = WebSocketClient(self.url, SUBPROTOCOL, self.clock, self._limits, self)
+        self._protocol = WebSocketClient(
+            self.url, SUBPROTOCOL, self.clock, self._limits, self, token=self.token
+        )
         return self._protocol
 
     def lost(self) -> None:
-        if self._protocol.refusal:
+        if self._protocol.denial is not None:
+            self._give_up(Failure(self._protocol.denial))
+        elif self._protocol.refusal:
             self._on_status(self._protocol.refusal)
 
     # The connection.
@@ -365,6 +375,8 @@ class MediaChatClientFactory(ResumingClientFactory):
             self._sending.status(status)
         elif status.key is not None:
             self._settle(status, status.key)
+        elif status.code == "unauthenticated":
+            pass  # the close that follows says it again
         elif status.code == "invalid-timezone":
             self._give_up(Failure(ServerRefused(status.code, status.detail or "")))
         elif status.status == "error" and status.code != "cancelled":

@@ -11,8 +11,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from protosuite.auth.guard import Hold
+from protosuite.auth.tokens import Identity
 from protosuite.config import MediaChatConfig
-from protosuite.errors import BadRequest, PeerFault
+from protosuite.errors import BadRequest, PeerFault, Unauthenticated
 from protosuite.hours import Hours, Zone
 from protosuite.mediachat.conversation import (
     Abandon,
@@ -33,7 +35,8 @@ from protosuite.mediachat.telling import Telling
 from protosuite.mediachat.turns import Turn, Turns
 from protosuite.mediachat.upload import Upload
 from protosuite.mediachat.wire import Head, Hello, Status, Text, encode, encode_welcome, hello
-from protosuite.net.websocket import WebSocket
+from protosuite.net.access import Access
+from protosuite.net.websocket import UNAUTHENTICATED, WebSocket
 from protosuite.storage.workers import Calls
 
 T = TypeVar("T")
@@ -53,6 +56,7 @@ class Office(Interface):
     calls: Calls
     hours: dict[str, Hours]
     reactor: IReactorTime
+    access: Access
 
     def now(self) -> int:
         """Milliseconds since the epoch."""
@@ -86,7 +90,7 @@ class Office(Interface):
 
 
 class ClientTalk:
-    """A :class:`~protosuite.net.websocket.Talk` with one client.
+    """A :class:`~protosuite.net.websocket.Talk` with one client, for as long as the token of `who` is good.
 
     Its messages are stored and answered in the order in which they came. Its media go to the disk one after
     the other, so it has one file open at most.
@@ -94,8 +98,10 @@ class ClientTalk:
 
     socket: WebSocket
 
-    def __init__(self, office: Office, client_id: int) -> None:
+    def __init__(self, office: Office, client_id: int, who: Identity | None = None) -> None:
         self.client_id = client_id
+        self._who = who
+        self._hold = Hold()
         self.chat: Chat | None = None
         self._office = office
         self._hello: Hello | None = None
@@ -116,6 +122,7 @@ class ClientTalk:
 
     def began(self, socket: WebSocket) -> None:
         self.socket = socket
+        self._hold = self._office.access.guard.hold(self._who, self._expel)
         timeout = self._office.config.hello_timeout
         self._silence = self._office.reactor.callLater(timeout, socket.close, NO_HELLO, "no time zone came")
 
@@ -151,11 +158,18 @@ class ClientTalk:
 
     def ended(self, code: int, reason: str) -> None:
         self._is_gone = True
+        self._hold.release()
         self._hush()
         self.drained()
         self._abandon()
         if self.chat is not None:
             self._office.departed(self)
+
+    def _expel(self, reason: Unauthenticated) -> None:
+        """The token is no longer good. What came before is stored, and not answered any more."""
+        if self.socket.is_open:
+            self._say(Status("error", code=reason.code, detail=reason.message))
+            self.socket.close(UNAUTHENTICATED, reason.message)
 
     # The hello.
 

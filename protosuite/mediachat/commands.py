@@ -32,6 +32,19 @@ NAME = "protosuite-mediachat"
 T = TypeVar("T")
 
 
+_FINAL = ("invalid-timezone", "unauthenticated", "forbidden")  # for all that is still to be sent, too
+_ADVICE = {
+    "unauthenticated": f"give a good token: --token-file, or {program.TOKEN_VARIABLE} in the environment",
+    "forbidden": "give the subject of the token as --client",
+}
+
+
+def _refusal_line(refusal: ServerRefused) -> str:
+    """What the server refuses, and what to do, in one line."""
+    advice = f" ({_ADVICE[refusal.code]})" if refusal.code in _ADVICE else ""
+    return shown(str(refusal)) + advice
+
+
 def guess_kind(path: Path) -> str:
     """The kind of media that a file is by its name."""
     major = (mimetypes.guess_type(path.name)[0] or "").partition("/")[0]
@@ -56,7 +69,9 @@ class Run:
         self._reactor = reactor
         try:
             return await self.run()
-        except (ServerRefused, PeerFault, Overloaded, ConnectionError) as error:
+        except ServerRefused as refusal:
+            raise program.Failed(_refusal_line(refusal)) from None
+        except (PeerFault, Overloaded, ConnectionError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
             raise program.Failed(shown(str(error))) from None
@@ -89,6 +104,7 @@ class Run:
                 take,
                 timezone=arguments.timezone,
                 on_status=self.status,
+                token=program.token(arguments),
                 **options,
             )
         except ValueError as error:
@@ -200,7 +216,7 @@ class SendingFiles(Saying):
         try:
             status = await self._until_failure(factory, sending)
         except ServerRefused as error:
-            if error.code == "invalid-timezone":
+            if error.code in _FINAL:
                 raise
             why = str(error)
         except OSError as error:
@@ -297,7 +313,13 @@ class Reading(Run):
         from protosuite.mediachat.history import History
 
         agent = Agent(self._reactor, connectTimeout=arguments.timeout)
-        history = History(agent, f"http://{host}:{arguments.port}", arguments.client, self.happened)
+        history = History(
+            agent,
+            f"http://{host}:{arguments.port}",
+            arguments.client,
+            self.happened,
+            program.token(arguments),
+        )
         reading = Deferred.fromCoroutine(history.read(arguments.limit, arguments.before))
         try:
             messages = await self.patiently(reading)

@@ -81,12 +81,14 @@ class Download:
         self._gone(None)
 
 
-async def serve(request: Request, message: Message, folder: MediaFolder, calls: Calls) -> object:
-    """Answer ``GET /media/{id}``."""
+async def serve(
+    request: Request, message: Message, folder: MediaFolder, calls: Calls, is_guarded: bool
+) -> object:
+    """Answer ``GET /media/{id}``. What `is_guarded` is asked for each time, and costs a 304."""
     assert message.sha256 is not None
     size = message.size or 0
     tag = b'"' + message.sha256.encode() + b'"'
-    for name, value in _headers(message):
+    for name, value in _headers(message, is_guarded):
         request.setHeader(name, value)
     if request.setETag(tag) is CACHED:
         return b""
@@ -121,7 +123,7 @@ async def serve(request: Request, message: Message, folder: MediaFolder, calls: 
     return NOT_DONE_YET
 
 
-def _headers(message: Message) -> list[tuple[bytes, bytes]]:
+def _headers(message: Message, is_guarded: bool) -> list[tuple[bytes, bytes]]:
     is_safe = message.type in INLINE
     kind = (message.type or "") if is_safe else "application/octet-stream"
     place = "inline" if is_safe else "attachment"
@@ -134,7 +136,7 @@ def _headers(message: Message) -> list[tuple[bytes, bytes]]:
         (b"Content-Disposition", f"{place}; filename=\"{plain}\"; filename*=UTF-8''{name}".encode()),
         (b"Content-Security-Policy", b"default-src 'none'; sandbox"),
         (b"Cross-Origin-Resource-Policy", b"same-origin"),
-        (b"Cache-Control", b"private, max-age=31536000, immutable"),
+        (b"Cache-Control", b"private, no-cache" if is_guarded else b"private, max-age=31536000, immutable"),
         (b"Accept-Ranges", b"bytes"),
     ]
 

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseDone, ResponseFailed
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
 from protosuite.errors import PeerFault, ServerRefused
@@ -54,14 +55,24 @@ class _Body(Protocol):
 class History:
     """The messages of client `client_id` on the server at `base`, ``http://127.0.0.1:8000``.
 
-    `on_page` is called whenever the server has answered.
+    `on_page` is called whenever the server has answered. `token` says who asks.
     """
 
-    def __init__(self, agent: Agent, base: str, client_id: int, on_page: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        base: str,
+        client_id: int,
+        on_page: Callable[[], None],
+        token: str | None = None,
+    ) -> None:
         self._agent = agent
         self._on_page = on_page
         self._base = base
         self._client_id = client_id
+        self._headers = Headers()
+        if token is not None:
+            self._headers.addRawHeader("Authorization", f"Bearer {token}")
 
     async def read(self, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """The last `limit` messages, those before id `before`, oldest first.
@@ -92,15 +103,16 @@ class History:
         """The items of a page."""
         url = f"{self._base}/{path}?{urlencode(query)}"
         try:
-            response = await self._agent.request(b"GET", url.encode())
+            response = await self._agent.request(b"GET", url.encode(), self._headers)
             body = await _read(response)
         except ResponseFailed as error:
             raise ConnectionError(f"the connection was lost ({error.reasons[0].value})") from None
         self._on_page()
         fields = _json(body)
         if response.code != 200:
-            detail = fields.get("detail") if isinstance(fields, dict) else None
-            raise ServerRefused(str(response.code), str(detail or "the server does not give its messages"))
+            told = fields if isinstance(fields, dict) else {}
+            code = str(told.get("code") or response.code)
+            raise ServerRefused(code, str(told.get("detail") or "the server does not give its messages"))
         items = fields.get("items") if isinstance(fields, dict) else None
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise PeerFault("bad-json", "the server's answer makes no sense: no list of items")

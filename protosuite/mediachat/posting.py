@@ -10,13 +10,16 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from protosuite.auth.guard import Hold
+from protosuite.auth.rules import Action
 from protosuite.config import MediaChatConfig
-from protosuite.errors import BadRequest
+from protosuite.errors import BadRequest, Forbidden, Unauthenticated
 from protosuite.mediachat.media import Stored
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.upload import Sender, Upload
 from protosuite.mediachat.wire import KIND, NAME, Head
 from protosuite.messages import Rule, characters
+from protosuite.net.access import Access
 from protosuite.net.api import Problem, check_caller, word
 from protosuite.net.inflow import Inflow
 
@@ -31,6 +34,7 @@ class Office(Interface):
 
     config: MediaChatConfig
     store: MediaChatStore
+    access: Access
 
     def write(self, chat_id: int, head: Head, sender: Sender) -> Upload:
         """Begin to write a media message."""
@@ -50,17 +54,21 @@ class Posting:
         self._received = 0
         self._outcome: Stored | Exception | None = None
         self._waiting: Deferred[None] | None = None
+        self._hold = Hold()
 
     def begin(self, request: Request, chat_id: int, length: int | None) -> None:
         """The head of the request has come. What is wrong with it is found before its body comes."""
         try:
-            check_caller(request, self._office.config.origins)
+            access = self._office.access
+            check_caller(request, access.origins)
+            who = access.admit(request, Action.MEDIACHAT_DESK, "")
+            self._hold = access.guard.hold(who, self._end)
             self.name = checked(word(request, "name"), NAME, "name")
             self.kind = checked(word(request, "kind"), KIND, "kind")
             self.key = key_of(word(request, "key"))
             self._check_size(length or 0)
-        except Problem as problem:
-            self._end(problem)
+        except (Problem, Unauthenticated, Forbidden) as error:
+            self._end(error)
             return
         self._upload = self._office.write(chat_id, Head(self.name, length or 0, self.kind), self)
         asking = self._office.store.check_room(chat_id, length or 0)
@@ -121,6 +129,7 @@ class Posting:
 
     def close(self) -> None:
         """If it is not complete, it never will be."""
+        self._hold.release()
         if self._upload is not None:
             self._upload.abandon()
 

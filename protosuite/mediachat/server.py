@@ -12,8 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from protosuite.auth.guard import OPEN, Guard
+from protosuite.auth.tokens import Identity
 from protosuite.config import MediaChatConfig
-from protosuite.errors import Overloaded, StorageError
+from protosuite.errors import Overloaded, StorageError, Unauthenticated
+from protosuite.figures import Figure
 from protosuite.hours import Hours, Zone, zone
 from protosuite.logs import Muffled
 from protosuite.mediachat.api import Root
@@ -45,8 +48,10 @@ class MediaChatService(WebService):
         random: Random,
         wall: Callable[[], float],
         publish: Publish = unheard,
+        guard: Guard = OPEN,
+        secure_cookie: bool = False,
     ) -> None:
-        super().__init__("mediachat", SUBPROTOCOL, config, reactor)
+        super().__init__("mediachat", SUBPROTOCOL, config, reactor, wall, guard, secure_cookie)
         self.config = config
         self.store = store
         self.folder = folder
@@ -93,13 +98,13 @@ class MediaChatService(WebService):
         """The time zone of a name, or None."""
         return self.calls.run(zone, name)
 
-    def client(self, client_id: int) -> ClientTalk:
-        """A new connection of a client."""
-        return ClientTalk(self, client_id)
+    def client(self, client_id: int, who: Identity | None) -> ClientTalk:
+        """A new connection of a client; `who` opened it."""
+        return ClientTalk(self, client_id, who)
 
-    def desk(self) -> DeskTalk:
+    def desk(self, who: Identity | None) -> DeskTalk:
         """A new console."""
-        return DeskTalk(self)
+        return DeskTalk(self, who)
 
     def entered(self, talk: ClientTalk, chat: Chat) -> None:
         """A client is there."""
@@ -176,6 +181,10 @@ class MediaChatService(WebService):
 
         upload.closed.addCallback(closed)
         return upload
+
+    def desk_refused(self, desk: DeskTalk, reason: Unauthenticated) -> None:
+        """A console was told that its token is no longer good."""
+        self.turned_down(desk.socket.peer, reason.code, reason.message)
 
     def refused(self, talk: ClientTalk, status: Status) -> None:
         """A client was told of an error."""

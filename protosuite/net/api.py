@@ -1,13 +1,9 @@
-"""JSON over HTTP: coroutines that answer requests, with errors as RFC 9457 has them."""
+"""JSON over HTTP: coroutines that answer requests, for those who may ask."""
 
 from __future__ import annotations
 
-import errno
-import gzip
-import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,36 +13,29 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from protosuite.errors import Overloaded, PeerFault, StorageError, StorageFull
+from protosuite.auth.rules import Action
+from protosuite.errors import PeerFault
 from protosuite.messages import read
+from protosuite.net.access import Access
+from protosuite.net.answers import Problem, encode
 from protosuite.net.handshake import is_allowed
 
 log = Logger()
 
-_MIN_GZIP = 1000  # bytes; less gains nothing
 Answer = Callable[[Request], Awaitable[Any]]
-
-
-class Problem(Exception):
-    """Why a request is refused: a status, and a sentence for a person."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
 
 
 class Api(Resource):
     """A resource of JSON. A subclass has :meth:`get`, :meth:`post` or both, which return what is sent.
 
-    `origins` are the pages of other hosts that may use it, as in :class:`~.handshake.Terms`.
+    It says in :meth:`asks` who may ask; `access` looks whether it is one of them.
     """
 
     isLeaf = True
 
-    def __init__(self, origins: Sequence[str]) -> None:
+    def __init__(self, access: Access) -> None:
         super().__init__()
-        self._origins = origins
+        self.access = access
         found: dict[bytes, Answer | None] = {
             b"GET": getattr(self, "get", None),
             b"HEAD": getattr(self, "get", None),
@@ -55,6 +44,10 @@ class Api(Resource):
         self._answers: Mapping[bytes, Answer] = {
             name: call for name, call in found.items() if call is not None
         }
+
+    def asks(self, request: Request) -> tuple[Action, str | None] | None:
+        """What one must be allowed to do, as for :meth:`.Access.admit`; None if this is for everybody."""
+        raise NotImplementedError
 
     def render(self, request: Request) -> Any:
         request.setHeader(b"X-Content-Type-Options", b"nosniff")
@@ -65,12 +58,12 @@ class Api(Resource):
 
         async def answer() -> None:
             try:
-                check_caller(request, self._origins)
+                check_caller(request, self.access.origins)
                 if self.isLeaf and request.postpath:
                     raise Problem(404, "there is nothing below this")
                 value = await self._answer(request)
             except Exception as error:
-                value = refuse(request, error)
+                value = self._refuse(request, error)
             if not gone and value is not NOT_DONE_YET:
                 request.write(value if isinstance(value, bytes) else encode(request, value))
                 request.finish()
@@ -78,7 +71,15 @@ class Api(Resource):
         Deferred.fromCoroutine(answer()).addErrback(_unforeseen, request, gone)
         return NOT_DONE_YET
 
+    def _refuse(self, request: Request, error: Exception) -> bytes:
+        if isinstance(error, Problem) and error.code is not None:
+            self.access.turn_down(request, error.code, error.detail)
+        return self.access.refuse(request, error)
+
     async def _answer(self, request: Request) -> Any:
+        asked = None if request.method == b"OPTIONS" else self.asks(request)  # what a browser asks first
+        if asked is not None:
+            self.access.hold(request, self.access.admit(request, *asked))
         call = self._answers.get(request.method)
         allowed = ", ".join(sorted(name.decode() for name in self._answers))
         if call is not None:
@@ -87,7 +88,7 @@ class Api(Resource):
         if request.method != b"OPTIONS":
             raise Problem(405, f"this takes {allowed}")
         request.setHeader(b"Access-Control-Allow-Methods", allowed.encode())
-        request.setHeader(b"Access-Control-Allow-Headers", b"Content-Type")
+        request.setHeader(b"Access-Control-Allow-Headers", b"Authorization, Content-Type")
         request.setHeader(b"Access-Control-Max-Age", b"600")
         request.setResponseCode(204)
         return b""
@@ -95,6 +96,9 @@ class Api(Resource):
 
 class Nothing(Api):
     """Where an API has nothing: 404, as everything else says it."""
+
+    def asks(self, request: Request) -> None:
+        return None
 
     async def _answer(self, request: Request) -> Any:
         raise Problem(404, "there is nothing here")
@@ -105,55 +109,16 @@ def check_caller(request: Request, origins: Sequence[str]) -> None:
     host = request.getHeader(b"host")
     if not is_own(host, origins):
         name = (host or b"").decode("latin-1")
-        raise Problem(421, f"not known as {name!r}: a setting `origins` says under which names it is")
+        detail = f"not known as {name!r}: a setting `origins` says under which names it is"
+        raise Problem(421, detail, "origin")
     origin = request.getHeader(b"origin")
     if origin is None:
         return
     text = origin.decode("latin-1")
     if not is_allowed(text, host, origins):
-        raise Problem(403, f"pages of {text} may not do this: a setting `origins` says which may")
+        detail = f"pages of {text} may not do this: a setting `origins` says which may"
+        raise Problem(403, detail, "origin")
     request.setHeader(b"Access-Control-Allow-Origin", origin)
-
-
-def encode(request: Request, value: Any, kind: str = "application/json") -> bytes:
-    """A JSON body, with its headers; compressed if the client takes that and it is worth it."""
-    data = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-    request.setHeader(b"Content-Type", kind.encode())
-    accepted = (request.getHeader(b"accept-encoding") or b"").lower()
-    if len(data) >= _MIN_GZIP and b"gzip" in accepted and b"gzip;q=0" not in accepted.replace(b" ", b""):
-        request.setHeader(b"Content-Encoding", b"gzip")
-        data = gzip.compress(data, compresslevel=5, mtime=0)
-    request.setHeader(b"Content-Length", str(len(data)).encode())
-    return data
-
-
-def refuse(request: Request, error: Exception) -> bytes:
-    """The answer to a request that failed. What was not foreseen is logged, and not told."""
-    status, detail = 500, "something went wrong here"
-    if isinstance(error, Problem):
-        status, detail = error.status, error.detail
-    elif isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
-        status, detail = 507, "there is no room for it now"
-    elif isinstance(error, Overloaded):
-        status, detail = 503, "too much waits to be done: try again"
-    elif isinstance(error, StorageError):
-        status, detail = 503, "the storage cannot do this now: try again"
-    else:
-        log.failure("a request failed", failure=Failure(error))
-    if status == 503:
-        request.setHeader(b"Retry-After", b"5")
-    request.etag = None  # that, and this, is of what would have been sent
-    request.responseHeaders.removeHeader(b"Content-Disposition")
-    request.setHeader(b"Cache-Control", b"no-store")
-    phrase = HTTPStatus(status).phrase
-    request.setResponseCode(status, phrase.encode())
-    fields = {
-        "type": "about:blank",
-        "title": phrase,
-        "status": status,
-        "detail": detail,
-    }
-    return encode(request, fields, "application/problem+json")
 
 
 def integer(
@@ -208,3 +173,6 @@ def is_own(host: bytes | None, origins: Sequence[str]) -> bool:
         return is_allowed(f"http://{name}", name, ())
     except ValueError:
         return False
+
+
+__all__ = ["Api", "Nothing", "Problem", "body", "check_caller", "integer", "is_own", "word"]

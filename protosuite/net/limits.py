@@ -45,9 +45,9 @@ class Door:
         if host is not None:
             if not self.allows(host):
                 return "not-allowed", "this address may not connect"
-            if self._per_address and self._inside[_household(host)] >= self._per_address:
+            if self._per_address and self._inside[household(host)] >= self._per_address:
                 return "overloaded", "too many connections from this address; try again later"
-            self._inside[_household(host)] += 1
+            self._inside[household(host)] += 1
         self._count += 1
         return None
 
@@ -55,10 +55,10 @@ class Door:
         """Somebody who had been let in is gone."""
         self._count -= 1
         if host is not None:
-            household = _household(host)
-            self._inside[household] -= 1
-            if not self._inside[household]:
-                del self._inside[household]
+            home = household(host)
+            self._inside[home] -= 1
+            if not self._inside[home]:
+                del self._inside[home]
 
     def allows(self, host: str) -> bool:
         """Whether connections from this address are wanted."""
@@ -72,7 +72,7 @@ class Door:
         return any((mapped or address) in network for network in self._allow)
 
 
-def _household(host: str) -> str:
+def household(host: str) -> str:
     """What addresses that belong together have in common."""
     if ":" not in host:
         return host

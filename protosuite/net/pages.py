@@ -18,6 +18,10 @@ _POLICY = (
     b"default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self' ws: wss:; "
     b"object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_LOGIN_POLICY = (
+    b"default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    b"frame-ancestors 'none'"
+)
 ASSETS = Path(__file__).parent / "assets"
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -45,10 +49,11 @@ class _Folder(Resource):
 
 
 class Pages(_Folder):
-    """The same, with ``index.html`` as the resource itself, and ``assets``, which all pages share."""
+    """The same for everybody but for the pages themselves, and ``assets``, which all pages share."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self._pages = {name: self._files.pop(name) for name in list(self._files) if name.endswith(".html")}
         self.putChild(b"assets", _Folder(ASSETS))
 
     def getChild(self, path: bytes, request: Request) -> IResource:
@@ -56,12 +61,9 @@ class Pages(_Folder):
             return self
         return super().getChild(path, request)
 
-    def render_GET(self, request: Request) -> Any:
-        return self.send(request, "index.html")
-
     def send(self, request: Request, name: str) -> bytes:
-        """Answer with one of the files."""
-        return _send(request, self._files[name])
+        """Answer with one of the pages, to somebody who may see it."""
+        return _send(request, self._pages[name])
 
 
 class _Page(Resource):
@@ -83,15 +85,31 @@ def _load(path: Path) -> _File:
     return _File(type.encode(), data, b'"' + blake2b(data, digest_size=8).hexdigest().encode() + b'"')
 
 
+_LOGIN = _load(ASSETS / "login.html")
+
+
+def send_login(request: Request, status: int = 200) -> bytes:
+    """Answer with the page that asks for a token; with 403 it says that this page needs another one."""
+    request.setResponseCode(status)
+    _describe(request, _LOGIN, _LOGIN_POLICY)
+    request.setHeader(b"Referrer-Policy", b"same-origin")  # without a referrer its form is of no origin
+    request.setHeader(b"Cache-Control", b"no-store")
+    return _LOGIN.data
+
+
 def _send(request: Request, file: _File) -> bytes:
+    _describe(request, file, _POLICY)
+    if request.setETag(file.tag) is CACHED:
+        return b""
+    return file.data
+
+
+def _describe(request: Request, file: _File, policy: bytes) -> None:
     for name, value in (
         (b"Content-Type", file.type),
         (b"Cache-Control", b"no-cache"),  # ask whether it has changed: the tag makes that cheap
-        (b"Content-Security-Policy", _POLICY),
+        (b"Content-Security-Policy", policy),
         (b"X-Content-Type-Options", b"nosniff"),
         (b"Referrer-Policy", b"no-referrer"),
     ):
         request.setHeader(name, value)
-    if request.setETag(file.tag) is CACHED:
-        return b""
-    return file.data

@@ -17,6 +17,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import directlyProvides, providedBy, provider
 
+from protosuite.auth.tokens import Identity
 from protosuite.config import HttpConfig
 from protosuite.errors import PeerFault
 from protosuite.net.connection import CHANNEL, TALK, Connection, Registry
@@ -230,6 +231,9 @@ class _Request(Request):
 
     _log = _failures
     intake: Intake | None = None
+    peer = "?"  # whom it comes from, for what is logged
+    peer_host = ""  # the address of that, if it has one
+    who: Identity | None = None  # the same by a token, once that has been looked at
     _types: Sequence[bytes] | None = None
 
     def announced(self, command: bytes, uri: bytes) -> None:
@@ -276,6 +280,7 @@ class _Channel(HTTPChannel):
             self._respondToBadRequestAndDisconnect()
             return
         request = self.requests[-1]
+        request.peer, request.peer_host = self.connection.peer, self.connection.host or ""
         request.announced(self._command, self._path)
         inflow = self._inflow = Inflow(self, self.connection.clock)
         self._is_busy = True

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IAddress
 from twisted.web.resource import IResource
 
+from protosuite.auth.guard import OPEN, Guard
 from protosuite.config import ChatLogConfig, MediaChatConfig
+from protosuite.net.access import Access
 from protosuite.net.handshake import Terms
 from protosuite.net.inflow import Intakes, kept
 from protosuite.net.listening import ListeningService
@@ -16,15 +19,23 @@ from protosuite.net.websocket import Limits
 
 
 class WebService(ListeningService):
-    """`terms` are those of its WebSockets."""
+    """`terms` are those of its WebSockets, `access` decides who may use it."""
 
     website: Website
 
     def __init__(
-        self, name: str, subprotocol: str, config: ChatLogConfig | MediaChatConfig, reactor: Any
+        self,
+        name: str,
+        subprotocol: str,
+        config: ChatLogConfig | MediaChatConfig,
+        reactor: Any,
+        wall: Callable[[], float],
+        guard: Guard = OPEN,
+        secure_cookie: bool = False,
     ) -> None:
         super().__init__(name, reactor, config)
         self._web = config
+        self.access = Access(guard, self.turned_down, wall, config.origins, secure_cookie)
         self.terms = Terms(
             subprotocol,
             Limits(

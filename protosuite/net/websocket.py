@@ -25,6 +25,7 @@ from protosuite.net.websocket_rules import ClientRules, ServerRules, deflate, te
 log = Logger()
 
 OVERRUN = 4008  # our close code for a peer that does not read what it is sent
+UNAUTHENTICATED = 4401  # our close code for a peer whose token is no longer good
 GOING_AWAY = (1001, "the server stops")
 
 _DATA = (Opcode.BINARY, Opcode.CONT)
@@ -337,4 +338,13 @@ class WebSocket:
             self._heartbeat = self._clock.callLater(wait, self._beat)
 
 
-__all__ = ["GOING_AWAY", "OVERRUN", "Limits", "Talk", "WebSocket", "deflate", "text_frame"]
+__all__ = [
+    "GOING_AWAY",
+    "OVERRUN",
+    "UNAUTHENTICATED",
+    "Limits",
+    "Talk",
+    "WebSocket",
+    "deflate",
+    "text_frame",
+]

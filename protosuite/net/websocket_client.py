@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from typing import Protocol as Interface
 from urllib.parse import urlsplit
@@ -10,11 +11,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from websockets.exceptions import InvalidMessage, InvalidStatus
+from websockets.http11 import Response
 from websockets.protocol import CONNECTING
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from protosuite.net.websocket import Limits, Talk, WebSocket
+from protosuite.errors import ServerRefused
+from protosuite.net.websocket import UNAUTHENTICATED, Limits, Talk, WebSocket
 from protosuite.net.websocket_rules import ClientRules, max_size, silent
 
 
@@ -23,6 +26,9 @@ class WebSocketClient(Protocol):
 
     If it does not, or has not within `handshake_timeout` seconds, :attr:`refusal` says why when the
     connection is gone, and `talk` has not heard a word. A server that names no subprotocol speaks ours.
+
+    `token` says who one is. A server that does not take it, or whom it does not allow this, has a
+    :attr:`denial`, which trying again would not change.
     """
 
     transport: Any
@@ -35,8 +41,11 @@ class WebSocketClient(Protocol):
         limits: Limits,
         talk: Talk,
         handshake_timeout: float = 10.0,
+        token: str | None = None,
     ) -> None:
         self.refusal = ""
+        self.denial: ServerRefused | None = None
+        self._token = token
         self._rules = ClientRules(
             parse_uri(url),
             subprotocols=[Subprotocol(subprotocol)],
@@ -55,7 +64,10 @@ class WebSocketClient(Protocol):
         self._socket = WebSocket(
             self._rules, self.transport, self._clock, self._limits, self._talk, self.transport.loseConnection
         )
-        self._rules.send_request(self._rules.connect())
+        request = self._rules.connect()
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        self._rules.send_request(request)
         self.transport.writeSequence(self._rules.data_to_send())
 
     def dataReceived(self, data: bytes) -> None:
@@ -74,6 +86,7 @@ class WebSocketClient(Protocol):
         """See whether the server has answered the handshake, and how."""
         if self._overdue is not None and self._rules.handshake_exc is not None:
             self.refusal = _why(self._rules.handshake_exc)
+            self.denial = _denial(self._rules.handshake_exc)
         if self._rules.handshake_exc is not None or self._rules.state is not CONNECTING:
             self._stop_waiting()
 
@@ -92,13 +105,41 @@ def _why(error: Exception) -> str:
     """Why the handshake failed, in one line for a person."""
     if isinstance(error, InvalidStatus):
         response = error.response
-        body = bytes(response.body or b"").decode("utf-8", "replace").strip()
+        detail = _detail(response)
         return f"the server answered {response.status_code} {response.reason_phrase}" + (
-            f" ({' '.join(body.split())[:200]})" if body else ""
+            f" ({detail})" if detail else ""
         )
     if isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError):
         return "the server closed the connection before it had answered the handshake"
     return f"the server does not speak this protocol ({error})"
+
+
+_DENIALS = {401: "unauthenticated", 403: "forbidden"}
+
+
+def _denial(error: Exception) -> ServerRefused | None:
+    if not isinstance(error, InvalidStatus) or error.response.status_code not in _DENIALS:
+        return None
+    detail = _detail(error.response) or "the server does not let us in"
+    return ServerRefused(_DENIALS[error.response.status_code], detail)
+
+
+def _detail(response: Response) -> str:
+    """What an answer says for a person, in one line."""
+    text = bytes(response.body or b"").decode("utf-8", "replace").strip()
+    try:
+        fields = json.loads(text)
+        text = str(fields["detail"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass  # it is no problem+json
+    return " ".join(text.split())[:200]
+
+
+def ended_by(code: int, reason: str) -> ServerRefused | None:
+    """Why a connection that was closed with `code` is not to be opened again; None if it may be."""
+    if code != UNAUTHENTICATED:
+        return None
+    return ServerRefused("unauthenticated", reason or "the token is no longer good")
 
 
 class HasUrl(Interface):

@@ -201,7 +201,7 @@ class Server:
         self.asked: list[dict[str, str]] = []
         self.answers: dict[str, tuple[int, bytes]] = {}
 
-    def request(self, method: bytes, url: bytes) -> Deferred[Any]:
+    def request(self, method: bytes, url: bytes, headers: Any) -> Deferred[Any]:
         """Answer."""
         parts = urlsplit(url.decode())
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}

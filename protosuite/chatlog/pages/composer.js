@@ -36,6 +36,14 @@ export class Composer {
     this.write(content);
   }
 
+  /** Whoever writes here is `author`, and nobody else. */
+  sign(author) {
+    this.author.value = author;
+    this.author.readOnly = true;
+    this.author.title = "Your token says who you are";
+    this.#edited();
+  }
+
   /** Put a text there, before what there is. */
   write(text) {
     const there = this.content.value;

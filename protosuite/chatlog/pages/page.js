@@ -1,5 +1,6 @@
 // The page: what the client knows as elements, what the reader does as calls of the client.
 
+import { Access } from "./assets/access.js";
 import { Connection } from "./assets/connection.js";
 import { $ } from "./assets/elements.js";
 import { key } from "./assets/key.js";
@@ -13,6 +14,7 @@ import { SUBPROTOCOL, isRoom } from "./wire.js";
 
 const CALM = 1000; // ms after a page of history during which a screen reader is not told of new entries
 
+const access = await Access.begin();
 const room = new URL(location).searchParams.get("room") || "main";
 const client = new Client(isRoom(room) ? storage.outbox.read(room) : []);
 const { log, outbox } = client;
@@ -20,13 +22,13 @@ const { log, outbox } = client;
 const entries = new Entries($("entries"));
 const unsent = new Unsent($("unsent"), { retry, edit, discard });
 const scroll = new Scroll($("log"), $("entries"), moved);
-const status = new Status($("status"), () => connection.hurry());
+const status = new Status($("status"), () => connection.hurry(), access);
 const composer = new Composer($("composer"), { send, changed });
 
 const url = new URL(`rooms/${room}`, document.baseURI);
 url.protocol = url.protocol.replace("http", "ws");
 url.hash = "";
-const connection = new Connection(url.href, SUBPROTOCOL, {
+const owner = {
   opened: () => connection.send(client.opened(sought)),
   received,
   closed(code) {
@@ -40,7 +42,8 @@ const connection = new Connection(url.href, SUBPROTOCOL, {
     if (hadFocus && status.button.hidden) composer.content.focus();
     redraw();
   },
-});
+};
+const connection = new Connection(url.href, SUBPROTOCOL, owner, { mayConnect: () => access.mayConnect() });
 
 let sought = linked(); // the slot that the address names, until it has been found
 let read = null; // the highest slot that was in sight, or there when the page was opened
@@ -268,7 +271,8 @@ function begin() {
   $("room-name").textContent = room;
   $("room").value = room;
   document.title = `${room} – chatlog`;
-  composer.fill(storage.author.read(), storage.draft.read(room));
+  composer.fill(storage.author.read() || (access.subject ?? ""), storage.draft.read(room));
+  if (access.role === "client") composer.sign(access.subject);
   $("join").addEventListener("submit", join);
   $("older").addEventListener("click", () => {
     connection.send(client.ask(log.older()));

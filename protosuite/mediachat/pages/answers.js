@@ -5,7 +5,10 @@ export class Answers {
   items = [];
 
   /** `post(item)` resolves with the message that it became; `isLasting(error)`: trying again is of no use. */
-  constructor({ post, changed, sent, isLasting }) {
+  constructor({ post, changed, sent, isLasting }, items = []) {
+    for (const { key, chat, text, state, detail } of items) {
+      this.items.push({ key, chat, text, state, detail: detail ?? null, opening: null });
+    }
     this.#post = post;
     this.#changed = changed;
     this.#sent = sent;

@@ -1,5 +1,6 @@
 // The page of the people who answer: all chats, and one of them open.
 
+import { Access } from "./assets/access.js";
 import { Connection } from "./assets/connection.js";
 import { $, put } from "./assets/elements.js";
 import { key } from "./assets/key.js";
@@ -24,21 +25,27 @@ const MOST = 100; // messages in an answer
 const PREVIEWS = 4; // asked for at the same time
 const TICK = 15_000; // ms until the clocks are looked at again
 
+const access = await Access.begin();
 const desk = new Desk();
 const redraw = soon(draw);
-const isLasting = (error) => error.name === "AbortError" || (error instanceof Refusal && error.status !== 503);
+const TEMPORARY = [401, 503]; // after another login, or later, it can be done
+const isLasting = (error) =>
+  error.name === "AbortError" || (error instanceof Refusal && !TEMPORARY.includes(error.status));
 
 let current = null; // the id of the chat that is open
 let thread = new Thread(); // its messages
 let reading = 0; // up to where it has been marked as read
 let isFresh = false; // what was missed while there was no connection has been asked for
 
-const answers = new Answers({
-  post: ({ chat, text, key: id }) => post(`chats/${chat}/messages`, { text, key: id }),
-  changed: redraw,
-  sent: said,
-  isLasting,
-});
+const answers = new Answers(
+  {
+    post: ({ chat, text, key: id }) => post(`chats/${chat}/messages`, { text, key: id }),
+    changed: redraw,
+    sent: said,
+    isLasting,
+  },
+  storage.outbox.read("desk"),
+);
 const posts = new Posts({
   post: ({ chat, name, kind, id, file }, progressed) =>
     upload(`chats/${chat}/media`, { name, kind, key: id }, file, progressed),
@@ -57,9 +64,9 @@ const composer = new Composer($("composer"), {
   files: sendFiles,
   changed: (text) => storage.draft.write(`desk.${current}`, text),
 });
-const status = new Status($("status"), () => connection.hurry());
+const status = new Status($("status"), () => connection.hurry(), access);
 
-const connection = new Connection(socketAddress("console/ws"), SUBPROTOCOL, {
+const owner = {
   opened: catchUp,
   received,
   closed() {
@@ -73,6 +80,9 @@ const connection = new Connection(socketAddress("console/ws"), SUBPROTOCOL, {
     if (hadFocus && status.button.hidden) $("search").focus();
     redraw();
   },
+};
+const connection = new Connection(socketAddress("console/ws"), SUBPROTOCOL, owner, {
+  mayConnect: () => access.mayConnect(),
 });
 
 // What comes from the server.
@@ -210,6 +220,7 @@ function draw() {
     drawAbout(chat);
     if (chat !== undefined) markRead(chat);
   }
+  storage.outbox.write("desk", answers.items);
   document.title = desk.unread > 0 ? `(${desk.unread.toLocaleString()}) Desk` : "Desk";
 }
 
@@ -318,7 +329,7 @@ function begin() {
   addEventListener("hashchange", follow);
   addEventListener("popstate", follow);
   addEventListener("beforeunload", (event) => {
-    if (posts.items.length > 0 || answers.items.length > 0) event.preventDefault();
+    if (posts.items.length > 0) event.preventDefault(); // texts are kept in this tab
   });
   setInterval(redraw, TICK);
   connection.connect();

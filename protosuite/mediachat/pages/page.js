@@ -1,5 +1,6 @@
 // The client's page: what it knows as elements, what the reader does as calls.
 
+import { Access } from "./assets/access.js";
 import { Connection } from "./assets/connection.js";
 import { $, put } from "./assets/elements.js";
 import { key } from "./assets/key.js";
@@ -21,7 +22,8 @@ const MOST = 100; // messages in an answer
 const HASHED = 64 * 1024 * 1024; // bytes; a larger file is not hashed, which would need all of it in memory
 const TICK = 15_000; // ms until the hours are looked at again
 
-const client = storage.clientId(location.search);
+const access = await Access.begin();
+const client = storage.clientId(location.search, access);
 const talk = new Talk(client === null ? [] : storage.outbox.read(client));
 const { thread } = talk;
 const redraw = soon(draw);
@@ -62,10 +64,10 @@ const recorder = new Recorder($("recorder"), $("record"), {
   done: (file) => sendFile(file, "voice"),
   complain: (text) => composer.complain(text),
 });
-const status = new Status($("status"), () => connection.hurry());
+const status = new Status($("status"), () => connection.hurry(), access);
 const others = new BroadcastChannel(`mediachat.${client}`); // this client's other tabs
 
-const connection = new Connection(socketAddress(`ws/${client}`), SUBPROTOCOL, {
+const owner = {
   opened,
   received,
   closed() {
@@ -81,6 +83,9 @@ const connection = new Connection(socketAddress(`ws/${client}`), SUBPROTOCOL, {
     if (hadFocus && status.button.hidden) composer.content.focus();
     redraw();
   },
+};
+const connection = new Connection(socketAddress(`ws/${client}`), SUBPROTOCOL, owner, {
+  mayConnect: () => access.mayConnect(),
 });
 
 // What goes to the server and comes from it.
@@ -271,9 +276,14 @@ async function hash(file) {
 
 function begin() {
   if (client === null) {
-    tell("This address names no client: after “client=” belongs a whole number from 1 on.");
+    tell(
+      access.role === "client"
+        ? `Your token is for “${access.subject}”, who is not the client of this address.`
+        : "This address names no client: after “client=” belongs a whole number from 1 on.",
+    );
     composer.form.inert = true;
-    status.element.hidden = true;
+    status.element.hidden = access.role === null;
+    put(status.words, "");
     return;
   }
   put($("client"), String(client));

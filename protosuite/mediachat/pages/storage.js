@@ -13,10 +13,16 @@ const drawn = () => {
   return (high % 2 ** 20) * 2 ** 32 + low || 1;
 };
 
-/** The client that the address names, or that this browser is; `null` if the address makes no sense. */
-export function clientId(search) {
+const parsed = (text) => (/^[1-9][0-9]{0,15}$/.test(text) && Number(text) <= MAX_ID ? Number(text) : null);
+
+/** The client that the address names, or that this browser is; `null` if the address makes no sense.
+ *
+ * Somebody with the token of a client is that one, whom the address may name but need not.
+ */
+export function clientId(search, { role, subject }) {
   const named = new URLSearchParams(search).get("client");
-  if (named !== null) return /^[1-9][0-9]{0,15}$/.test(named) && Number(named) <= MAX_ID ? Number(named) : null;
+  if (role === "client") return named === null || named === subject ? parsed(subject) : null;
+  if (named !== null) return parsed(named);
   const there = attempt(() => Number(localStorage.getItem(CLIENT)), 0);
   if (isId(there)) return there;
   const id = drawn();

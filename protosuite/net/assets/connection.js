@@ -1,9 +1,14 @@
 // A WebSocket that comes back. It knows nothing of what is said over it.
 //
 // `opened()`, `received(text)`, `closed(code)`, `idle()` and `changed(state)` are called. A state is
-// `{name: "connecting" | "connected"}` or `{name: "lost", delay}`, with milliseconds until the next attempt.
+// `{name: "connecting" | "connected"}`, `{name: "lost", delay}`, with milliseconds until the next attempt, or
+// `{name: "refused"}`: the server takes us for nobody, and is not asked again before somebody says `hurry()`.
+//
+// Why a WebSocket was not let in is not told to scripts. So `mayConnect` looks, each time that one is lost.
 //
 // The delay doubles with every attempt, and begins anew only when `progress()` says that a connection was of use.
+
+import { UNAUTHENTICATED } from "./access.js";
 
 const DEFAULTS = {
   shortest: 500, // ms before the first attempt
@@ -11,6 +16,7 @@ const DEFAULTS = {
   patience: 10_000, // for the handshake, and for the answer to what `idle` sends
   idleAfter: 20_000, // of silence
   random: Math.random,
+  mayConnect: async () => true,
 };
 
 export class Connection {
@@ -74,6 +80,21 @@ export class Connection {
   /** Do not wait for the next attempt. */
   hurry() {
     if (this.state.name === "lost") this.connect();
+    else if (this.state.name === "refused") this.#look((may) => may && this.connect());
+  }
+
+  /** The server takes us for nobody. */
+  refuse() {
+    this.#forget();
+    this.#owner.closed(UNAUTHENTICATED);
+    this.#enter({ name: "refused" });
+  }
+
+  /** See whether we may connect, unless something else happens meanwhile. */
+  async #look(act) {
+    const { state } = this;
+    const may = await this.#options.mayConnect();
+    if (state === this.state) act(may);
   }
 
   /** This connection is of no use: try another one after a while. */
@@ -83,6 +104,10 @@ export class Connection {
   }
 
   #lose(code) {
+    if (code === UNAUTHENTICATED) {
+      this.refuse();
+      return;
+    }
     this.#forget();
     const { shortest, longest, random } = this.#options;
     const most = Math.min(longest, shortest * 2 ** Math.min(this.#attempts++, 20));
@@ -90,6 +115,7 @@ export class Connection {
     this.#wait(delay, () => this.connect());
     this.#owner.closed(code);
     this.#enter({ name: "lost", delay });
+    this.#look((may) => may || this.refuse());
   }
 
   /** Something came: be silent for so long again before that is looked into. */

@@ -1,23 +1,44 @@
 // The state of the connection in words: for the eye with a countdown, for screen readers when it matters.
 
-const WORDS = { connecting: "Connecting…", connected: "Connected" };
+import { loginAddress } from "./access.js";
+
+const WORDS = { connecting: "Connecting…", connected: "Connected", refused: "Logged out" };
+const SPOKEN = { refused: "Logged out. What you wrote is kept. Log in again to go on." };
 
 export class Status {
   #ticking = null;
   #wasLost = false;
 
-  constructor(element, retry) {
+  /** `access` says who is here, and can log them out. */
+  constructor(element, retry, access = { role: null }) {
     this.element = element;
     this.words = element.querySelector(".words");
     this.announcement = element.querySelector("[role=status]");
     this.button = element.querySelector("button");
     this.button.addEventListener("click", retry);
+    this.link = document.createElement("a");
+    this.link.textContent = "Log in again";
+    this.link.hidden = true;
+    this.leave = document.createElement("button");
+    this.leave.type = "button";
+    this.leave.className = "quiet";
+    this.leave.textContent = "Log out";
+    this.leave.hidden = access.role === null;
+    this.leave.title = `You are ${access.subject} (${access.role})`;
+    this.leave.addEventListener("click", () => access.logOut());
+    element.append(this.link, this.leave);
+    this.#access = access;
   }
+
+  #access;
 
   show({ name, delay }) {
     clearInterval(this.#ticking);
     this.element.dataset.state = name;
     this.button.hidden = name !== "lost";
+    this.link.hidden = name !== "refused";
+    this.link.href = loginAddress();
+    this.leave.hidden = this.#access.role === null || name === "refused";
     if (name === "lost") this.#count(performance.now() + delay);
     else this.words.textContent = WORDS[name];
     this.#announce(name);
@@ -38,6 +59,6 @@ export class Status {
     if (name === "lost" && this.#wasLost) return;
     this.#wasLost = name === "lost";
     this.announcement.textContent =
-      name === "lost" ? this.words.textContent.replace("Lost", "Connection lost") : WORDS[name];
+      name === "lost" ? this.words.textContent.replace("Lost", "Connection lost") : (SPOKEN[name] ?? WORDS[name]);
   }
 }
