@@ -29,7 +29,7 @@ from protosuite.logs import Muffled
 from protosuite.net.listening import Publish, unheard
 from protosuite.net.login import add_login
 from protosuite.net.pages import Pages
-from protosuite.net.web import upgrade, wants_upgrade
+from protosuite.net.web import wants_upgrade
 from protosuite.net.web_service import WebService
 
 

@@ -90,7 +90,7 @@ class Access:
         return self.guard.is_on and (_bearer(request) is not None or _cookie(request) is not None)
 
     def _check_page(self, request: Request) -> None:
-        """A cookie comes whichever page asks: one that changes anything or opens a connection must be ours."""
+        """A cookie comes whichever page asks: one that changes anything or opens a socket must be ours."""
         headers = request.requestHeaders
         origins = headers.getRawHeaders("origin", [])
         site = request.getHeader("sec-fetch-site")
