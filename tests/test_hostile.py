@@ -2,159 +2,196 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
-from websockets.frames import Frame, Opcode
 
 from protosuite.bus import bus_pb2 as pb
+from protosuite.bus import wire as bus
 from protosuite.bus.wire import encode_request as encode_bus
 from protosuite.config import SERVICES
 from protosuite.counter.wire import encode_request as encode_counter
+from protosuite.numbers.client import NumbersClientFactory
 from tests.chatlog_peers import assert_sound, join
+from tests.mediachat_peers import OPEN, come
 from tests.peers import Peer, add, connect
-from tests.processes import LIMIT, Suite, resident_kib
+from tests.processes import LIMIT, Program, Suite, poll, reactor, resident_kib
 
-STRINGS = 2000  # a port
-AT_ONCE = 50
-GROWTH = 6 * 1024  # KiB that a second round may add to what the first one took: allocators keep some
-
-
-def handshake(path: str) -> bytes:
-    """A request for a WebSocket."""
-    return (
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    ).encode()
-
-
-def frame(opcode: Opcode, data: bytes) -> bytes:
-    """A frame of a client."""
-    return Frame(opcode, data).serialize(mask=True)
-
-
-GOOD: dict[str, list[bytes]] = {
-    "numbers": [b'{"type":"start","client":"x","max":3}\n', b'{"type":"ack","index":0}\n'],
-    "counter": [encode_counter(n) for n in (0, 1, 255)],
-    "bus": [
-        encode_bus(body)
-        for body in (
-            pb.EchoMessage(content="x"),
-            pb.AddRequest(a=-1, b=1),
-            pb.Subscribe(pattern="a.#", replay=3),
-            pb.Subscribe(pattern="#", durable="d"),
-            pb.Publish(topic="a.b", payload=b"x", id=1),
-            pb.Ack(delivery=1),
-            pb.Unsubscribe(pattern="a.#"),
-        )
-    ],
-    "chatlog": [
-        handshake("/rooms/main"),
-        frame(Opcode.TEXT, b'{"type":"ClientAppend","seq":0,"author":"a","content":"x","key":"k"}'),
-        frame(Opcode.TEXT, b'{"type":"ClientUpdate","n":5,"upto":-1}'),
-        frame(Opcode.PING, b"x"),
-        frame(Opcode.CLOSE, b"\x03\xe8"),
-    ],
-    "mediachat": [
-        handshake("/ws/7"),
-        frame(Opcode.TEXT, b"Europe/Paris"),
-        frame(Opcode.TEXT, b"hello"),
-        frame(Opcode.BINARY, b'{"name":"x","size":3,"kind":"file"}'),
-        frame(Opcode.BINARY, b"abc"),
-        frame(Opcode.CLOSE, b"\x03\xe8"),
-    ],
-}
-WEB = ("chatlog", "mediachat")  # the first good message is a handshake, without which the rest means nothing
-
-
-def hostile(service: str, chance: random.Random) -> Iterator[bytes]:
-    """Noise, good messages cut and glued, and good messages with bytes changed."""
-    good = GOOD[service]
-    while True:
-        yield chance.randbytes(chance.randrange(1, 400))
-        glued = b"".join(chance.choices(good, k=chance.randrange(1, 8)))
-        if service in WEB:
-            glued = good[0] + glued
-        yield glued[: chance.randrange(1, len(glued) + 1)]
-        changed = bytearray(glued)
-        for _ in range(chance.randrange(1, 4)):
-            first = len(good[0]) if service in WEB and chance.random() < 0.7 else 0
-            changed[chance.randrange(first, len(changed))] = chance.randrange(256)
-        yield bytes(changed)
-        yield good[0] + b"\xff" * chance.randrange(1, 3000)
-
-
+ROOT = Path(__file__).parent.parent
+INPUTS = 100_000  # a service
+GROWTH = 8 * 1024  # KiB that they may add to what a tenth of them took: allocators keep some
 SETTINGS: dict[str, Any] = {
     "numbers": {"interval": 0.01, "handshake_timeout": 0.5, "ack_timeout": 0.5, "close_timeout": 0.5},
     "counter": {"frame_timeout": 0.5, "close_timeout": 0.5},
-    "bus": {"close_timeout": 0.5, "publish_timeout": 0.5, "max_durable_events": 50},
+    "bus": {"close_timeout": 0.5, "publish_timeout": 0.1, "retain": 10, "max_topics": 100},
     "chatlog": {"close_timeout": 0.5, "handshake_timeout": 0.5},
-    "mediachat": {"close_timeout": 0.5, "handshake_timeout": 0.5},
+    "mediachat": {"close_timeout": 0.5, "handshake_timeout": 0.5, **OPEN},
 }
 
 
 class HostileTests(TestCase):
-    """Random and mutated bytes into every port."""
+    """What strangers send into every port at once, and the neighbours to whom it is nothing."""
 
-    timeout = 2 * LIMIT
+    timeout = 6 * LIMIT
+    is_over = False
 
-    async def attack(self, suite: Suite, service: str, strings: Iterator[bytes], count: int) -> None:
-        """Send each string over a connection of its own, half-close, and wait until the server closes."""
-        for _ in range(count):
-            peer = await connect(self, suite.ports[service])
-            peer.send(next(strings))
-            if service != "numbers":  # there a client that only reads gets its whole stream first
-                peer.finish()
-            else:
-                peer.send(b"\n\n")
-            await peer.everything()
-            await peer.abort()
-
-    async def round(self, suite: Suite, chance: random.Random) -> None:
-        for service in SERVICES:
-            strings = hostile(service, chance)
-            await gatherResults(
-                [
-                    Deferred.fromCoroutine(self.attack(suite, service, strings, STRINGS // AT_ONCE))
-                    for _ in range(AT_ONCE)
-                ],
-                consumeErrors=True,
+    async def attack(self, suite: Suite, seed: int, inputs: int) -> None:
+        """Send so many inputs into each port."""
+        attackers = [
+            Program(
+                self,
+                *(sys.executable, "-m", "tests.attacker", service, str(suite.ports[service])),
+                *(str(seed), str(inputs)),
+                folder=ROOT,
             )
+            for service in SERVICES
+        ]
+        for attacker in attackers:
+            while not attacker.over:  # which may take longer than other things
+                await deferLater(reactor, 0.1)
+            self.assertEqual(attacker.code, 0, f"seed {seed}: {attacker.story()}")
 
-    async def test_random_bytes(self) -> None:
-        """R13: two thousand strings into each port, twice: all answer as before, and memory stays."""
+    async def test_a_hundred_thousand(self) -> None:
+        """R13: 100,000 inputs a service, good ones, generated and mutated: others go on, nothing grows."""
         seed = random.randrange(2**32)
         suite = Suite(self, **SETTINGS)
         await suite.start()
-        chance = random.Random(seed)
-        await self.round(suite, chance)
-        first = resident_kib(suite.program.pid)
-        await self.round(suite, chance)
-        self.assertLess(resident_kib(suite.program.pid) - first, GROWTH, f"seed {seed}")
+        sockets = len(_sockets(suite))
+        await self.attack(suite, seed + 1, INPUTS // 10)
+        files = await self.descriptors(suite, sockets)
+        memory = resident_kib(suite.program.pid)
+        neighbours = [
+            Deferred.fromCoroutine(self.neighbour(begin(self, suite)))
+            for begin in (streams, additions, echoes, entries, texts)
+        ]
+        await self.attack(suite, seed, INPUTS)
+        self.is_over = True
+        for rounds in await gatherResults(neighbours, consumeErrors=True):
+            self.assertGreater(rounds, 10, f"seed {seed}")
+        self.assertLess(resident_kib(suite.program.pid) - memory, GROWTH, f"seed {seed}")
+        self.assertEqual(await self.descriptors(suite, sockets), files, f"seed {seed}")
         await self.assert_well(suite, f"seed {seed}")
 
+    async def neighbour(self, rounds: AsyncGenerator[None, None]) -> int:
+        """Do what a well-behaved client does until the attack is over; how often that was."""
+        count = 0
+        async with aclosing(rounds):
+            async for _ in rounds:
+                count += 1
+                if self.is_over:
+                    break
+        return count
+
+    async def descriptors(self, suite: Suite, sockets: int) -> int:
+        """How many files the suite has open, when it has no more `sockets` than at its start."""
+        await poll(lambda: len(_sockets(suite)) <= sockets, "the end of all connections")
+        return len(list(Path(f"/proc/{suite.program.pid}/fd").iterdir()))
+
     async def assert_well(self, suite: Suite, note: str) -> None:
-        """Every service answers, and nothing in the log speaks of a failure."""
-        before = await add(self, suite)
-        self.assertEqual(await add(self, suite, 5) - before, 5, note)
-        peer = await connect(self, suite.numbers)
-        peer.say("start", client="after", max=1)
-        self.assertEqual((await peer.message())["type"], "session", note)
-        peer = await connect(self, suite.ports["bus"])
-        echo = encode_bus(pb.EchoMessage(content="after"))
-        peer.send(echo)
-        self.assertEqual(await peer.exactly(len(echo)), echo, note)
-        member = await join(self, suite, "after")
-        member.say("ClientAppend", seq=0, author="after", content="x")
-        self.assertEqual((await member.next("ServerAck"))["entry"]["slot"], 1, note)
-        assert_sound(self, suite, note)
-        signs = ("Traceback", "Unhandled", " critical ")
+        """Nothing in the log speaks of a failure, what is stored is sound, and the stop is clean."""
+        for room in ("main", "neighbour"):
+            assert_sound(self, suite, note, room)
+        signs = ("Traceback", "Unhandled", " critical ", " error ")
         wrong = [line for line in suite.log if any(sign in line for sign in signs)]
         self.assertEqual(wrong, [], note)
         self.assertEqual(await suite.terminate(), 0, note)
+
+
+def _sockets(suite: Suite) -> list[str]:
+    """The sockets that the suite has open."""
+    found = []
+    for path in Path(f"/proc/{suite.program.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it is closed by now
+            found.append(os.readlink(path))
+    return [target for target in found if target.startswith("socket:")]
+
+
+async def streams(case: TestCase, suite: Suite) -> AsyncGenerator[None, None]:
+    """One stream of numbers after the other, each with the right checksum."""
+    for number in itertools.count():
+        factory = NumbersClientFactory(f"neighbour-{number}", reactor, max=3)
+        reactor.connectTCP("127.0.0.1", suite.numbers, factory)
+        result = await factory.result
+        case.assertEqual((result.client, result.reconnects), (factory.client, 0))
+        yield
+
+
+async def additions(case: TestCase, suite: Suite) -> AsyncGenerator[None, None]:
+    """Increments, each of which counts."""
+    peer, total = await connect(case, suite.counter), 0
+    try:
+        while True:
+            peer.send(encode_counter(1))
+            before, total = total, await peer.total()
+            case.assertGreater(total, before)
+            yield
+    finally:
+        await peer.abort()
+
+
+async def echoes(case: TestCase, suite: Suite) -> AsyncGenerator[None, None]:
+    """Echoes, sums, and events of one's own."""
+    peer = await connect(case, suite.ports["bus"])
+    try:
+        peer.send(encode_bus(pb.Subscribe(pattern="neighbour.of.all")))
+        for number in itertools.count(1):
+            publish = pb.Publish(topic="neighbour.of.all", payload=b"x", id=number)
+            for body in (pb.EchoMessage(content=str(number)), pb.AddRequest(a=number, b=-1), publish):
+                peer.send(encode_bus(body))
+            found = {type(answer): answer for answer in await _bodies(peer, 4)}
+            case.assertEqual(found[pb.EchoMessage].content, str(number))
+            case.assertEqual(found[pb.AddResponse].result, number - 1)
+            case.assertEqual((found[pb.Receipt].id, found[pb.Event].sequence), (number, number))
+            yield
+    finally:
+        await peer.abort()
+
+
+async def _bodies(peer: Peer, count: int) -> list[Any]:
+    """The next so many of what the bus says; nothing comes behind them."""
+    decoder = bus.Decoder(bus.FROM_SERVER)
+    found: list[Any] = []
+    while len(found) < count:
+        await peer.until(lambda: bool(peer.received))
+        found += decoder.feed(await peer.exactly(len(peer.received)))
+    return found
+
+
+async def entries(case: TestCase, suite: Suite) -> AsyncGenerator[None, None]:
+    """Entries of a room, each in the next slot."""
+    member = await join(case, suite, "neighbour")
+    try:
+        for number in itertools.count():
+            member.say("ClientAppend", seq=number, author="n", content="x")
+            case.assertEqual((await member.next("ServerAck"))["entry"]["slot"], number + 1)
+            yield
+    finally:
+        await member.leave()
+
+
+async def texts(case: TestCase, suite: Suite) -> AsyncGenerator[None, None]:
+    """Texts of a chat, each saved behind the one before."""
+    client, message = await come(case, suite, 4711), 0
+    try:
+        while True:
+            client.say(type="text", text="hello")
+            status, before = await client.next(), message
+            message = status["message"]
+            case.assertEqual(status["status"], "saved")
+            case.assertGreater(message, before)
+            yield
+    finally:
+        await client.leave()
 
 
 class UnreadTests(TestCase):
@@ -185,7 +222,7 @@ class UnreadTests(TestCase):
         suite = Suite(self)
         await suite.start()
         echo = encode_bus(pb.EchoMessage(content="x" * 500))
-        for service, request in (("counter", GOOD["counter"][0]), ("bus", echo)):
+        for service, request in (("counter", encode_counter(0)), ("bus", echo)):
             before = resident_kib(suite.program.pid)
             peers = [await self.flood(suite, suite.ports[service], request) for _ in range(10)]
             # Were it read, each would have made the server keep some of what comes until this is over.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from random import Random
 
@@ -11,6 +12,25 @@ TRAPS = (
     *(b"\n", b"\r\n", b"\r\n\r\n", b"\x85", b"\xe2\x80\xa8", b"\xed\xa0\x80", b"\xf0\x9f", b"\xc0\x80"),
     *(b"-1", b"0", b"1e400", b"9" * 30, b"9" * 5000, b"NaN", b"null", b'"\\ud800"', b"{", b"[" * 5000, b"]"),
     *(b"../", b"%2e%2e%2f", b"%00", b"A" * 2000),
+)
+
+# What a field of a JSON object may hold, and what it may not.
+VALUES: tuple[object, ...] = (
+    *(None, True, False, 0, -1, 1, 3, 1.0, 1.5, float("inf"), 2**31, 2**53 - 1, 2**53, 2**63, 10**40),
+    *(
+        "",
+        "a",
+        "x" * 64,
+        "x" * 65,
+        "x" * 5000,
+        "\x00",
+        "a\nb\tc",
+        "\x1b[2J",
+        "\ud800",
+        "grüß \U0001f600",
+        "\u2028",
+    ),
+    *([], [1], {}, {"a": {}}, [[[[]]]], "../x", "<b>", "'--"),
 )
 
 
@@ -40,6 +60,17 @@ def mutated(image: bytes, others: Sequence[bytes], chance: Random) -> bytes:
             case 7:
                 data[at:end] = chance.choice(TRAPS)
     return bytes(data)
+
+
+def misfilled(image: bytes, chance: Random) -> bytes:
+    """A JSON object with another value in one of its fields, or without one."""
+    fields = json.loads(image)
+    name = chance.choice(list(fields))
+    if chance.randrange(8):
+        fields[name] = chance.choice(VALUES)
+    else:
+        del fields[name]
+    return json.dumps(fields).encode()
 
 
 def conversation(images: Sequence[bytes], chance: Random, longest: int = 6) -> bytes:
