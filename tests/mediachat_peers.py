@@ -17,6 +17,7 @@ from twisted.trial.unittest import TestCase
 from protosuite.mediachat.wire import SUBPROTOCOL
 from protosuite.net.websocket import Limits, WebSocket
 from protosuite.net.websocket_client import WebSocketClient
+from tests.faults.checks.mediachat import Row
 from tests.peers import Peer, connect
 from tests.processes import LIMIT, Suite, Watched, reactor
 
@@ -211,12 +212,15 @@ class Reader(Peer):
         self.changed()
 
 
-def rows(suite: Suite) -> list[Any]:
-    """Every message: id, kind, status, text, size, sha256, key."""
+def rows(suite: Suite) -> list[Row]:
+    """Every message."""
     connection = sqlite3.connect(suite.data / "protosuite.sqlite3", timeout=LIMIT)
     try:
-        query = "SELECT id, kind, status, text, size, sha256, key FROM mediachat_message ORDER BY id"
-        return connection.execute(query).fetchall()
+        query = (
+            "SELECT m.id, client_id, sender, kind, status, text, name, size, sha256"
+            " FROM mediachat_message m JOIN mediachat_chat c ON c.id = m.chat_id ORDER BY m.id"
+        )
+        return [Row(*fields) for fields in connection.execute(query)]
     finally:
         connection.close()
 

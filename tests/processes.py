@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -22,7 +22,6 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
 
 from protosuite.config import SERVICES
 
@@ -32,6 +31,7 @@ BIN = Path(sys.executable).parent
 LIMIT = 120  # seconds for a test, or for one thing it waits for: far more than any of them takes
 
 READY = "ready; data in"  # in the line that the suite logs when it serves
+SIGNS = ("Traceback", "Unhandled", " critical ")  # of what should not be in a log
 
 T = TypeVar("T")
 
@@ -93,18 +93,28 @@ async def together(coroutines: Iterable[Coroutine[Deferred[Any], Any, T]]) -> li
         failure.raiseException()
 
 
+class Scope(Protocol):
+    """What things begin and end with: a test, as ``trial`` has it, or something else that tidies up."""
+
+    def mktemp(self) -> str:
+        """A path where nothing is yet."""
+
+    def addCleanup(self, f: Callable[..., object], *args: Any) -> None:
+        """Call `f` at the end, and wait for what it answers with."""
+
+
 class Program(ProcessProtocol, Watched):
     """A process, started at once: its output by line, and its exit code (minus the signal that ended it).
 
     `input` is what it reads, and then the end of it. `descriptors` are given to it beside the usual three.
-    It is killed when `case` is over.
+    It is killed when `scope` is over.
     """
 
     transport: Any
 
     def __init__(
         self,
-        case: TestCase,
+        scope: Scope,
         *command: str | Path,
         folder: Path,
         environment: Mapping[str, str] | None = None,
@@ -128,7 +138,7 @@ class Program(ProcessProtocol, Watched):
             childFDs={0: "w", 1: "r", 2: "r", **(descriptors or {})},
         )
         self.pid: int = self.transport.pid
-        case.addCleanup(self.kill)
+        scope.addCleanup(self.kill)
 
     def connectionMade(self) -> None:
         self.transport.write(self._input)
@@ -178,14 +188,14 @@ class Suite:
     It can be started again after each stop. `log` has the lines of all its runs.
     """
 
-    def __init__(self, case: TestCase, *, binaries: Path = BIN, **settings: Mapping[str, object]) -> None:
-        self.folder = Path(case.mktemp()).absolute()
+    def __init__(self, scope: Scope, *, binaries: Path = BIN, **settings: Mapping[str, object]) -> None:
+        self.folder = Path(scope.mktemp()).absolute()
         self.folder.mkdir(parents=True)
         self.data = self.folder / "data"
         self.config = self.folder / "suite.ini"
         self.ports = {name: free_port() for name in SERVICES}
         self.runs: list[Program] = []
-        self._case = case
+        self._scope = scope
         self._binaries = binaries
         self._settings = settings
         self.write()
@@ -235,7 +245,7 @@ class Suite:
         """Start the process; `launcher` comes before its command line."""
         command = (*launcher, self._binaries / "twistd", "-n", "--pidfile=", "protosuite")
         run = Program(
-            self._case,
+            self._scope,
             *command,
             "--config",
             self.config,
@@ -254,8 +264,14 @@ class Suite:
     async def refusal(self, *options: str) -> list[str]:
         """Start it, and see it end with exit code 1: the lines of its standard error."""
         run = self.spawn(*options)
-        self._case.assertEqual(await run.exit(), 1, run.story())
+        if await run.exit() != 1:
+            raise AssertionError(f"it was to refuse to start: {run.story()}")
         return run.errors
+
+    @property
+    def defects(self) -> list[str]:
+        """The lines that speak of a defect."""
+        return [line for line in self.log if any(sign in line for sign in SIGNS)]
 
     async def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
@@ -269,7 +285,7 @@ class Suite:
     def client(self, name: str, port: int, *arguments: str | Path) -> Program:
         """Start one of the client programs against `port`."""
         command = (self._binaries / name, "--port", str(port), *arguments)
-        return Program(self._case, *command, folder=self.folder)
+        return Program(self._scope, *command, folder=self.folder)
 
 
 def _environment() -> dict[str, str]:

@@ -267,7 +267,7 @@ class KillTests(ChatLogCase):
     """What is killed costs nothing that was acknowledged, and nothing counts twice."""
 
     async def test_server(self) -> None:
-        """The server is killed twice while 2,000 lines are appended: each is in the log once, in order."""
+        """R1: the server is killed twice while 2,000 lines are sent: each is in the log once, in order."""
         suite = await self.begin()
         run = self.client("main", "--json", fed=True)
         reader = self.client("main", "--json", "--follow")
@@ -289,7 +289,7 @@ class KillTests(ChatLogCase):
         self.assertEqual(slots, list(range(slots[0], 2001)))
 
     async def test_program(self) -> None:
-        """The program is killed: the log has the beginning of its lines, with all that it printed."""
+        """R1: the program is killed: the log has the beginning of its lines, with all that it printed."""
         await self.begin()
         run = self.client("main", "--json", input=numbered(1, 20_000))
         await run.until(lambda: len(run.output) > 300)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import sqlite3
 from typing import Any
 
@@ -21,8 +20,6 @@ ROUNDS = 30
 WRITERS, READERS = 50, 20
 HISTORY = 200_000  # entries
 PAGE = 1000
-
-SIGNS = ("Traceback", "Unhandled", " critical ")  # of what should not be in a log
 
 
 class ChatLogCase(TestCase):
@@ -43,54 +40,14 @@ class ChatLogCase(TestCase):
 
     def assert_quiet(self, suite: Suite, note: str = "") -> None:
         """Nothing in the server's log speaks of a defect."""
-        self.assertEqual([line for line in suite.log if any(sign in line for sign in SIGNS)], [], note)
-
-
-class KilledServerTests(ChatLogCase):
-    """The server dies again and again."""
-
-    async def test_nothing_acknowledged_is_lost(self) -> None:
-        """Fifty writers, twenty readers and thirty kills: each acknowledged append is there once, for all."""
-        seed = random.randrange(2**32)
-        note, chance = f"seed {seed}", random.Random(seed)
-        suite = Suite(self)
-        await suite.start()
-        writers = [Writer(suite, f"w{n}") for n in range(WRITERS)]
-        readers = [Reader(suite) for _ in range(READERS)]
-        done = self.begin(*writers, *readers)
-        for _ in range(ROUNDS):
-            reader = chance.choice(readers)
-            await reader.reaches(reader.held + chance.choice((0, 1, chance.randrange(2, 300))))
-            await suite.kill()
-            await suite.start()
-        await together(writer.finish() for writer in writers)
-        last = max(slot for writer in writers for slot in writer.acknowledged.values())
-        for reader in readers:
-            await reader.until(lambda reader=reader: reader.held >= last)  # type: ignore[misc]
-            reader.leave()
-        await done
-        self.assertEqual(await suite.terminate(), 0, note)
-        self.assert_quiet(suite, note)
-
-        entries = assert_sound(self, suite, note)
-        slots = {entry.key: entry.slot for entry in entries}
-        for writer in writers:
-            self.assertEqual({key: slots.get(key) for key in writer.acknowledged}, writer.acknowledged, note)
-            own = [int(str(entry.key).split("-")[1]) for entry in entries if entry.author == writer.name]
-            self.assertEqual(own, list(range(1, len(own) + 1)), f"{writer.name}, {note}")
-        self.assertEqual(len(entries), sum(len(writer.acknowledged) for writer in writers), note)
-        log = {entry.slot: _fields(entry) for entry in entries}
-        for reader in readers:
-            self.assertEqual(reader.entries, {slot: log[slot] for slot in reader.entries}, note)
-            self.assertGreaterEqual(reader.held, last, note)
-            self.assertGreater(reader.connections, ROUNDS // 2, note)
+        self.assertEqual(suite.defects, [], note)
 
 
 class StoppedServerTests(ChatLogCase):
     """The server is told to stop."""
 
     async def test_sigterm_under_load(self) -> None:
-        """At SIGTERM what was accepted is acknowledged, all hear 1001, the exit code is 0."""
+        """R31: at SIGTERM what was accepted is acknowledged, all hear 1001, the exit code is 0."""
         suite = Suite(self)
         await suite.start()
         writers = [Writer(suite, f"w{n}", window=50) for n in range(20)]
@@ -113,7 +70,7 @@ class UnreadTests(ChatLogCase):
     """Readers that stop reading."""
 
     async def test_they_are_cut_off_and_catch_up(self) -> None:
-        """Who does not read is let go with 4008 at the bound, the rest see all, and it catches up later."""
+        """R16: who does not read is let go with 4008 at the bound, the rest see all, and it catches up."""
         suite = Suite(self, chatlog={"max_backlog": "64KiB", "write_timeout": 600, "close_timeout": 600})
         await suite.start()
         stalled = [await join(self, suite) for _ in range(3)]
@@ -287,7 +244,7 @@ class InvalidTests(ChatLogCase):
     """Whatever strangers send."""
 
     async def test_invalid_input(self) -> None:
-        """Each wrong message gets its Error and each wrong frame its close code; nothing is in the log."""
+        """R13: a wrong message gets its Error, a wrong frame its close code; nothing is in the log."""
         suite = Suite(self)
         await suite.start()
         member = await join(self, suite)

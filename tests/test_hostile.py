@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import random
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -23,6 +22,7 @@ from protosuite.config import SERVICES
 from protosuite.counter.wire import encode_request as encode_counter
 from protosuite.numbers.client import NumbersClientFactory
 from tests.chatlog_peers import assert_sound, join
+from tests.faults import seed as chosen_seed
 from tests.mediachat_peers import OPEN, come
 from tests.peers import Peer, add, connect
 from tests.processes import LIMIT, Program, Suite, poll, reactor, resident_kib
@@ -59,11 +59,11 @@ class HostileTests(TestCase):
         for attacker in attackers:
             while not attacker.over:  # which may take longer than other things
                 await deferLater(reactor, 0.1)
-            self.assertEqual(attacker.code, 0, f"seed {seed}: {attacker.story()}")
+            self.assertEqual(attacker.code, 0, f"PROTOSUITE_SEED={seed}: {attacker.story()}")
 
     async def test_a_hundred_thousand(self) -> None:
         """R13: 100,000 inputs a service, good ones, generated and mutated: others go on, nothing grows."""
-        seed = random.randrange(2**32)
+        seed = chosen_seed()
         suite = Suite(self, **SETTINGS)
         await suite.start()
         sockets = len(_sockets(suite))
@@ -77,10 +77,10 @@ class HostileTests(TestCase):
         await self.attack(suite, seed, INPUTS)
         self.is_over = True
         for rounds in await gatherResults(neighbours, consumeErrors=True):
-            self.assertGreater(rounds, 10, f"seed {seed}")
-        self.assertLess(resident_kib(suite.program.pid) - memory, GROWTH, f"seed {seed}")
-        self.assertEqual(await self.descriptors(suite, sockets), files, f"seed {seed}")
-        await self.assert_well(suite, f"seed {seed}")
+            self.assertGreater(rounds, 10, f"PROTOSUITE_SEED={seed}")
+        self.assertLess(resident_kib(suite.program.pid) - memory, GROWTH, f"PROTOSUITE_SEED={seed}")
+        self.assertEqual(await self.descriptors(suite, sockets), files, f"PROTOSUITE_SEED={seed}")
+        await self.assert_well(suite, f"PROTOSUITE_SEED={seed}")
 
     async def neighbour(self, rounds: AsyncGenerator[None, None]) -> int:
         """Do what a well-behaved client does until the attack is over; how often that was."""

@@ -283,7 +283,7 @@ class SendTests(MediaChatCase):
         self.assertIn("not a file", run.errors[1])
 
     async def test_server_killed(self) -> None:
-        """A file arrives whole, and once, though the server is killed again and again meanwhile."""
+        """R1, R28: a file arrives whole, and once, though the server is killed again and again meanwhile."""
         await self.begin()
         path, digest = self.file(24 * MIB)
         gate = Gate(self, self.suite.ports["mediachat"])
@@ -377,7 +377,7 @@ class ListenTests(MediaChatCase):
         return {path.name for path in folder.iterdir()} != names
 
     async def test_both_killed(self) -> None:
-        """However often either side is killed, every file is there, once, and nothing was overwritten."""
+        """R1, R28: whichever side is killed, every file is there, once, and nothing was overwritten."""
         await self.begin()
         await self.run_client("say", "hello")
         folder = self.suite.folder / "here"

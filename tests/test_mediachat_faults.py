@@ -9,16 +9,11 @@ import subprocess
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-from attrs import define, field
-from twisted.internet.error import ConnectError
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.mediachat_peers import (
     FRAME,
-    Client,
     Reader,
     ask,
     come,
@@ -27,18 +22,16 @@ from tests.mediachat_peers import (
     head,
     parsed,
     parts,
-    rows,
     say,
     settings,
 )
 from tests.peers import Peer, connect
-from tests.processes import LIMIT, Suite, poll, reactor, resident_kib, together
+from tests.processes import LIMIT, Suite, poll, reactor, resident_kib
 from tests.requirements import require, require_root
 
 SIZE = 256 << 20
 GROWTH = 32 << 10  # KiB
 ROUNDS = 50
-SIGNS = ("Traceback", "Unhandled", " critical ")  # of what should not be in a log
 
 
 def pattern(size: int, seed: int = 0) -> Iterator[bytes]:
@@ -63,7 +56,7 @@ class Case(TestCase):
 
     def assert_quiet(self, suite: Suite) -> None:
         """Nothing in the server's log speaks of a defect."""
-        self.assertEqual([line for line in suite.log if any(sign in line for sign in SIGNS)], [])
+        self.assertEqual(suite.defects, [])
 
 
 class Memory:
@@ -158,145 +151,6 @@ class Source:
         """The connection is gone."""
 
 
-@define
-class Sent:
-    """What one client has said, by key, and what it was told of it: ids."""
-
-    texts: dict[str, str] = field(factory=dict)
-    media: dict[str, bytes] = field(factory=dict)  # by upload name
-    plain: set[str] = field(factory=set)  # hashes of what was sent without a name
-    saved: dict[str, int] = field(factory=dict)
-    nameless: list[int] = field(factory=list)
-
-
-class Chatter:
-    """Says texts and sends files, with names and without, until the server is gone; then goes on."""
-
-    def __init__(self, id: int, seed: int) -> None:
-        self.id = id
-        self.sent = Sent()
-        self.resumed = 0  # uploads that went on behind their beginning
-        self._random = random.Random(seed)
-        self._count = 0
-        self._open: str | None = None  # an upload that was broken off
-
-    async def talk(self, case: TestCase, suite: Suite) -> None:
-        """One connection."""
-        try:
-            client = await come(case, suite, self.id)
-        except ConnectError:
-            return
-        with contextlib.suppress(AssertionError):  # the server is gone
-            while client.code is None:
-                await self._random.choice([self._say, self._send, self._send_nameless])(client)
-        await client.end()
-
-    async def _say(self, client: Client) -> None:
-        self._count += 1
-        key, text = f"{self.id}-{self._count}", f"text {self._random.random()}"
-        self.sent.texts[key] = text
-        client.say(type="text", text=text, key=key)
-        status = await client.next()
-        assert_(status["status"] == "saved" and status["key"] == key, status)
-        self.sent.saved["text:" + key] = status["message"]
-
-    async def _send(self, client: Client) -> None:
-        if self._open is None:
-            self._count += 1
-            self._open = f"{self.id}-{self._count}"
-            self.sent.media[self._open] = self._random.randbytes(
-                self._random.choice([0, 10, 40_000, 3_000_000])
-            )
-        data = self.sent.media[self._open]
-        client.begin(len(data), upload=self._open, sha256=sha256(data).hexdigest())
-        status = await client.next()
-        if status["status"] == "ready":
-            offset = status["offset"]
-            self.resumed += offset > 0
-            await client.send(cut(data[offset:]))
-            status = await client.next()
-        assert_(status["status"] == "saved" and status["upload"] == self._open, status)
-        self.sent.saved["upload:" + self._open] = status["message"]
-        self._open = None
-
-    async def _send_nameless(self, client: Client) -> None:
-        data = self._random.randbytes(self._random.choice([1, 50_000, 1_000_000]))
-        self.sent.plain.add(sha256(data).hexdigest())
-        client.begin(len(data))
-        await client.send(cut(data))
-        status = await client.next()
-        assert_(status["status"] == "saved", status)
-        self.sent.nameless.append(status["message"])
-
-
-class Wrong(Exception):
-    """The server said what it may not."""
-
-
-def assert_(is_right: bool, what: object) -> None:
-    """As an assertion, that is not taken for the end of the connection."""
-    if not is_right:
-        raise Wrong(what)
-
-
-class KilledTests(Case):
-    """SIGKILL."""
-
-    async def test_saved_means_saved(self) -> None:
-        """R1: after 50 kills all that was ``saved`` is there, right, once; nothing else has a row."""
-        seed = random.getrandbits(32)
-        chance = random.Random(seed)
-        suite = Suite(self, **settings(upload_ttl=60, sweep_interval=1))
-        chatters = [Chatter(id, seed + id) for id in range(1, 5)]
-        for _ in range(ROUNDS):
-            await suite.start()
-            talking = together([each.talk(self, suite) for each in chatters])
-            done: Any = deferLater(reactor, chance.uniform(0.02, 0.5))
-            await together([self.kill_after(suite, done), self.all_of(talking)])
-        for path in [*files(suite).values(), *parts(suite)]:
-            os.utime(path, (0, 0))  # as if all of it were old: the sweep may take what it may ever take
-        await suite.start()
-        stored = rows(suite)
-        await poll(lambda: set(files(suite)) == {row[5] for row in stored if row[5]}, "what is left is swept")
-        await poll(lambda: parts(suite) == [], "parts are swept")
-        self.check(suite, stored, chatters, f"seed {seed}")
-        self.assertGreater(sum(each.resumed for each in chatters), 0, f"seed {seed}")
-        self.assertGreater(sum(len(each.sent.saved) for each in chatters), ROUNDS, f"seed {seed}")
-        self.assert_quiet(suite)
-        self.assertEqual(await suite.terminate(), 0)
-
-    async def kill_after(self, suite: Suite, delay: Any) -> None:
-        await delay
-        await suite.kill()
-
-    async def all_of(self, talking: Any) -> None:
-        await talking
-
-    def check(self, suite: Suite, stored: list[Any], chatters: list[Chatter], told: str) -> None:
-        """Compare what is stored with what was said and answered."""
-        by_id = {row[0]: row for row in stored}
-        keys = [row[6] for row in stored if row[6]]
-        self.assertEqual(len(keys), len(set(keys)), told)
-        texts = {f"text:{key}": text for each in chatters for key, text in each.sent.texts.items()}
-        media = {f"upload:{name}": data for each in chatters for name, data in each.sent.media.items()}
-        nameless = set().union(*(each.sent.plain for each in chatters))
-        for id, kind, status, text, size, digest, key in stored:
-            self.assertEqual(status, "saved", told)
-            if kind == "text":
-                self.assertEqual(text, texts[key], told)
-            elif key:
-                self.assertEqual((digest, size), (sha256(media[key]).hexdigest(), len(media[key])), told)
-            else:
-                self.assertIn(digest, nameless, f"{told}, message {id}")
-        for each in chatters:
-            for key, id in each.sent.saved.items():
-                self.assertEqual(by_id[id][6], key, told)
-            for id in each.sent.nameless:
-                self.assertIn(by_id[id][5], each.sent.plain, told)
-        for name, path in files(suite).items():
-            self.assertEqual(sha256(path.read_bytes()).hexdigest(), name, told)
-
-
 class StopTests(Case):
     """SIGTERM."""
 
@@ -330,7 +184,7 @@ class StoppedReaderTests(Case):
     """R16: those who ask and do not read."""
 
     async def test_cut_off(self) -> None:
-        """Stopped readers of a large file, through both doors, are cut off; others get theirs meanwhile."""
+        """R16: stopped readers of a large file, through both doors, are cut off; others get theirs."""
         suite = Suite(self, **settings(write_timeout=1, handshake_timeout=1, close_timeout=1))
         await suite.start()
         size = 64 << 20
@@ -381,7 +235,7 @@ class PolyglotTests(Case):
     """R26: a file that is a picture and a page."""
 
     async def test_never_a_page(self) -> None:
-        """A polyglot of JPEG and HTML is served as a picture that no browser takes for a page."""
+        """R26: a polyglot of JPEG and HTML is served as a picture that no browser takes for a page."""
         suite = Suite(self, **settings())
         await suite.start()
         script = b"<html><body><script>alert(document.domain)</script></body></html>"

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 IS_LONG = os.environ.get("PROTOSUITE_NIGHTLY") == "1"  # what takes too long for every change
 
@@ -19,3 +21,12 @@ def seed() -> int:
     """The seed that was asked for, or another one each time."""
     given = os.environ.get("PROTOSUITE_SEED")
     return int(given) if given else random.getrandbits(32)
+
+
+@contextmanager
+def naming(seed: int) -> Iterator[None]:
+    """Let every failure within say how to repeat it."""
+    try:
+        yield
+    except Exception as error:
+        raise AssertionError(f"with PROTOSUITE_SEED={seed}: {type(error).__name__}: {error}") from error

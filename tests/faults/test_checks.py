@@ -245,6 +245,9 @@ class RoomCheckTests(CheckCase):
         self.finds("is stored where", check.settle, EPOCH, [entries[0], entries[2]])
         check.read("r", entries[:1])
         self.finds("slot 3 behind slot 1", check.read, "r", entries[2:])
+        check.shown(3, entries[1:])
+        self.finds("slot 3 was shown behind slot 1", check.shown, 3, [entries[0], entries[2]])
+        self.finds("and the last is 2", check.shown, 2, entries[1:])
 
     def test_twice(self) -> None:
         """What is in the log twice is found."""

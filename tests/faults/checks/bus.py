@@ -13,6 +13,7 @@ class _Durable:
 
     is_ordered: bool
     seen: set[bytes] = field(factory=set)
+    owed: set[bytes] = field(factory=set)  # that were confirmed and have not come
     last: dict[str, int] = field(factory=dict)  # the highest sequence, by topic
 
 
@@ -26,7 +27,6 @@ class BusCheck:
         self.confirmed_count = 0
         self._topics: dict[bytes, str] = {}  # of what was published, by payload
         self._sequences: dict[tuple[str, int], bytes] = {}
-        self._confirmed: dict[bytes, None] = {}
         self._durables: dict[str, _Durable] = {}
         self._noticed: dict[tuple[str, int, str], int] = {}  # sequences, by subscriber, connection and topic
 
@@ -44,7 +44,9 @@ class BusCheck:
     def confirmed(self, payload: bytes, sequence: int) -> None:
         """Its receipt came."""
         self._placed(self._topics[payload], sequence, payload)
-        self._confirmed[payload] = None
+        for durable in self._durables.values():
+            if payload not in durable.seen:
+                durable.owed.add(payload)
         self.confirmed_count += 1
 
     def delivered(self, name: str, topic: str, payload: bytes, sequence: int) -> None:
@@ -55,6 +57,7 @@ class BusCheck:
         if payload in durable.seen:
             return
         durable.seen.add(payload)
+        durable.owed.discard(payload)
         last = durable.last.get(topic, 0)
         durable.last[topic] = max(last, sequence)
         require(
@@ -72,11 +75,7 @@ class BusCheck:
 
     def missing(self) -> dict[str, int]:
         """How many confirmed events each durable subscription has not been given."""
-        return {
-            name: count
-            for name, durable in self._durables.items()
-            if (count := len(self._confirmed.keys() - durable.seen))
-        }
+        return {name: len(durable.owed) for name, durable in self._durables.items() if durable.owed}
 
     def settle(self) -> None:
         """Everything that was owed has been delivered."""

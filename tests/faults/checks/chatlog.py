@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from protosuite.chatlog.chain import Verifier
 from protosuite.chatlog.wire import Entry
 from tests.faults.checks import require
+
+
+def require_sound(epoch: str, log: Sequence[Entry]) -> None:
+    """Raise a violation if a whole log has a hole, a key twice, or a hash that is not the right one."""
+    for number, entry in enumerate(log, 1):
+        require(entry.slot == number, f"chatlog: slot {entry.slot} is stored where {number} should be")
+    problem = Verifier(epoch).first_problem(log)
+    require(problem is None, f"chatlog: {problem}")
+    keys = [entry.key for entry in log if entry.key is not None]
+    require(len(keys) == len(set(keys)), "chatlog: a key is in the log twice")
 
 
 class RoomCheck:
@@ -18,6 +29,7 @@ class RoomCheck:
 
     def __init__(self) -> None:
         self.acknowledged_count = 0
+        self.last_acknowledged = 0  # the highest slot that was
         self._appended: set[str] = set()
         self._acknowledged: dict[str, int] = {}  # slots
         self._hashes: dict[int, str] = {}  # which are over everything in an entry and before it
@@ -33,6 +45,7 @@ class RoomCheck:
         require(entry.content == content, f"chatlog: {content!r} was answered with {entry.content!r}")
         self._seen(entry)
         self._acknowledged[content] = entry.slot
+        self.last_acknowledged = max(self.last_acknowledged, entry.slot)
         self.acknowledged_count += 1
 
     def read(self, reader: str, entries: Sequence[Entry]) -> None:
@@ -50,19 +63,22 @@ class RoomCheck:
         """The last slot that a reader was given."""
         return self._read.get(reader, 0)
 
-    @property
-    def last_acknowledged(self) -> int:
-        """The highest slot that was acknowledged."""
-        return max(self._acknowledged.values(), default=0)
+    def shown(self, latest: int, entries: Sequence[Entry]) -> None:
+        """Somebody asked for a part of the log and got it, and that the last slot is `latest`."""
+        for before, entry in pairwise(entries):
+            require(
+                entry.slot == before.slot + 1,
+                f"chatlog: slot {entry.slot} was shown behind slot {before.slot}",
+            )
+        for entry in entries:
+            require(entry.slot <= latest, f"chatlog: slot {entry.slot} was shown and the last is {latest}")
+            self._seen(entry)
 
     def settle(self, epoch: str, log: Sequence[Entry]) -> None:
         """Hold all that against the log as it is stored."""
-        for number, entry in enumerate(log, 1):
-            require(entry.slot == number, f"chatlog: slot {entry.slot} is stored where {number} should be")
+        for entry in log:
             self._seen(entry)
-        verifier = Verifier(epoch)
-        problem = verifier.first_problem(log)
-        require(problem is None, f"chatlog: {problem}")
+        require_sound(epoch, log)
         slots = {entry.content: entry.slot for entry in log}
         require(len(slots) == len(log), "chatlog: something is in the log twice")
         for content, slot in self._acknowledged.items():

@@ -61,12 +61,12 @@ class ChatsCheck:
         require(known == id, f"mediachat: {word!r} is message {known} and message {id}")
         self.saved_count += 1
 
-    def received(self, client: int, id: int, text: str) -> None:
+    def received(self, client: int, id: int, word: str) -> None:
         """A client was given a message of the desk."""
-        said = self._said.get(text)
+        said = self._said.get(word)
         require(
             said is not None and said.sender == "desk" and said.client == client,
-            f"mediachat: client {client} was given {text!r}, which the desk did not say to it",
+            f"mediachat: client {client} was given {word!r}, which the desk did not say to it",
         )
         ids = self._received.setdefault(client, [])
         last = ids[-1] if ids else 0
