@@ -8,6 +8,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import protosuite
+from protosuite.auth.rules import ROLES, TABLE
 from protosuite.config import SECTIONS
 from protosuite.settings import ENVIRONMENT_PREFIX, fields_of
 
@@ -54,7 +55,25 @@ def _settings():
             )
 
 
+class Roles(SphinxDirective):
+    """Who may do what, from the table that the suite itself asks."""
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes("\n".join(_roles()))
+
+
+def _roles():
+    yield from (".. list-table::", "   :header-rows: 1", "   :widths: 46 18 18 18", "")
+    for first, *cells in (
+        ("", *ROLES),
+        *((a.value, *(r.of(role).value for role in ROLES)) for a, r in TABLE.items()),
+    ):
+        yield f"   * - {first}"
+        yield from (f"     - {cell}" for cell in cells)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("settings", Settings)
+    app.add_directive("roles", Roles)
     app.add_directive("promises", Promises)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

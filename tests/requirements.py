@@ -14,7 +14,7 @@ from unittest import SkipTest
 
 # Debian's packages; a program that is not here is in the one of its name.
 PACKAGES = {"nc": "netcat-openbsd", "umount": "mount", "nginx": "nginx-light"}
-PACKAGES |= {"chromedriver": "chromium-driver", "node": "nodejs", "ip": "iproute2"}
+PACKAGES |= {"chromedriver": "chromium-driver", "node": "nodejs", "ip": "iproute2", "unshare": "util-linux"}
 
 
 def missing(reason: str) -> NoReturn:

@@ -38,7 +38,7 @@ class Scope(Enum):
 
     ALL = "yes"
     OWN = "as themselves"  # the resource is the subject of the token
-    OTHER_TOPICS = "but for the suite's own topics"
+    OTHER_TOPICS = "to all but the suite's own"
     NONE = "no"
 
 

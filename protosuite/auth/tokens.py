@@ -140,7 +140,7 @@ def read_secret(path: Path) -> str:
     try:
         with open(path, encoding="ascii") as file:
             status = os.fstat(file.fileno())
-            if stat.S_IMODE(status.st_mode) & 0o077:
+            if is_open_to_others(status.st_mode, status.st_uid):
                 raise StartError(f"{path} can be read by others: chmod 600 {path}")
             return file.read(1 << 20)
     except OSError as error:
@@ -149,6 +149,14 @@ def read_secret(path: Path) -> str:
         ) from None
     except UnicodeDecodeError:
         raise StartError(f"{path} is not a file of keys: make one with protosuite-token init") from None
+
+
+def is_open_to_others(mode: int, owner: int) -> bool:
+    """Whether more than the owner may use a file. One of root's may be readable by its group.
+
+    That is how a service manager hands a secret to a service that does not run as root.
+    """
+    return bool(stat.S_IMODE(mode) & (0o037 if owner == 0 else 0o077))
 
 
 def parse(text: str, path: Path) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import os
+import stat
 import string
 from pathlib import Path
 from typing import Any
@@ -207,11 +208,25 @@ class KeyFileTests(SynchronousTestCase):
 
     def test_others_may_read_it(self) -> None:
         """A file that others than its owner may touch is refused, with the command that mends it."""
-        for mode in (0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o666):
+        for mode in (0o604, 0o620, 0o602, 0o610, 0o601, 0o666):
             path = self.write(tokens.key_line("a", NEW), mode)
             self.refused(path, f"chmod 600 {path}")
             os.chmod(path, 0o400)
             tokens.load(path)
+
+    def test_whose_file_it_is(self) -> None:
+        """The group of a file may read it if it is root's, and nothing else."""
+        for owner, mode, is_open in (
+            (0, 0o440, False),
+            (0, 0o640, False),
+            (0, 0o660, True),
+            (0, 0o644, True),
+            (1000, 0o600, False),
+            (1000, 0o640, True),
+        ):
+            self.assertEqual(
+                tokens.is_open_to_others(stat.S_IFREG | mode, owner), is_open, (owner, oct(mode))
+            )
 
     def test_not_there(self) -> None:
         """A file that cannot be read is named, with what to do."""
