@@ -3,18 +3,20 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 600
 BIN := .venv/bin
 RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
 
-.PHONY: help run test nightly check bench docs proto clean
+.PHONY: help run test nightly fuzz check bench docs proto clean
 
 help:
 	@echo 'make run    the suite on this machine, with suite.ini (Ctrl-C stops it)'
 	@echo 'make test   every test'
 	@echo 'make nightly  what takes too long for every change'
+	@echo 'make fuzz   each place where bytes of others are read, FUZZ_SECONDS long'
 	@echo 'make check  lint, types, documentation, packaging'
-	@echo 'make bench  how fast it is'
+	@echo 'make bench  how fast it is, beside what one would use instead; ROWS="counter-1 start" for some of it'
 	@echo 'make docs   the documentation, in docs/_build/html'
 	@echo 'make proto  the code generated from bus.proto'
 	@echo 'make clean  remove what these made'
@@ -32,6 +34,10 @@ test: $(DEV)
 nightly: $(DEV)
 	PROTOSUITE_NIGHTLY=1 $(BIN)/trial --temp-directory build/trial-nightly tests.test_websocket.AutobahnTests
 
+# By hand. What it finds is in build/fuzz, and makes the next run begin further on.
+fuzz: $(DEV)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --jobs $(JOBS) 2>/dev/null
+
 check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,7 +47,7 @@ check: $(DEV)
 	$(MAKE) docs
 
 bench: $(DEV)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ROWS)
 
 docs: $(DEV)
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
@@ -63,5 +69,5 @@ $(RUN): setup.cfg pyproject.toml | $(BIN)/pip
 	@touch $@
 
 $(DEV): setup.cfg pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install -q -e '.[tls,test,check,docs]'
+	$(BIN)/pip install -q -e '.[tls,test,fuzz,check,docs,bench]'
 	@touch $@ $(RUN)

@@ -1,0 +1,74 @@
+"""How cost grows: one kind of work at one size after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from attrs import Factory, define, frozen
+
+from benchmarks.bench import Bench, Figures, Missing
+from benchmarks.comparing import Goal, excuse
+
+
+@frozen
+class Growth:
+    """`work` at each of `sizes` of what `by` names; `measure` gives the figures as they come.
+
+    A quick run goes as far as `quick_sizes`.
+    """
+
+    name: str
+    work: str
+    value: str
+    by: str
+    sizes: Sequence[int]
+    quick_sizes: Sequence[int]
+    measure: Callable[[Bench, Sequence[int]], Iterator[tuple[int, Figures]]]
+    goals: tuple[Goal, ...] = ()
+
+    def run(self, bench: Bench) -> GrowthResult:
+        """Measure it."""
+        result = GrowthResult(self)
+        try:
+            for size, figures in self.measure(bench, bench.choose(self.sizes, self.quick_sizes)):
+                result.points[size] = figures
+                result.commands[str(size)] = bench.said()
+        except Missing as reason:
+            excuse(reason)
+            result.note = str(reason)
+        return result
+
+
+@define
+class GrowthResult:
+    """What each size gave."""
+
+    row: Growth
+    points: dict[int, Figures] = Factory(dict)
+    commands: dict[str, list[str]] = Factory(dict)
+    note: str = ""
+
+    def verdicts(self) -> Iterator[tuple[Goal, bool]]:
+        """The goals, and whether they are met."""
+        values = [figures.value for figures in self.points.values()]
+        if values:
+            measures = {WORST: min(values) / max(values), STEEPEST: max(values) / values[0]}
+            for goal in self.row.goals:
+                yield goal, goal.is_met(measures[goal.of])
+
+
+# What a goal can be about, where more is better and where less is.
+WORST = "worst ÷ best"
+STEEPEST = "most ÷ first"
+
+
+def each(
+    measure: Callable[[Bench, int], Figures],
+) -> Callable[[Bench, Sequence[int]], Iterator[tuple[int, Figures]]]:
+    """Sizes that are measured independently."""
+
+    def measured(bench: Bench, sizes: Sequence[int]) -> Iterator[tuple[int, Figures]]:
+        for size in sizes:
+            yield size, measure(bench, size)
+
+    return measured

@@ -1,0 +1,134 @@
+"""Starts the processes of a load, has them begin together, and adds up what they tell."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from itertools import pairwise
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from benchmarks.bench import ROOT, Bench, Figures, Wrong
+from benchmarks.loads.measuring import Report, Stopwatch, quantile
+from benchmarks.processes import Running
+
+_LIMIT = 1800.0  # seconds after which a load that does not end is given up
+
+
+@frozen
+class Load:
+    """`name` and `options` as :mod:`benchmarks.loads` has them, over so many `processes`.
+
+    ``connections`` in the options are divided among the processes.
+    """
+
+    name: str
+    options: dict[str, Any]
+    processes: int = 1
+
+    def parts(self, **more: Any) -> list[dict[str, Any]]:
+        """The options of each process."""
+        options = {**self.options, **more}
+        connections = options.get("connections")
+        if connections is None:
+            return [options] * self.processes
+        edges = [connections * number // self.processes for number in range(self.processes + 1)]
+        pairs = pairwise(edges)
+        return [
+            {**options, "first": first, "connections": last - first} for first, last in pairs if last > first
+        ]
+
+
+@frozen
+class Loaded:
+    """What all processes of a load got, and what the server used meanwhile."""
+
+    report: Report
+    loads: int
+    server_busy: float = 0.0
+    values: dict[str, float] = field(factory=dict)
+
+    def figures(self, value: float | None = None, **more: float) -> Figures:
+        """`value` is by default what was answered in a second."""
+        report = self.report
+        told = {
+            **more,
+            "load CPU": report.busy,
+            "server CPU": self.server_busy,
+        }
+        if report.latencies:
+            told = {
+                "p50 ms": quantile(report.latencies, 0.5) * 1000,
+                "p99 ms": quantile(report.latencies, 0.99) * 1000,
+            } | told
+        return Figures(report.answers / report.seconds if value is None else value, told)
+
+
+def put(bench: Bench, server: Running, load: Load) -> Loaded:
+    """Put a load on a server, for ``seconds`` as the bench has them unless the load says otherwise."""
+    options = {"port": server.port, "seconds": bench.seconds, **load.options}
+    with ExitStack() as stack:
+        processes = [_start(bench, stack, load.name, part) for part in evolve(load, options=options).parts()]
+        for process in processes:
+            if _line(process) != "ready\n":
+                raise Wrong(_story(process))
+        watch, cpu = Stopwatch(), server.cpu_seconds()
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        reports = [_report(process) for process in processes]
+        busy = (server.cpu_seconds() - cpu) / watch.seconds()
+    return Loaded(_sum(reports), len(reports), busy)
+
+
+def _start(bench: Bench, stack: ExitStack, name: str, options: dict[str, Any]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.loads", name, json.dumps(options)]
+    bench.says(["python", *command[1:]])
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [*command, "--wait"], cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
+    stack.enter_context(process)
+    stack.callback(process.kill)  # does nothing to one that has ended
+    return process
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def _report(process: subprocess.Popen[str]) -> Report:
+    line = _line(process)
+    if not line:
+        raise Wrong(_story(process))
+    process.wait(_LIMIT)
+    fields = json.loads(line)
+    fields["latencies"] = {int(bucket): count for bucket, count in fields["latencies"].items()}
+    return Report(**fields)
+
+
+def _story(process: subprocess.Popen[str]) -> str:
+    process.kill()
+    _, errors = process.communicate()
+    return errors.strip() or f"a load ended with {process.returncode}"
+
+
+def _sum(reports: list[Report]) -> Report:
+    latencies: Counter[int] = Counter()
+    more: Counter[str] = Counter()
+    for report in reports:
+        latencies.update(report.latencies)
+        more.update(report.more)
+    return Report(
+        sum(report.answers for report in reports),
+        max(report.seconds for report in reports),
+        max(report.busy for report in reports),
+        latencies,
+        dict(more),
+    )

@@ -1,0 +1,91 @@
+"""What is printed of the rows, and what is written for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict
+
+from benchmarks.bench import Figures
+from benchmarks.comparing import Result, Spread, short
+from benchmarks.growth import GrowthResult
+
+AnyResult = Result | GrowthResult
+
+_SATURATED = 0.95  # of a processor: from here on it may be the load that is measured
+
+
+def lines(result: AnyResult, quick: bool) -> Iterator[str]:
+    """A row for a person to read; after a `quick` run its goals are not judged."""
+    yield f"{result.row.name}: {result.row.work}"
+    for side, commands in result.commands.items():
+        for command in commands:
+            yield f"  $ {command}" if isinstance(result, Result) else f"  {side:>9} $ {command}"
+    if isinstance(result, Result):
+        yield from _compared(result)
+    else:
+        yield from _grown(result)
+    for goal, is_met in () if quick else result.verdicts():
+        yield f"  goal {goal}: {'met' if is_met else 'NOT MET'}"
+    if result.note:
+        yield f"  {result.note}"
+
+
+def _compared(result: Result) -> Iterator[str]:
+    row = result.row
+    sides = [(row.ours.name, result.ours)]
+    if row.theirs is not None:
+        sides.append((row.theirs.name, result.theirs))
+    for name, runs in sides:
+        if runs:
+            yield f"  {name:24} {Spread.of([each.value for each in runs])} {row.value}{_beside(runs)}"
+            if any(each.more.get("load CPU", 0) > _SATURATED for each in runs):
+                yield "    the load had a whole processor: it may be slower than what it measures"
+    measures = result.measures()
+    for name in ("ratio", "ratio of p99 ms"):
+        if name in measures:
+            yield f"  {name} {measures[name]} over {len(result.theirs)} pairs"
+
+
+def _beside(runs: Sequence[Figures]) -> str:
+    names = [name for name in runs[0].more if all(name in each.more for each in runs)]
+    return "".join(
+        f"; {name} {short(Spread.of([each.more[name] for each in runs]).median)}" for name in names
+    )
+
+
+def _grown(result: GrowthResult) -> Iterator[str]:
+    yield f"  {result.row.by:>12}  {result.row.value}"
+    for size, figures in result.points.items():
+        yield f"  {size:>12,}  {short(figures.value)}{_beside([figures])}"
+
+
+def fields(result: AnyResult) -> dict[str, Any]:
+    """A row for JSON."""
+    row = result.row
+    told: dict[str, Any] = {"name": row.name, "work": row.work, "value": row.value, "note": result.note}
+    told["commands"] = result.commands
+    told["goals"] = [{"goal": str(goal), "met": is_met} for goal, is_met in result.verdicts()]
+    if isinstance(result, Result):
+        told["measures"] = {name: asdict(spread) for name, spread in result.measures().items()}
+        told["ours"] = {"name": result.row.ours.name, "runs": list(map(_run, result.ours))}
+        if result.row.theirs is not None:
+            told["theirs"] = {"name": result.row.theirs.name, "runs": list(map(_run, result.theirs))}
+    else:
+        told["by"] = result.row.by
+        told["points"] = [{"size": size, **_run(figures)} for size, figures in result.points.items()]
+    return told
+
+
+def _run(figures: Figures) -> dict[str, Any]:
+    return {"value": figures.value, "more": dict(figures.more)}
+
+
+def write(path: Path, machine: Mapping[str, str], quick: bool, results: Sequence[AnyResult]) -> None:
+    """The JSON file."""
+    told = {"machine": dict(machine), "quick": quick, "rows": list(map(fields, results))}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")

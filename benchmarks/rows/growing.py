@@ -1,0 +1,69 @@
+"""How cost grows: with rooms, with what has been appended, with connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from benchmarks.bench import Bench, Figures
+from benchmarks.comparing import Goal
+from benchmarks.growth import STEEPEST, WORST, Growth, each
+from benchmarks.loading import Load, put
+from benchmarks.rows.chatlog import appends
+from benchmarks.suite import serving
+
+_IN_FLIGHT = 1000  # appends, in all
+_MIB = 1 << 20
+
+
+def _rooms(bench: Bench, rooms: int) -> Figures:
+    with serving(bench, "chatlog") as server:
+        return put(bench, server, appends(rooms, _IN_FLIGHT // rooms, gapless=True)).figures()
+
+
+def _memory(bench: Bench, counts: Sequence[int]) -> Iterator[tuple[int, Figures]]:
+    """One server for all of them: the same connections come and go until so much has been appended."""
+    with serving(bench, "chatlog") as server:
+        total = 0.0
+        for count in counts:
+            while total < count:
+                total += put(bench, server, appends(50, 16)).report.more["appends"]
+            yield count, Figures(server.resident_bytes() / _MIB, {"appended": total})
+
+
+def _connections(bench: Bench, connections: int) -> Figures:
+    load = Load("increments", {"connections": connections, "depth": 1}, processes=2)
+    with serving(bench, "counter", {"max_connections": 20_000}) as server:
+        return put(bench, server, load).figures()
+
+
+ROWS = (
+    Growth(
+        "growth-rooms",
+        f"one writer a room, {_IN_FLIGHT} appends in flight in all",
+        "appends/s",
+        "rooms",
+        (1, 10, 100, 1000),
+        (1, 10),
+        each(_rooms),
+    ),
+    Growth(
+        "growth-memory",
+        "50 rooms, 16 appends in flight each: the memory of the process after so many appends",
+        "MiB",
+        "appends",
+        (10_000, 100_000, 300_000, 1_000_000),
+        (1000, 2000),
+        _memory,
+        (Goal(STEEPEST, at_most=1.2),),
+    ),
+    Growth(
+        "growth-connections",
+        "the counter, one increment in flight a connection",
+        "increments/s",
+        "connections",
+        (10, 100, 1000, 10_000),
+        (10, 100),
+        each(_connections),
+        (Goal(WORST, at_least=0.7),),
+    ),
+)
