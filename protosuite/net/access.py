@@ -166,7 +166,7 @@ class Access:
 
         def end(reason: Unauthenticated) -> None:
             self.turn_down(request, reason.code, reason.message)
-            channel.abortConnection()
+            channel.connection.transport.abortConnection()
 
         hold = self.guard.hold(who, end)
         request.notifyFinish().addBoth(lambda _: hold.release())

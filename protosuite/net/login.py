@@ -75,9 +75,9 @@ class Login(Api):
         _check_site(request)
         is_form = _is_form(request)
         fields = _form(request) if is_form else body(request)
-        goal = own_path(fields.get("next") if isinstance(fields.get("next"), str) else None)
+        goal = own_path(_text(fields, "next", "/"))
         try:
-            cookie, who = self._try(request, fields.get("token"))
+            cookie, who = self._try(request, _text(fields, "token"))
         except Unauthenticated as error:
             if not is_form:
                 raise
@@ -88,7 +88,7 @@ class Login(Api):
             request.responseHeaders.addRawHeader(b"Set-Cookie", cookie)
         return see_other(request, goal) if is_form else {**who, "next": goal}
 
-    def _try(self, request: Request, token: object) -> tuple[bytes | None, dict[str, Any]]:
+    def _try(self, request: Request, token: str) -> tuple[bytes | None, dict[str, Any]]:
         """The cookie for a token, and whose it is."""
         access = self.access
         if not access.guard.is_on:
@@ -99,13 +99,12 @@ class Login(Api):
             request.setHeader(b"Retry-After", str(int(wait) + 1).encode())
             raise Problem(429, f"too many wrong tokens: try again in {int(wait) + 1} s", "login-rate")
         try:
-            text = token.strip() if isinstance(token, str) else ""
-            who = access.guard.verify(text)
+            who = access.guard.verify(token)
         except Unauthenticated:
             self._attempts.failed(host)
             raise
         assert who is not None
-        return access.cookie(request, text, who), _person(who)
+        return access.cookie(request, token, who), _person(who)
 
 
 class Logout(Api):
@@ -141,6 +140,13 @@ def _person(who: Identity | None) -> dict[str, Any]:
     return {"role": who.role, "subject": who.subject, "expires": who.expires * 1000}
 
 
+def _text(fields: dict[str, Any], name: str, default: str | None = None) -> str:
+    value = fields.get(name, default)
+    if not isinstance(value, str):
+        raise Problem(400, f"{name} must be text")
+    return value.strip()
+
+
 def _next(values: list[bytes]) -> str:
     return own_path(values[0].decode("latin-1") if values else None)
 
@@ -163,7 +169,7 @@ def _form(request: Request) -> dict[str, Any]:
     assert request.content is not None
     try:
         text = request.content.read().decode("ascii")
-        found = parse_qs(text, max_num_fields=_MAX_FIELDS)
+        found = parse_qs(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
     except ValueError:
         raise Problem(400, "this is no form with a token") from None
     return {name: values[0] for name, values in found.items()}

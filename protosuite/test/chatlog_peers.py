@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Opcode
 
+from protosuite.auth.guard import OPEN, Guard
 from protosuite.chatlog.server import ChatLogService
 from protosuite.chatlog.store import ChatLogStore
 from protosuite.chatlog.wire import Error, ServerAck, ServerReply, from_server
@@ -101,14 +102,16 @@ class Workers:
 class Client:
     """A connection in a room. `early` comes in one piece with its handshake."""
 
-    def __init__(self, service: ChatLogService, room: str, early: bytes = b"") -> None:
+    def __init__(
+        self, service: ChatLogService, room: str, early: bytes = b"", headers: tuple[bytes, ...] = ()
+    ) -> None:
         factory: Any = service.factory()
         self.pipe = Pipe(factory.buildProtocol(None))
         self.seq = 0
         self.close_code: int | None = None
         self.acks: list[int] = []  # all slots that have been acknowledged
         self._taken = 0
-        self.pipe.arrive(handshake(start=f"GET /rooms/{room} HTTP/1.1".encode()) + early)
+        self.pipe.arrive(handshake(*headers, start=f"GET /rooms/{room} HTTP/1.1".encode()) + early)
         head, _, _ = bytes(self.pipe.sent).partition(b"\r\n\r\n")
         assert b" 101 " in head, head
         self._taken = len(head) + 4
@@ -184,6 +187,10 @@ class Fixture(SynchronousTestCase):
     config = ChatLogConfig()
     max_queue = 1000
 
+    def make_guard(self) -> Guard:
+        """Whom a service asks."""
+        return OPEN
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
@@ -204,6 +211,7 @@ class Fixture(SynchronousTestCase):
             Random(1),
             self.clock.seconds,
             lambda topic, fields: self.events.append((topic, dict(fields))),
+            self.make_guard(),
         )
         service.startService()
         self.addCleanup(service.stopService)
@@ -213,8 +221,8 @@ class Fixture(SynchronousTestCase):
         """The service's factory of connections."""
         return self.service.factory()
 
-    def join(self, room: str = "r") -> Client:
-        client = Client(self.service, room)
+    def join(self, room: str = "r", *headers: bytes) -> Client:
+        client = Client(self.service, room, headers=headers)
         self.clients.append(client)
         self.addCleanup(client.lose)
         return client

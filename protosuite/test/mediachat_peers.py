@@ -13,6 +13,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Opcode
 
+from protosuite.auth import guard
+from protosuite.auth.guard import Guard
 from protosuite.config import MediaChatConfig
 from protosuite.hours import ALWAYS
 from protosuite.mediachat.media import MediaFolder
@@ -158,6 +160,11 @@ class Fixture(SynchronousTestCase):
     """A service on a database in a file and a folder of media."""
 
     config = OPEN
+    secure_cookie = False
+
+    def make_guard(self) -> Guard:
+        """Whom a service asks."""
+        return guard.OPEN
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -185,6 +192,8 @@ class Fixture(SynchronousTestCase):
             Random(1),
             self.clock.seconds,
             lambda topic, fields: self.events.append((topic, dict(fields))),
+            self.make_guard(),
+            self.secure_cookie,
         )
         service.startService()
         self.threads.turn()
