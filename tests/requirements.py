@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
+import sys
 from typing import NoReturn
 from unittest import SkipTest
 
@@ -57,3 +59,11 @@ def require_own_network() -> None:
     require("unshare")
     if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
         missing("no network namespaces here: run the tests as root, on a machine that allows them")
+
+
+def require_atheris() -> None:
+    """The test fuzzes. Where atheris does not come ready made it is not asked for."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        raise SkipTest("atheris comes ready made for Linux on x86-64 alone")
+    if importlib.util.find_spec("atheris") is None:
+        missing("there is no atheris here: pip install 'protosuite[fuzz]'")
