@@ -238,10 +238,10 @@ class MediaChatClientFactory(ResumingClientFactory):
     def ended(self, code: int, reason: str) -> None:
         """The connection is gone."""
         self._forget()
-        self._connection = None
         refusal = ended_by(code, reason)
         if refusal is not None and self.continueTrying:
             self._give_up(Failure(refusal))
+        self._connection = None
         leaving, self._leaving = self._leaving, []
         for each in leaving:
             each.callback(None)

@@ -213,7 +213,7 @@ class HttpTests(ApiCase):
         asked = self.ask("OPTIONS", "/chats/1/messages", b"", mine, "Access-Control-Request-Method: POST")
         self.assertEqual(asked.status, 204)
         self.assertEqual(asked.headers["access-control-allow-methods"], "POST")
-        self.assertEqual(asked.headers["access-control-allow-headers"], "Content-Type")
+        self.assertEqual(asked.headers["access-control-allow-headers"], "Authorization, Content-Type")
         self.assertEqual(self.ask("POST", "/chats/1/messages", {"text": "x"}, mine).status, 202)
 
     def test_rebinding(self) -> None:
