@@ -12,6 +12,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from protosuite.errors import StartError
+from protosuite.storage import damage
 from protosuite.storage.database import Database
 from protosuite.storage.schema import HEAD
 
@@ -59,6 +60,12 @@ def upgrade(database: Database) -> None:
     The check and all migrations are one transaction that excludes other writers. A database that is
     damaged, or was written by a newer version, is left as it is: :exc:`StartError`.
     """
+    file = Path(database.url.database or "")
+    if (found := damage.find(file)) is not None:
+        raise StartError(
+            f"the database {file} cannot be used, it is damaged ({found}): "
+            "restore a backup, or change [suite] database"
+        )
     _guarded(database, _upgrade)
 
 

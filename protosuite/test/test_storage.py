@@ -9,7 +9,7 @@ from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -21,7 +21,7 @@ import protosuite.mediachat.store
 import protosuite.numbers.store  # noqa: F401 - declares its table
 from protosuite.counter.store import counter
 from protosuite.errors import Overloaded, StartError, StorageFull
-from protosuite.storage import metadata, migrate
+from protosuite.storage import damage, metadata, migrate
 from protosuite.storage.schema import HEAD
 from protosuite.storage.workers import Threads
 from protosuite.testing import HandWorker, database
@@ -252,6 +252,68 @@ class SchemaTests(Fixture):
             migrate.upgrade(self.database)
         self.assertIn("cannot be used", str(caught.exception))
         self.assertEqual(path.read_bytes(), b"something else" * 1000)
+
+
+class DamageTests(Fixture):
+    """R7: what is looked for before a database is used."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        with self.database.at_start() as connection:
+            rows = [{"topic": f"t.{n}", "payload": bytes(100 * (n % 100))} for n in range(100)]
+            connection.exec_driver_sql("CREATE TABLE event (topic TEXT PRIMARY KEY, payload BLOB)")
+            connection.execute(text("INSERT INTO event VALUES (:topic, :payload)"), rows)
+        self.database.close()
+        self.file = Path(self.folder, "test.sqlite3")
+        self.whole = self.file.read_bytes()
+
+    def found(self, content: bytes) -> str | None:
+        """What is found in a file with this content, which is left as it was."""
+        self.file.write_bytes(content)
+        found = damage.find(self.file)
+        self.assertEqual(self.file.read_bytes(), content)
+        return found
+
+    def test_none(self) -> None:
+        """R7: nothing is found in a whole database, in one that is yet to be made, nor in an empty file."""
+        self.assertIsNone(self.found(self.whole))
+        self.assertIsNone(self.found(b""))
+        self.file.unlink()
+        self.assertIsNone(damage.find(self.file))
+        self.assertFalse(self.file.exists())
+
+    def test_every_page(self) -> None:
+        """R7: whichever page is overwritten, it is seen."""
+        size = int.from_bytes(self.whole[16:18], "big")
+        self.assertGreater(len(self.whole), 100 * size)
+        for at in range(0, len(self.whole), size):
+            found = self.found(self.whole[:at] + b"\xa5" * size + self.whole[at + size :])
+            self.assertIsNotNone(found, f"page {at // size + 1}")
+            self.assertNotIn("\n", str(found))
+
+    def test_cut_off(self) -> None:
+        """R7: wherever a file is cut off, it is seen."""
+        for length in range(1, len(self.whole), 4999):
+            self.assertIsNotNone(self.found(self.whole[:length]), length)
+
+    def test_garbage(self) -> None:
+        """R7: what is no database at all is seen."""
+        self.assertEqual(self.found(b"something else" * 1000), "file is not a database")
+
+    def test_no_time(self) -> None:
+        """A look ends when its time is over, and has then found nothing."""
+        self.file.write_bytes(self.whole)
+        self.assertIsNone(damage.find(self.file, 0.0))
+
+    def test_the_start_refuses(self) -> None:
+        """R7: a database that is damaged somewhere is not brought up to date."""
+        self.file.write_bytes(content := self.whole[:-8192] + b"\xa5" * 8192)
+        with self.assertRaises(StartError) as caught:
+            migrate.upgrade(self.database)
+        self.assertIn(
+            f"the database {self.file.absolute()} cannot be used, it is damaged (", str(caught.exception)
+        )
+        self.assertEqual(self.file.read_bytes(), content)
 
 
 class FolderTests(SynchronousTestCase):
