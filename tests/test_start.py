@@ -173,7 +173,7 @@ class RefusalTests(TestCase):
         self.assertEqual(file.read_bytes(), before)
 
     async def test_damaged_database(self) -> None:
-        """R7: a database damaged in any way is refused and left as it is, with what to do; mended it serves."""
+        """R7: a database damaged in any way is refused and left as it is; the line says what to do."""
         suite = Suite(self, counter={"durability": "always"})
         await suite.start()
         self.assertEqual(await add(self, suite, 5), 5)

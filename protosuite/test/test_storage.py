@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Column, Connection, MetaData, Table, select, text
 from sqlalchemy.exc import IntegrityError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -203,7 +205,7 @@ class SchemaTests(Fixture):
     """R7 and R8: migrations, and databases that are not ours to touch."""
 
     def test_migrations_make_the_tables_that_the_stores_declare(self) -> None:
-        """After all migrations nothing differs from what the stores say."""
+        """R8: after all migrations nothing differs from what the stores say."""
         with self.database.at_start() as connection:
             connection.exec_driver_sql("DROP TABLE thing")
             context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -215,13 +217,64 @@ class SchemaTests(Fixture):
 
         self.assertEqual(ScriptDirectory(migrate._folder()).get_current_head(), HEAD)
 
-    def test_down_and_up_again(self) -> None:
-        """With data in it the schema goes down to nothing and up again, twice."""
+    def test_check(self) -> None:
+        """R8: ``alembic check`` finds nothing that a migration has not done."""
+        from alembic import command
+        from alembic.config import Config
+
         with self.database.at_start() as connection:
-            connection.execute(counter.insert().values(id=1, total="7"))
+            connection.exec_driver_sql("DROP TABLE thing")
+            config = Config(stdout=io.StringIO())
+            config.set_main_option("script_location", migrate._folder())
+            config.attributes["connection"] = connection
+            command.check(config)
+
+    def test_down_and_up_again(self) -> None:
+        """R8: with rows in every table each step down keeps those of tables that stay, each step up all."""
+        steps = [*reversed(list(revisions())), "base"]
         for _ in range(2):
-            migrate.downgrade(self.database, "base")
-            migrate.upgrade(self.database)
+            self.fill()
+            for step in steps[1:]:
+                before = self.rows()
+                migrate.downgrade(self.database, step)
+                after = self.rows()
+                self.assertEqual(after, {name: before[name] for name in after}, step)
+            self.assertEqual(list(self.rows()), ["thing"])
+            for step in reversed(steps[:-1]):
+                before = self.rows()
+                with self.database.at_start() as connection:
+                    migrate._alembic(connection, step, up=True)
+                after = self.rows()
+                self.assertEqual({name: after[name] for name in before}, before, step)
+                self.fill()
+            self.assertTrue(all(self.rows().values()))
+            self.empty()
+
+    def reflected(self, connection: Connection) -> list[Table]:
+        """The tables as they are, those that others refer to first."""
+        found = MetaData()
+        found.reflect(connection)
+        return [table for table in found.sorted_tables if table.name != "alembic_version"]
+
+    def fill(self) -> None:
+        """Put a row into every table that has none."""
+        with self.database.at_start() as connection:
+            for table in self.reflected(connection):
+                if connection.execute(select(table)).first() is None:
+                    connection.execute(table.insert().values({c.name: _some(c) for c in table.columns}))
+
+    def empty(self) -> None:
+        with self.database.at_start() as connection:
+            for table in reversed(self.reflected(connection)):
+                connection.execute(table.delete())
+
+    def rows(self) -> dict[str, list[Any]]:
+        """What is in every table."""
+        with self.database.at_start() as connection:
+            return {
+                table.name: [row._asdict() for row in connection.execute(select(table))]
+                for table in self.reflected(connection)
+            }
 
     def test_a_second_start_changes_nothing(self) -> None:
         """A database that is up to date is left as it is, data included."""
@@ -252,6 +305,20 @@ class SchemaTests(Fixture):
             migrate.upgrade(self.database)
         self.assertIn("cannot be used", str(caught.exception))
         self.assertEqual(path.read_bytes(), b"something else" * 1000)
+
+
+def revisions() -> Iterator[str]:
+    """Every revision of the schema, the first one first."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(migrate._folder()).walk_revisions()
+    yield from reversed([script.revision for script in scripts])
+
+
+def _some(column: Column[Any]) -> Any:
+    """A value of a column's type, the same for columns that refer to each other."""
+    kind = column.type.python_type
+    return {int: 1, str: "1", bytes: b"1", float: 1.0, bool: True}[kind]
 
 
 class DamageTests(Fixture):
