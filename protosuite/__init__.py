@@ -17,6 +17,8 @@ Who knows one service's folder knows them all::
     One database: a pool of readers, one writer with group commit, migrations.
 ``messages``, ``hours``
     JSON objects as checked values; opening hours in somebody's time zone.
+``backup``
+    ``protosuite-backup``: a running suite into one file, and back.
 ``config``, ``settings``
     ``suite.ini`` to frozen values; every setting with its default, unit and check.
 ``suite``, ``tap``
