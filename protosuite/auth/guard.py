@@ -213,10 +213,9 @@ class TokenGuard(Guard):
     def _end(self, identity: Identity, reason: Unauthenticated) -> None:
         """Tell everybody who holds this token."""
         for hold in list(self._live.pop(identity, ())):
-            end, hold.end = hold.end, None
-            if end is None:
+            if hold.end is None:
                 continue  # released by another one's end
             try:
-                end(reason)
+                hold.end(reason)
             except Exception:  # one connection's trouble is not another's
                 log.failure("a connection did not take the end of its token; the others are told")
