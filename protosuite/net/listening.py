@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory, Protocol
@@ -23,6 +22,7 @@ from protosuite.files import descriptors_are_scarce
 from protosuite.logs import Muffled
 from protosuite.net.connection import Connection
 from protosuite.net.limits import Door
+from protosuite.net.proxied import server_from_string
 from protosuite.net.tls import innermost, is_proxied
 
 # Connections that wait to be accepted, where the endpoint does not say. With Twisted's 50, when 2,000 clients
@@ -269,7 +269,7 @@ def _keep_alive(listening: socket.socket, seconds: float) -> None:
 def server_endpoint(reactor: Any, section: str, endpoint: str) -> Any:
     """The endpoint for a string of the configuration; :exc:`StartError` names the setting if it is none."""
     try:
-        return serverFromString(reactor, endpoint)
+        return server_from_string(reactor, endpoint)
     except StartError as error:  # of an endpoint of ours
         reason = str(error)
     except Exception as error:  # each plugin raises what it likes

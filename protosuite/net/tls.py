@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from zope.interface import implementer
 
 from protosuite.errors import StartError
+from protosuite.net.proxied import PROXIED, server_from_string
 
 PREFIX = "protosuite-tls"
-PROXIED = "haproxy"
 
 _OWN = ("cert", "key", "client_ca")
 _PART = re.compile(r"(?:[^\\:]|\\.)*", re.DOTALL)
@@ -37,7 +37,7 @@ def parse(reactor: Any, *arguments: str, **named: str) -> TLSEndpoint:
             raise StartError(f"{name}= is missing: give the path of a PEM file")
     if named.get("client_ca") == "":  # or a slip would let everybody in
         raise StartError("client_ca= is empty: give the path of a PEM file, or leave it out")
-    inner = serverFromString(reactor, _inner(arguments, named))
+    inner = server_from_string(reactor, _inner(arguments, named))
     try:
         from protosuite.net.certificates import Handshakes, Renewing  # with pyOpenSSL, which is an extra
     except ImportError as error:

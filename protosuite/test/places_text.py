@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
@@ -13,12 +14,14 @@ from twisted.logger import Logger
 
 from protosuite import config as configuration
 from protosuite import hours
+from protosuite.errors import PeerFault
 from protosuite.logs import JSONObserver, TextObserver
 from protosuite.mediachat import saving
 from protosuite.net import ranges
+from protosuite.net.proxied import HeaderDecoder
 from protosuite.numbers import client as numbers
 from protosuite.settings import ConfigurationError
-from protosuite.test.places import Place, Take, as_json, single, text_of
+from protosuite.test.places import Place, Take, as_json, exchange, single, text_of
 
 PARIS = ZoneInfo("Europe/Paris")
 DEVICES = ("con", "prn", "aux", "nul", "clock$", "com1", "lpt9")
@@ -107,6 +110,18 @@ def _file_names(folder: Path) -> Take:
     return take
 
 
+def _proxy_header(pieces: Sequence[bytes]) -> object:
+    """What a proxy says for whom it connects, and what came behind that; or the fault that it is."""
+    decoder, rest = HeaderDecoder(), list(pieces)
+    try:
+        while rest:
+            if (header := decoder.feed(rest.pop(0))) is not None:
+                return header.source, header.rest + b"".join(rest)
+    except PeerFault as fault:
+        return fault.code
+    return None
+
+
 def _log(data: bytes) -> None:
     """What is logged of a stranger's is one line, printable, and JSON where it should be."""
     for value in (data.decode("latin-1"), data.decode("utf-8", "surrogateescape")):
@@ -152,6 +167,14 @@ PLACES: dict[str, Place] = {
             b".profile",
             b"a" * 300,
         ),
+    ),
+    "proxy-header": exchange(
+        _proxy_header,
+        b"PROXY TCP4 10.0.0.1 127.0.0.1 4000 80\r\nGET",
+        b"PROXY TCP6 2001:db8::1 ::1 65535 80\r\n",
+        b"PROXY UNKNOWN x\r\n",
+        b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0f\x0a\x00\x00\x01\x7f\x00\x00\x01\x0f\xa0\x00\x50\x04\x00\x00GET",
+        b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00",
     ),
     "log": single(_log, b"a\r\nforged\x1b[2J", "\u2028\u2029\x85\u202e😀".encode(), b"\xff\xed\xa0\x80"),
 }

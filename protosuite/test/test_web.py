@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -249,7 +250,7 @@ class HttpTests(SynchronousTestCase):
         self.assertEqual(peer.status(), 404)
 
     def test_targets(self) -> None:
-        """R13: what asks for something that is no text of a URL is 400, whatever its method; nothing fails."""
+        """R13: who asks for something that is no text of a URL gets 400, whatever the method."""
         for method in (b"GET", b"HEAD", b"POST", b"PUT", b"BREW"):
             for target in (b"/\xff", b"/?x=\xc3\xbc", b"/a\x7f", b"/a\x0b"):
                 served = Served(self)
