@@ -108,7 +108,7 @@ class EncodingTests(SynchronousTestCase):
 
     @given(st.lists(REQUESTS, max_size=3), st.lists(REPLIES, max_size=3))
     def test_round_trips(self, requests: list[Message], replies: list[Message]) -> None:
-        """What is encoded is decoded as it was, however it is cut."""
+        """R12: what is encoded is decoded as it was, however it is cut."""
         self.assertEqual(assert_cuts_alike(client_decoder, b"".join(map(encode_request, requests))), requests)
         image = b"".join(map(encode_reply, replies))
         self.assertEqual(assert_cuts_alike(lambda: Decoder(FROM_SERVER), image), replies)
@@ -133,12 +133,12 @@ class DecoderTests(SynchronousTestCase):
 
     @given(st.binary(max_size=60))
     def test_any_bytes_give_messages_or_one_fault(self, image: bytes) -> None:
-        """No bytes raise anything but a fault, and every cut of them gives the same."""
+        """R12, R13: no bytes raise anything but a fault, and every cut of them gives the same."""
         assert_cuts_alike(client_decoder, image)
 
     @given(st.lists(st.sampled_from([*HELLO, 0x12, 0x1A, 0x20, 0x7F, 0x80, 0xFF]), max_size=40))
     def test_bytes_that_are_nearly_right(self, image: list[int]) -> None:
-        """The same holds for bytes of the kind that messages are made of."""
+        """R12, R13: the same holds for bytes of the kind that messages are made of."""
         assert_cuts_alike(small_decoder, bytes(image))
 
     def test_unknown_fields(self) -> None:
@@ -196,7 +196,7 @@ class DecoderTests(SynchronousTestCase):
         self.assertEqual(body.content, "hello")
 
     def test_too_large(self) -> None:
-        """A body of the most bytes is taken; one more is refused from its length, before any of it."""
+        """R14: a body of the most bytes is taken; one more is refused from its length, before any of it."""
         body = b"\x0a\x12" + b"x" * 18
         self.assertEqual(
             assert_cuts_alike(small_decoder, b"\x0a\x14" + body), [pb.EchoMessage(content="x" * 18)]
@@ -206,7 +206,7 @@ class DecoderTests(SynchronousTestCase):
             self.faults(b"\x0a" + varint(length), "too-large")
 
     def test_nothing_is_kept_after_a_fault(self) -> None:
-        """What comes after a fault is not collected, and is the same fault."""
+        """R14: what comes after a fault is not collected, and is the same fault."""
         decoder = small_decoder()
         for data in (b"\x0a\x7f" + b"x" * 1000, b"x" * 1000, HELLO):
             with self.assertRaises(PeerFault) as caught:
@@ -215,7 +215,7 @@ class DecoderTests(SynchronousTestCase):
             self.assertEqual(len(decoder._buffer), 0)
 
     def test_what_is_kept_is_bounded(self) -> None:
-        """However it is cut, never more than one incomplete message is kept once what came is taken."""
+        """R14: however it is cut, no more than one incomplete message is kept once what came is taken."""
         decoder = small_decoder()
         image = encode_request(pb.EchoMessage(content="x" * 18)) * 20
         kept = 0

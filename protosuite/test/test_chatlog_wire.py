@@ -147,7 +147,7 @@ class ClientTests(SynchronousTestCase):
     @settings(deadline=None)
     @given(st.dictionaries(st.sampled_from([*APPEND, *UPDATE, "key", "x"]), anything))
     def test_anything(self, fields: dict[str, Any]) -> None:
-        """Any object is a message or is refused, and the refusal can be sent."""
+        """R13: any object is a message or is refused, and the refusal can be sent."""
         for base in (APPEND, UPDATE, {}):
             found = from_client(json.dumps(base | fields))
             if isinstance(found, Refused):
@@ -226,7 +226,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(from_server(encode_error(error).decode()), error)
 
     def test_nonsense(self) -> None:
-        """A client that hears nonsense has one exception to catch."""
+        """R13: a client that hears nonsense has one exception to catch."""
         entry = json.loads(encode_entry(ENTRY))
         reply = {"type": "ServerReply", "entries": [entry], "latest": 1, "first": 1, "epoch": "e"}
         ack = {"type": "ServerAck", "entry": entry}

@@ -38,14 +38,14 @@ class WireTests(SynchronousTestCase):
 
     @given(st.lists(UINT64, max_size=6))
     def test_round_trip(self, amounts: list[int]) -> None:
-        """Requests and replies come out as they went in, however they are cut."""
+        """R12: requests and replies come out as they went in, however they are cut."""
         requests = b"".join(map(encode_request, amounts))
         self.assertEqual(assert_cuts_alike(RequestDecoder, requests), amounts)
         self.assertEqual(assert_cuts_alike(ReplyDecoder, encode_replies(amounts)), amounts)
 
     @given(st.lists(UINT64, max_size=3), st.binary(max_size=40))
     def test_any_bytes_behind_good_frames(self, amounts: list[int], tail: bytes) -> None:
-        """The good frames are delivered, whatever follows, and every cut gives the same."""
+        """R12, R13: the good frames are delivered, whatever follows, and every cut gives the same."""
         image = b"".join(map(encode_request, amounts)) + tail
         self.assertEqual(assert_cuts_alike(RequestDecoder, image)[: len(amounts)], amounts)
 

@@ -42,7 +42,7 @@ class ReadTests(SynchronousTestCase):
     """Bytes or text to fields."""
 
     def test_not_json(self) -> None:
-        """What is not one JSON object in UTF-8 is ``bad-json``, whatever Python would make of it."""
+        """R13: what is not one JSON object in UTF-8 is ``bad-json``, whatever Python would make of it."""
         for data in (
             b"",
             b"{",

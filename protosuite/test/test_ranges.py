@@ -73,7 +73,7 @@ class AnyTests(SynchronousTestCase):
     )
     @example("bytes=0-0,-1", 1)
     def test_within(self, header: str, size: int) -> None:
-        """Parts are within the file, and do not overlap."""
+        """R13: parts are within the file, and do not overlap."""
         try:
             parts = parse(header, size) or []
         except Unsatisfiable:
