@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,12 +19,14 @@ from protosuite.auth.rules import Action
 from protosuite.auth.tokens import Identity
 from protosuite.chatlog.chain import Append
 from protosuite.chatlog.member import Member
+from protosuite.chatlog.overview import figures, overview
 from protosuite.chatlog.room import Room
 from protosuite.chatlog.sequencer import Sequencer
 from protosuite.chatlog.store import ChatLogStore, Committed, Outcome, RoomState
 from protosuite.chatlog.wire import DEFAULT_ROOM, SUBPROTOCOL, ClientAppend, Error, is_room
 from protosuite.config import ChatLogConfig
 from protosuite.errors import Overloaded, StorageError
+from protosuite.figures import SIZES, Figure, Histogram
 from protosuite.logs import Muffled
 from protosuite.net.listening import Publish, unheard
 from protosuite.net.login import add_login
@@ -60,6 +62,7 @@ class ChatLogService(WebService):
         self._wall = wall
         self._publish = publish
         self._committing = False
+        self._commits = Histogram(SIZES)  # appends in each
         self._idle: Deferred[None] | None = None  # fires when nothing is left to commit
         self._troubles = Muffled(self.log, reactor)
         self._sweeping = LoopingCall(self._sweep)
@@ -164,7 +167,8 @@ class ChatLogService(WebService):
     async def _commit_batch(self, batch: list[Append]) -> None:
         epochs = {append.room: self.rooms[append.room].epoch for append in batch}
         try:
-            outcomes = await self.store.commit(batch, epochs, int(self._wall() * 1000))
+            self._commits.observe(len(batch))
+            outcomes = await self.timed(self.store.commit(batch, epochs, int(self._wall() * 1000)))
         except Exception as error:  # whatever it is, whoever appended is told
             self._not_committed(error, batch)
         else:

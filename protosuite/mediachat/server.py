@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -23,6 +23,7 @@ from protosuite.mediachat.api import Root
 from protosuite.mediachat.client_talk import ClientTalk
 from protosuite.mediachat.desk_talk import DeskTalk
 from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.overview import Awaiting, Tally, figures, overview
 from protosuite.mediachat.posting import posting
 from protosuite.mediachat.store import Chat, MediaChatStore, Message
 from protosuite.mediachat.upload import Sender, Upload
@@ -65,6 +66,8 @@ class MediaChatService(WebService):
         self._desks: dict[DeskTalk, None] = {}
         self._uploads: dict[Upload, None] = {}
         self._named: dict[tuple[int, str], Upload] = {}
+        self._tally = Tally()
+        self._awaiting = Awaiting(store, reactor)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
         self.serve(Root(self), partial(posting, self), config.min_rate)
@@ -87,6 +90,13 @@ class MediaChatService(WebService):
         for upload in list(self._uploads):
             await upload.closed
         self.calls.stop()
+
+    def figures(self) -> Iterator[Figure]:
+        yield from super().figures()
+        yield from figures(len(self._clients), len(self._desks), self._uploads, self._tally, self._awaiting)
+
+    def overview(self) -> Mapping[str, object]:
+        return overview(self._clients, len(self._desks), self._uploads, self._awaiting)
 
     # What the talks and the API need.
 
@@ -137,6 +147,7 @@ class MediaChatService(WebService):
 
     def added(self, message: Message) -> None:
         """A message has been stored: tell the consoles, and the client if the desk said it."""
+        self._tally.add(message)
         self._tell_desks({"type": "message", "message": message.fields()})
         if message.sender == "desk":
             for talk in list(self._clients.get(message.chat_id, ())):
