@@ -299,7 +299,7 @@ class Clock {
 }
 
 /** A Connection with WebSockets that do what they are told. */
-const connection = (random) => {
+const connection = (random, options = {}) => {
   const found = { sockets: [], calls: [], delays: [] };
   globalThis.WebSocket = class {
     static OPEN = 1;
@@ -324,7 +324,7 @@ const connection = (random) => {
     ["opened", "received", "closed", "idle"].map((name) => [name, () => found.calls.push(name)]),
   );
   owner.changed = ({ name, delay }) => name === "lost" && found.delays.push(delay);
-  found.connection = new Connection("ws://host/", "protocol", owner, { random });
+  found.connection = new Connection("ws://host/", "protocol", owner, { random, ...options });
   found.connection.connect();
   return found;
 };
@@ -376,4 +376,57 @@ test("silence is looked into, and a connection that does not answer is given up"
   clock.tick(delays[0]);
   clock.tick(10_000); // nor is the handshake answered
   assert.equal(delays.length, 2);
+});
+
+/** Let promises that are settled be heard. */
+const settled = async () => {
+  for (let turn = 0; turn < 5; turn++) await null;
+};
+
+test("a server that takes us for nobody is not asked again before somebody has logged in", async (context) => {
+  const clock = new Clock(context);
+  let may = false;
+  const { connection: it, sockets, calls } = connection(() => 1, { mayConnect: async () => may });
+  sockets[0].open();
+  sockets[0].onclose({ code: 4401, reason: "the token has been revoked" });
+  assert.deepEqual(it.state, { name: "refused", reason: "the token has been revoked" });
+  clock.tick(1_000_000);
+  assert.deepEqual([sockets.length, calls], [1, ["opened", "closed"]]);
+  it.hurry();
+  await settled();
+  assert.deepEqual([it.state.name, sockets.length], ["refused", 1]);
+  may = true;
+  it.hurry();
+  await settled();
+  assert.deepEqual([it.state.name, sockets.length], ["connecting", 2]);
+  sockets[1].onclose({ code: 1006 }); // scripts are not told why: it may be anything
+  await settled();
+  assert.equal(it.state.name, "lost");
+  may = false;
+  it.hurry();
+  sockets[2].onclose({ code: 1006 });
+  await settled();
+  assert.equal(it.state.name, "refused");
+  clock.tick(1_000_000);
+  assert.equal(sockets.length, 3);
+});
+
+test("an answer to a question that was asked before something else happened is not heard", async (context) => {
+  new Clock(context);
+  let answer;
+  const mayConnect = () => new Promise((resolve) => (answer = resolve));
+  const { connection: it, sockets } = connection(() => 1, { mayConnect });
+  sockets[0].onclose({ code: 1006 });
+  it.hurry();
+  sockets[1].open();
+  answer(false);
+  await settled();
+  assert.equal(it.state.name, "connected");
+});
+
+test("that the token is no longer good is no answer to what was asked", () => {
+  const client = new Client();
+  client.opened();
+  const said = client.received(JSON.stringify({ type: "Error", code: "unauthenticated", message: "revoked" }));
+  assert.deepEqual([said.broken, client.log.notice], [null, null]);
 });

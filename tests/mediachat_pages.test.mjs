@@ -8,6 +8,7 @@ import { Desk, summary } from "../protosuite/mediachat/pages/desk.js";
 import { size, when } from "../protosuite/mediachat/pages/format.js";
 import { closed, isOpen, nextOpen } from "../protosuite/mediachat/pages/hours.js";
 import { Posts } from "../protosuite/mediachat/pages/posts.js";
+import { clientId } from "../protosuite/mediachat/pages/storage.js";
 import { Talk } from "../protosuite/mediachat/pages/talk.js";
 import { NEWEST, Thread } from "../protosuite/mediachat/pages/thread.js";
 import { CHUNK, Uploads } from "../protosuite/mediachat/pages/uploads.js";
@@ -512,4 +513,26 @@ test("a recording gets its length, and what is none is left as it is", () => {
   assert.equal(patch(hex(patched), 1), null);
   assert.equal(patch(hex("000000"), 1), null);
   for (let end = 0; end < 33; end++) assert.equal(patch(head.subarray(0, end), 1), null);
+});
+
+test("who has the token of a client is that one, whatever the address or the browser says", () => {
+  const of = (search, subject) => clientId(search, { role: "client", subject });
+  assert.deepEqual([of("", "7"), of("?client=7", "7"), of("?client=8", "7")], [7, 7, null]);
+  for (const subject of ["ana", "07", "9007199254740993"]) assert.equal(of("", subject), null);
+  assert.equal(of("?client=ana", "ana"), null);
+  assert.deepEqual([clientId("?client=9", { role: "service", subject: "7" })], [9]);
+  assert.deepEqual([clientId("?client=9", { role: null, subject: null })], [9]);
+});
+
+test("answers that were written before a page was loaded again are sent", async () => {
+  const sent = [];
+  const owner = {
+    post: async ({ key, text }) => ({ id: sent.push([key, text]) }),
+    changed: () => {},
+    sent: () => {},
+    isLasting: () => false,
+  };
+  const answers = new Answers(owner, [{ key: "a", chat: 1, text: "one", state: "pending" }]);
+  await answers.send();
+  assert.deepEqual([sent, answers.items], [[["a", "one"]], []]);
 });

@@ -57,7 +57,9 @@ export class Client {
       progress ||= this.isPolling;
       this.isPolling = false;
     } else if (message?.type === "Error") {
-      if (!Number.isInteger(message.seq)) {
+      if (message.code === "unauthenticated") {
+        // the close that follows says it again
+      } else if (!Number.isInteger(message.seq)) {
         if (this.log.refused()) broken = message.message;
         else this.log.notice = { kind: "refused", message: message.message };
       } else if (message.code === "bad-sequence" || message.code === "gap") {

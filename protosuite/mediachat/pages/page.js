@@ -124,6 +124,7 @@ function received(text) {
 }
 
 function settle(said) {
+  if (said.code === "unauthenticated") return; // the close that follows says it again
   if (said.code === "invalid-timezone" && zone !== "UTC") {
     zone = "UTC"; // the server's tables do not have ours: the times of opening are for this one then
     return;

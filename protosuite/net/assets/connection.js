@@ -2,7 +2,7 @@
 //
 // `opened()`, `received(text)`, `closed(code)`, `idle()` and `changed(state)` are called. A state is
 // `{name: "connecting" | "connected"}`, `{name: "lost", delay}`, with milliseconds until the next attempt, or
-// `{name: "refused"}`: the server takes us for nobody, and is not asked again before somebody says `hurry()`.
+// `{name: "refused", reason}`: the server takes us for nobody, and is not asked again before somebody says `hurry()`.
 //
 // Why a WebSocket was not let in is not told to scripts. So `mayConnect` looks, each time that one is lost.
 //
@@ -51,7 +51,7 @@ export class Connection {
       this.#listen();
       this.#owner.received(data);
     };
-    socket.onclose = ({ code }) => this.#lose(code);
+    socket.onclose = ({ code, reason }) => this.#lose(code, reason);
     this.#wait(this.#options.patience, () => this.drop());
     this.#enter({ name: "connecting" });
   }
@@ -84,10 +84,10 @@ export class Connection {
   }
 
   /** The server takes us for nobody. */
-  refuse() {
+  refuse(reason = "") {
     this.#forget();
     this.#owner.closed(UNAUTHENTICATED);
-    this.#enter({ name: "refused" });
+    this.#enter({ name: "refused", reason });
   }
 
   /** See whether we may connect, unless something else happens meanwhile. */
@@ -103,9 +103,9 @@ export class Connection {
     this.#lose(1006);
   }
 
-  #lose(code) {
+  #lose(code, reason = "") {
     if (code === UNAUTHENTICATED) {
-      this.refuse();
+      this.refuse(reason);
       return;
     }
     this.#forget();

@@ -88,7 +88,7 @@ async function begin() {
     return;
   }
   const name = `${who.subject} (${who.role})`;
-  if (location.pathname !== "/login") $("why").textContent = `You are logged in as ${name}, who may not open this page.`;
+  if (location.pathname !== "/login") $("why").textContent = `You are logged in as ${name}, who may not see this page.`;
   else if (token === "") location.replace(goal()); // where they come from did not let the cookie be sent
   else $("why").textContent = `You are logged in as ${name}. To go on as whoever this token is for, log in.`;
 }

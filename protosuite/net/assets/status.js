@@ -3,7 +3,7 @@
 import { loginAddress } from "./access.js";
 
 const WORDS = { connecting: "Connecting…", connected: "Connected", refused: "Logged out" };
-const SPOKEN = { refused: "Logged out. What you wrote is kept. Log in again to go on." };
+const KEPT = "What you wrote is kept. Log in again to go on.";
 
 export class Status {
   #ticking = null;
@@ -19,6 +19,7 @@ export class Status {
     this.link = document.createElement("a");
     this.link.textContent = "Log in again";
     this.link.hidden = true;
+    this.link.addEventListener("click", () => this.#aim()); // the page may have gone on meanwhile
     this.leave = document.createElement("button");
     this.leave.type = "button";
     this.leave.className = "quiet";
@@ -32,16 +33,21 @@ export class Status {
 
   #access;
 
-  show({ name, delay }) {
+  show({ name, delay, reason }) {
     clearInterval(this.#ticking);
     this.element.dataset.state = name;
     this.button.hidden = name !== "lost";
     this.link.hidden = name !== "refused";
-    this.link.href = loginAddress();
+    this.words.title = reason ?? "";
+    this.#aim();
     this.leave.hidden = this.#access.role === null || name === "refused";
     if (name === "lost") this.#count(performance.now() + delay);
     else this.words.textContent = WORDS[name];
-    this.#announce(name);
+    this.#announce(name, reason);
+  }
+
+  #aim() {
+    this.link.href = loginAddress();
   }
 
   #count(end) {
@@ -54,11 +60,13 @@ export class Status {
   }
 
   /** Once when it is lost and once when it is back; not for every attempt between the two. */
-  #announce(name) {
+  #announce(name, reason) {
     if (name === "connecting" && this.#wasLost) return;
     if (name === "lost" && this.#wasLost) return;
     this.#wasLost = name === "lost";
-    this.announcement.textContent =
-      name === "lost" ? this.words.textContent.replace("Lost", "Connection lost") : (SPOKEN[name] ?? WORDS[name]);
+    this.announcement.textContent = {
+      lost: this.words.textContent.replace("Lost", "Connection lost"),
+      refused: `${reason ? `Logged out: ${reason}` : "Logged out"}. ${KEPT}`,
+    }[name] ?? WORDS[name];
   }
 }
