@@ -20,7 +20,7 @@ from protosuite.mediachat.upload import Sender, Upload
 from protosuite.mediachat.wire import KIND, NAME, Head
 from protosuite.messages import Rule, characters
 from protosuite.net.access import Access
-from protosuite.net.api import Problem, check_caller, word
+from protosuite.net.api import Problem, check_caller, check_plain, word
 from protosuite.net.inflow import Inflow
 
 MAX_ID = 2**53 - 1  # the largest whole number that JavaScript has exactly
@@ -63,6 +63,7 @@ class Posting:
             check_caller(request, access.origins)
             who = access.admit(request, Action.MEDIACHAT_DESK, "")
             self._hold = access.guard.hold(who, self._end)
+            check_plain(request)
             self.name = checked(word(request, "name"), NAME, "name")
             self.kind = checked(word(request, "kind"), KIND, "kind")
             self.key = key_of(word(request, "key"))

@@ -146,8 +146,17 @@ def word(request: Request, name: str) -> str | None:
         raise Problem(400, f"{name} is not UTF-8") from None
 
 
+def check_plain(request: Request) -> None:
+    """Refuse a body that is compressed: nobody asked for one, and nothing here grows by being read."""
+    coding = (request.getHeader(b"content-encoding") or b"identity").strip().lower()
+    if coding != b"identity":
+        request.setHeader(b"Accept-Encoding", b"identity")  # RFC 9110, 12.5.3
+        raise Problem(415, "the body must not be compressed")
+
+
 def body(request: Request) -> dict[str, Any]:
     """The JSON object that a request brings."""
+    check_plain(request)
     kind = (request.getHeader(b"content-type") or b"").split(b";")[0].strip().lower()
     if kind != b"application/json":
         raise Problem(415, "the body must be application/json")

@@ -513,6 +513,42 @@ class PostingTests(ApiCase):
         self.settle()
         self.assertIn(b" 400 ", bytes(bad.sent))
 
+    def test_endless_chunks(self) -> None:
+        """R14: sizes of chunks, their extensions and what follows the last are bounded as well."""
+        for before, endless in (
+            (b"", b"f" * 60),
+            (b"5;x=", b"y" * 60),
+            (b"5\r\nhello\r\n0\r\n", b"X: " + b"y" * 600 + b"\r\n"),
+        ):
+            pipe = self.http()
+            self.post_head(pipe, None)
+            pipe.arrive(before)
+            sent = 0
+            while not pipe.eof_sent and not pipe.lost:
+                pipe.arrive(endless)
+                self.settle()
+                pipe.pump()
+                sent += len(endless)
+                self.assertLess(sent, 200_000, before)
+            pipe.lose(ConnectionError())
+            self.settle()
+            self.assertEqual((self.parts(), len(self.rows())), ([], 1))
+
+    def test_compressed(self) -> None:
+        """R14: a compressed body is refused, whatever it would become; nothing of it is kept."""
+        files = self.files()
+        bomb = gzip.compress(b'{"text":"' + b"x" * 10_000_000 + b'"}')
+        for coding in ("gzip", "deflate", "br", "zstd", "identity, gzip", "x"):
+            header = f"Content-Encoding: {coding}"
+            said = self.ask("POST", "/chats/1/messages", bomb, "Content-Type: application/json", header)
+            self.assert_problem(said, 415)
+            self.assertEqual(said.headers["accept-encoding"], "identity")
+            sent = self.ask("POST", "/chats/1/media?name=a&kind=file", bomb, header)
+            self.assert_problem(sent, 415)
+        self.assertEqual((self.parts(), self.files(), len(self.rows())), ([], files, 1))
+        plain = self.ask("POST", "/chats/1/media?name=a&kind=file", b"x", "Content-Encoding: identity")
+        self.assertEqual(plain.status, 201)
+
     def test_client_gone(self) -> None:
         """A client that goes away in the middle leaves nothing behind; so does a half-close."""
         for way in ("lose", "half"):
