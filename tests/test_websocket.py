@@ -262,7 +262,7 @@ class ProxyTests(EchoTests):
         path = self.folder / f"{name}.conf"
         path.write_text(configuration.format(port=port, behind=behind, idle=self.IDLE), "ascii")
         proxy = Program(self, name, *command, path, folder=self.folder)
-        await poll(lambda: proxy.over or _listens(port), f"{name} listens")
+        await poll(lambda: proxy.over or listens(port), f"{name} listens")
         self.assertFalse(proxy.over, proxy.story())
         return port
 
@@ -326,7 +326,7 @@ async def _head(peer: Peer) -> bytes:
     return await peer.exactly(peer.received.index(end) + len(end))
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     """Whether somebody listens there."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
