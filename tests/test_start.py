@@ -9,10 +9,13 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 import protosuite
+from protosuite.bus import bus_pb2 as pb
 from protosuite.counter.wire import encode_request
 from tests.chatlog_peers import join
+from tests.mediachat_peers import come
 from tests.peers import Peer, add, connect
 from tests.processes import BIN, LIMIT, READY, Program, Suite
+from tests.test_bus import bus_peer
 
 BAD = """\
 [suite]
@@ -264,7 +267,8 @@ class StopTests(TestCase):
         suite = Suite(self, numbers=LONG)
         await suite.start()
         stream, counting = await connect(self, suite.numbers), await connect(self, suite.counter)
-        member = await join(self, suite)
+        member, client, bus = await join(self, suite), await come(self, suite), await bus_peer(self, suite)
+        bus.tell(pb.EchoMessage(content="hello"))
         stream.say("start", client="ana")
         counting.send(encode_request(3))
         self.assertEqual(await counting.total(), 3)
@@ -273,7 +277,10 @@ class StopTests(TestCase):
         self.assertEqual((await stream.message())["code"], "shutting-down")
         self.assertEqual(await stream.everything(), b"")
         self.assertEqual(await counting.everything(), b"")
-        self.assertEqual(await member.end(), 1001)
+        self.assertEqual([await member.end(), await client.end()], [1001, 1001])
+        await bus.gone()
+        self.assertEqual(bus.messages[0], pb.EchoMessage(content="hello"))
+        self.assertEqual([message.code for message in bus.messages[1:]], ["shutting-down"])
 
     async def test_second_sigterm(self) -> None:
         """A second SIGTERM ends at once, with a code that is not 0, a stop that waits for its clients."""
