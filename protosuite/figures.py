@@ -26,6 +26,7 @@ class Histogram:
 
     bounds: tuple[float, ...] = SECONDS
     total: float = 0.0  # the sum of all values
+    worst: float | None = None  # the greatest since somebody took it
     counts: list[int] = field(init=False)  # a bucket each; the last is for what is above all bounds
 
     def __attrs_post_init__(self) -> None:
@@ -35,27 +36,18 @@ class Histogram:
         """Take one."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+        if self.worst is None or value > self.worst:
+            self.worst = value
+
+    def take_worst(self) -> float | None:
+        """The greatest since this was asked last; None if there was nothing."""
+        worst, self.worst = self.worst, None
+        return worst
 
     @property
     def count(self) -> int:
         """How many there were."""
         return sum(self.counts)
-
-
-def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """The value that `share` (0 … 1) of those counted stay below, evenly spread in its bucket; None of none.
-
-    What is above all bounds is taken for the last of them.
-    """
-    left = share * sum(counts)
-    if not left:
-        return None
-    for place, count in enumerate(counts[: len(bounds)]):
-        if count >= left:
-            low = bounds[place - 1] if place else 0.0
-            return low + (bounds[place] - low) * left / count
-        left -= count
-    return bounds[-1]
 
 
 class Kind(Enum):

@@ -131,11 +131,12 @@ def _mediachat(config: Config, shared: Shared) -> ListeningService:
 
 
 def _admin(config: Config, shared: Shared) -> ListeningService:
-    from protosuite.admin.server import AdminService, Overseen
+    from protosuite.admin.overseen import Overseen
+    from protosuite.admin.server import AdminService
 
     calls = Calls(shared.pools.make("admin"), shared.reactor.callFromThread)
     overseen = Overseen(config, shared.services, shared.database, shared.pools.made, shared.data, calls)
-    return AdminService(overseen, shared.reactor, shared.wall)
+    return AdminService(overseen, shared.reactor, shared.wall, shared.guard, config.auth.secure_cookie)
 
 
 SERVICES: dict[str, Callable[[Config, Shared], ListeningService]] = {

@@ -138,7 +138,7 @@ class StopTests(TestCase):
         await suite.start()
         await until(self, suite)
         suite.program.signal("TERM")
-        self.assertEqual(await until(self, suite, "stopping"), {"stopping": "the suite stops"})
+        self.assertEqual(await until(self, suite, "running"), {"running": "the suite stops"})
         self.assertEqual(await add(self, suite, 7), 7)
         self.assertEqual(suite.program.code, None)
 
@@ -150,7 +150,7 @@ class StopTests(TestCase):
         peer = await self.stubborn(suite)
         suite.program.signal("TERM")
         self.assertEqual((await peer.message())["code"], "shutting-down")
-        self.assertEqual(await wrong(self, suite), {"stopping": "the suite stops"})
+        self.assertEqual(await wrong(self, suite), {"running": "the suite stops"})
         await peer.abort()
         self.assertEqual(await suite.program.exit(), 0, suite.program.story())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -17,16 +17,18 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 import protosuite
-from protosuite.figures import Figure, Histogram, Kind, Source
+from protosuite.figures import Figure, Histogram, Kind
 
 PREFIX = "protosuite_"
 
+Tell = Callable[[], Iterable[Figure]]
+
 
 class Figures(Collector):
-    """The figures of `sources`. Those of one name become one metric, whoever tells them."""
+    """What `tell` tells when it is asked. Figures of one name become one metric, whoever they are from."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = sources
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: what there is to tell is known when it is asked for."""
@@ -38,7 +40,7 @@ class Figures(Collector):
         info.add_metric((), {"version": protosuite.__version__})
         yield info
         found: dict[str, Any] = {}  # metrics that samples are added to, each in its way
-        for figure in self.figures():
+        for figure in self._tell():
             if figure.name not in found:
                 found[figure.name] = _family(figure)
             metric = found[figure.name]
@@ -49,16 +51,11 @@ class Figures(Collector):
                     metric.add_metric(labels, value)
         yield from found.values()
 
-    def figures(self) -> Iterator[Figure]:
-        """What all of them tell."""
-        for source in self._sources:
-            yield from source.figures()
 
-
-def registry(sources: Sequence[Source]) -> CollectorRegistry:
+def registry(tell: Tell) -> CollectorRegistry:
     """A registry of its own, with what there is to know of the process too."""
     result = CollectorRegistry(auto_describe=False)
-    result.register(Figures(sources))
+    result.register(Figures(tell))
     ProcessCollector(registry=result)
     PlatformCollector(registry=result)
     GCCollector(registry=result)

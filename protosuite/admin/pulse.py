@@ -18,7 +18,6 @@ class Pulse:
     def __init__(self, reactor: Any) -> None:
         self.lag = Histogram()
         self._reactor = reactor
-        self._worst = 0.0
         self._due = 0.0
         self._call: IDelayedCall | None = None
 
@@ -36,8 +35,7 @@ class Pulse:
     def take_worst(self) -> float:
         """The greatest lateness in seconds since this was asked last, also of a call that is late now."""
         late = max(0.0, self._reactor.seconds() - self._due) if self._call is not None else 0.0
-        worst, self._worst = max(self._worst, late), 0.0
-        return worst
+        return max(self.lag.take_worst() or 0.0, late)
 
     def figures(self) -> Iterator[Figure]:
         """For machines."""
@@ -52,5 +50,4 @@ class Pulse:
     def _beat(self) -> None:
         late = max(0.0, self._reactor.seconds() - self._due)
         self.lag.observe(late)
-        self._worst = max(self._worst, late)
         self.start()

@@ -69,7 +69,7 @@ class Readiness:
 
     def findings(self) -> Findings:
         """How everything was when it was last looked at."""
-        found: dict[str, str | None] = {"stopping": "the suite stops" if self._is_stopping else None}
+        found: dict[str, str | None] = {"running": "the suite stops" if self._is_stopping else None}
         for asked in self._asked:
             found.update(self._of(asked))
         return found

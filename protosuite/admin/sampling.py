@@ -6,31 +6,12 @@ import resource
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from attrs import define, field
-
 from protosuite.admin.pulse import Pulse
 from protosuite.admin.series import Series
-from protosuite.figures import Histogram, quantile
 from protosuite.net.listening import ListeningService
 from protosuite.storage import Database
 
 _PAGE = resource.getpagesize()
-
-
-@define(eq=False)
-class _Slowest:
-    """What 99 % of those stayed below that `histogram` has counted since the last look."""
-
-    histogram: Histogram
-    _counts: list[int] = field(factory=list)
-
-    def take(self) -> float | None:
-        """In seconds; None if there was nothing."""
-        counts = list(self.histogram.counts)
-        before = self._counts or [0] * len(counts)
-        self._counts = counts
-        new = [now - then for now, then in zip(counts, before, strict=True)]
-        return quantile(self.histogram.bounds, new, 0.99)
 
 
 class _Watched:
@@ -38,7 +19,6 @@ class _Watched:
 
     def __init__(self, service: ListeningService) -> None:
         self._service = service
-        self._slowest = _Slowest(service.latency)
         self._messages = self._refusals = 0
 
     def point(self, seconds: float) -> Iterator[tuple[str, float | None]]:
@@ -46,7 +26,7 @@ class _Watched:
         service = self._service
         messages, refusals = service.traffic.messages, service.refusals.total()
         yield "rate", (messages - self._messages) / seconds
-        yield "p99", self._slowest.take()
+        yield "slowest", service.latency.take_worst()
         yield "connections", len(service.connections)
         yield "refusals", (refusals - self._refusals) / seconds
         self._messages, self._refusals = messages, refusals
@@ -63,12 +43,12 @@ class Sampling:
         clock: Callable[[], float],
     ) -> None:
         self._watched = {str(service.name): _Watched(service) for service in services}
-        self._commit = _Slowest(database.measures.commit_seconds)
+        self._commits = database.measures.commit_seconds
         self._pulse = pulse
         self._clock = clock
         self._at = clock()
         self._cpu = _cpu_seconds()
-        peaks = [f"{name}.p99" for name in self._watched]  # a mean would hide them
+        peaks = [f"{name}.slowest" for name in self._watched]  # a mean would hide them
         self.series = Series(frozenset([*peaks, "suite.lag", "suite.commit"]))
 
     def sample(self) -> None:
@@ -83,7 +63,7 @@ class Sampling:
         point["suite.lag"] = self._pulse.take_worst()
         point["suite.cpu"] = (cpu - self._cpu) / seconds
         point["suite.memory"] = _resident_bytes()
-        point["suite.commit"] = self._commit.take()
+        point["suite.commit"] = self._commits.take_worst()
         self._at, self._cpu = now, cpu
         self.series.add(point)
 

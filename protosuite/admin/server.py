@@ -2,76 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
 
+from protosuite.admin.api import Root
 from protosuite.admin.checks import Checks
-from protosuite.admin.health import Health, Ready
+from protosuite.admin.metrics import registry
+from protosuite.admin.overseen import Overseen
 from protosuite.admin.pulse import Pulse
 from protosuite.admin.readiness import Readiness
-from protosuite.config import Config
-from protosuite.figures import Figure, Source
+from protosuite.admin.sampling import Sampling
+from protosuite.auth.guard import OPEN, Guard
+from protosuite.figures import Figure
+from protosuite.net.access import Access
 from protosuite.net.listening import ListeningService
 from protosuite.net.web import WebConnection, Website
-from protosuite.storage import Database
-from protosuite.storage.workers import Calls
 
 _LOOK_INTERVAL = 10.0  # seconds between two looks at the readiness that nobody asked for
-
-
-@frozen
-class Overseen:
-    """What there is to tell of: the services, this one among them, and what they share.
-
-    `calls` is for asking the disk of the folder `data`, with a thread of its own.
-    """
-
-    config: Config
-    services: Sequence[ListeningService]
-    database: Database
-    pools: Sequence[Source]
-    data: Path
-    calls: Calls
 
 
 class AdminService(ListeningService):
     """Health, metrics, the dashboard. It stops behind all others, and says meanwhile that they do."""
 
-    def __init__(self, suite: Overseen, reactor: Any, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        suite: Overseen,
+        reactor: Any,
+        wall: Callable[[], float],
+        guard: Guard = OPEN,
+        secure_cookie: bool = False,
+    ) -> None:
         config = suite.config.admin
         super().__init__("admin", reactor, config)
         self.suite = suite
+        self.wall = wall
+        self.access = Access(guard, self.turned_down, wall, config.origins, secure_cookie)
         self.pulse = Pulse(reactor)
         self.checks = Checks(suite.database, suite.data, config.min_free, suite.calls)
         self.readiness = Readiness(self.checks.looks(), config.probe_timeout, reactor)
-        self._wall = wall
-        self._started = reactor.seconds()
-        self._looking = LoopingCall(self._look)
-        self._looking.clock = reactor
-        self.website = Website(self._root(), self, reactor, config)
+        self.registry = registry(suite.figures)
+        self.website = Website(Root(self), self, reactor, config)
+        self._looking = self._each(self._look)
+        self._sampling = self._each(self._sample)
 
     def connection(self, address: IAddress | None) -> WebConnection:
         return self.website.connection(address)
 
     def startService(self) -> None:
         super().startService()
-        self._started = self.reactor.seconds()
+        self._begin_at = self.reactor.seconds()
+        self.started_at = int(self.wall() * 1000)
+        # By now all services are there.
+        self.sampling = Sampling(self.suite.services, self.suite.database, self.pulse, self.reactor.seconds)
         self.pulse.start()
         self._looking.start(_LOOK_INTERVAL)
+        self._sampling.start(1.0, now=False)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
         self.pulse.stop()
-        if self._looking.running:
-            self._looking.stop()
+        for loop in (self._looking, self._sampling):
+            if loop.running:
+                loop.stop()
         return maybeDeferred(self.suite.calls.stop)
 
     def stop_begins(self) -> None:
@@ -79,27 +76,31 @@ class AdminService(ListeningService):
 
     def uptime(self) -> float:
         """Seconds since the start."""
-        return float(self.reactor.seconds() - self._started)
+        return float(self.reactor.seconds() - self._begin_at)
 
     def figures(self) -> Iterator[Figure]:
         yield from super().figures()
         for source in (self.readiness, self.checks, self.pulse):
             yield from source.figures()
 
-    def everything(self) -> Iterator[Figure]:
-        """The figures of the whole suite."""
-        sources: Iterable[Source] = (*self.suite.services, self.suite.database, *self.suite.pools)
-        for source in sources:
-            yield from source.figures()
+    def _each(self, work: Callable[[], object]) -> LoopingCall:
+        """A loop that nothing ends but its stop."""
 
-    def _root(self) -> Resource:
-        root = Resource()
-        root.putChild(b"healthz", Health(self.uptime))
-        root.putChild(b"readyz", Ready(self.readiness))
-        return root
+        def safely() -> None:
+            try:
+                work()
+            except Exception:  # one that got out would end the loop for good
+                self.log.failure("what goes on was not looked at; it will be again")
+
+        loop = LoopingCall(safely)
+        loop.clock = self.reactor
+        return loop
 
     def _look(self) -> None:
         self.readiness.look().addErrback(self._not_looked)
 
     def _not_looked(self, failure: Failure) -> None:
-        self.log.failure("the readiness was not looked at; it goes on", failure)
+        self.log.failure("the readiness was not looked at; it will be again", failure)
+
+    def _sample(self) -> None:
+        self.sampling.sample()

@@ -61,7 +61,7 @@ class ReadinessTests(SynchronousTestCase):
         self.database.say()
         found = self.successResultOf(looking)
         self.assertTrue(is_ready(found))
-        self.assertEqual(found, {"stopping": None, "disk": None, "database": None})
+        self.assertEqual(found, {"running": None, "disk": None, "database": None})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_something_is_wrong(self) -> None:
@@ -137,7 +137,7 @@ class ReadinessTests(SynchronousTestCase):
         """From the beginning of a stop on it is not ready, also for those who ask just behind a look."""
         self.assertTrue(is_ready(self.looked()))
         self.readiness.stop()
-        self.assertEqual(self.successResultOf(self.readiness.look())["stopping"], "the suite stops")
+        self.assertEqual(self.successResultOf(self.readiness.look())["running"], "the suite stops")
 
     def test_figures(self) -> None:
         """Each check is 1 or 0; what was not looked at yet is 0."""
@@ -148,7 +148,7 @@ class ReadinessTests(SynchronousTestCase):
 
         self.assertEqual(values()[("disk",)], 0.0)
         self.looked()
-        self.assertEqual(values(), {("stopping",): 1.0, ("disk",): 1.0, ("database",): 1.0})
+        self.assertEqual(values(), {("running",): 1.0, ("disk",): 1.0, ("database",): 1.0})
 
 
 class CheckTests(SynchronousTestCase):
@@ -174,7 +174,7 @@ class CheckTests(SynchronousTestCase):
     def test_all_is_well(self) -> None:
         """A database at work is ready, in every respect."""
         found = self.found()
-        self.assertEqual(set(found), {"stopping", "database", "schema", "writes", "disk", "file"})
+        self.assertEqual(set(found), {"running", "database", "schema", "writes", "disk", "file"})
         self.assertTrue(is_ready(found), found)
         names = [figure.name for figure in self.checks.figures()]
         self.assertEqual(names, ["disk_free_bytes", "database_size_bytes"])

@@ -1,0 +1,104 @@
+"""What there is to tell of, and what is told of it: the state of the suite as JSON has it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import nlargest
+from pathlib import Path
+
+from attrs import frozen
+
+import protosuite
+import twisted
+from protosuite.config import SECTIONS, Config
+from protosuite.figures import Figure, Source
+from protosuite.net.listening import ListeningService
+from protosuite.settings import fields_of
+from protosuite.storage import Database
+from protosuite.storage.workers import Calls
+
+_PASSWORD = re.compile(r"(?<=://)([^\s/@]*:)[^\s/]*@")
+_RECENT = 20  # refusals
+
+
+@frozen
+class Overseen:
+    """The suite: its services, the admin service among them, and what they share.
+
+    `calls` is for asking the disk of the folder `data`, with a thread of its own.
+    """
+
+    config: Config
+    services: Sequence[ListeningService]
+    database: Database
+    pools: Sequence[Source]
+    data: Path
+    calls: Calls
+
+    def figures(self) -> Iterator[Figure]:
+        """The figures of all of it."""
+        sources: tuple[Source, ...] = (*self.services, self.database, *self.pools)
+        for source in sources:
+            yield from source.figures()
+
+
+def program() -> dict[str, object]:
+    """What runs."""
+    return {
+        "version": protosuite.__version__,
+        "python": platform.python_version(),
+        "twisted": twisted.__version__,
+        "pid": os.getpid(),
+    }
+
+
+def services(suite: Overseen) -> dict[str, object]:
+    """Each service: where it listens, what has gone through it, and its overview."""
+    return {str(service.name): _service(service) for service in suite.services}
+
+
+def _service(service: ListeningService) -> dict[str, object]:
+    traffic = service.traffic
+    return {
+        "listens": service.addresses(),
+        "connections": len(service.connections),
+        "max_connections": service.limits.max_connections,
+        "accepted": traffic.accepted,
+        "messages": traffic.messages,
+        "received_bytes": traffic.received,
+        "sent_bytes": traffic.sent,
+        "refusals": dict(service.refusals.most_common()),
+        "overview": service.overview(),
+    }
+
+
+def refusals(suite: Overseen, now: float, wall: float) -> list[dict[str, object]]:
+    """The last that were turned down, of all services, latest first.
+
+    `now` is by the reactor's clock, `wall` the same moment in seconds since the epoch.
+    """
+    every = ((refusal, service) for service in suite.services for refusal in service.recent)
+    return [
+        {
+            "at": int((wall - (now - refusal.at)) * 1000),
+            "service": str(service.name),
+            "peer": refusal.peer,
+            "code": refusal.code,
+            "reason": refusal.reason,
+        }
+        for refusal, service in nlargest(_RECENT, every, key=lambda each: each[0].at)
+    ]
+
+
+def configuration(config: Config) -> Mapping[str, Mapping[str, str]]:
+    """Every setting as it would be written, without the passwords in it."""
+    return {
+        section: {
+            key: _PASSWORD.sub(r"\1***@", kind.write(getattr(getattr(config, section), key)).strip())
+            for key, (_, kind, _) in fields_of(cls).items()
+        }
+        for section, cls in SECTIONS.items()
+    }
