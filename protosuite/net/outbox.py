@@ -16,8 +16,9 @@ ENTRY = 64  # bytes that an entry of the queue takes beside its own: an object a
 class Outbox:
     """A queue before `transport`, bounded by `max_bytes`, for a peer that may not read.
 
-    `overrun` is called with a code and the reason when more waits, or when the transport has not got rid of
-    what it holds (64 KiB, or one larger piece) after `timeout` seconds; `drained` when all that waited has left.
+    `overrun` is called with a code and the reason when more waits, or when the transport has not got rid
+    of what it holds (64 KiB, or one larger piece) after `timeout` seconds; `drained` when all that waited
+    has left.
     What is written by several connections waits in each of them, but is kept once.
     """
 
