@@ -209,6 +209,7 @@ class Suite(Service):
         super().startService()
         self._lock = take(self._data)
         upgrade(self._database)
+        self._database.open_readers()
         self._guard.start()
         for service in self.services:
             service.startService()
