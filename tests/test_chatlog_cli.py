@@ -227,7 +227,9 @@ class PipeTests(ChatLogCase):
         make = Program(self, "openssl", "req", "-x509", *subject, *files, folder=suite.folder)
         self.assertEqual(await make.exit(), 0, make.story())
         port = suite.ports["chatlog"]
-        suite.write(chatlog={"listen": f"ssl:{port}:privateKey={key}:certKey={certificate}"})
+        suite.write(
+            chatlog={"listen": f"ssl:{port}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"}
+        )
         await suite.start()
         command: list[str | Path] = [
             PROGRAM,

@@ -233,7 +233,7 @@ class MistakeTests(TestCase):
         code, errors = await self.check("protosuite-tls:5501:cert=a:key=b", environment)
         self.assertEqual((code, len(errors)), (1, 1), errors)
         self.assertIn("pip install 'protosuite[tls]'", errors[0])
-        self.assertEqual(await self.check("haproxy:tcp:5501", environment), (0, []))
+        self.assertEqual(await self.check("haproxy:tcp:5501:interface=127.0.0.1", environment), (0, []))
 
 
 class HandshakeTests(TestCase):
