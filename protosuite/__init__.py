@@ -13,6 +13,8 @@ Who knows one service's folder knows them all::
     move bytes), ``cli`` (the program), and ``pages`` where there are any.
 ``net``
     What connections share: listening, draining, limits, reconnecting; WebSockets, HTTP and pages.
+``auth``
+    Who somebody is and what they may do: signed tokens, the one table of roles, what was revoked.
 ``storage``
     One database: a pool of readers, one writer with group commit, migrations.
 ``messages``, ``hours``
