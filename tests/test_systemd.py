@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 from pathlib import Path
@@ -9,9 +10,13 @@ from pathlib import Path
 from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import TestCase
 
+from protosuite.config import Config
 from protosuite.counter.wire import encode_request
 from tests.peers import connect
-from tests.processes import LIMIT, Suite, Watched, reactor
+from tests.processes import BIN, LIMIT, Program, Suite, Watched, reactor
+from tests.requirements import require
+
+PAGES = Path(__file__).parents[1] / "docs" / "howto"
 
 
 class Manager(DatagramProtocol, Watched):
@@ -72,22 +77,91 @@ class ActivationTests(TestCase):
 
     timeout = LIMIT
 
+    def activated(self, suite: Suite, listening: socket.socket) -> Program:
+        """Start it with a socket, as the manager does."""
+        # What is executed must have the process id that the variable names.
+        code = "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); "
+        code += "os.execv(sys.argv[1], sys.argv[1:])"
+        return suite.spawn(
+            environment={"LISTEN_FDS": "1", "LISTEN_FDNAMES": "counter"},
+            launcher=(sys.executable, "-c", code),
+            descriptors={3: listening.fileno()},
+        )
+
     async def test_inherited_socket(self) -> None:
         """R35: with a ``systemd:`` endpoint the suite serves on the socket that it inherits."""
-        with socket.socket() as listening:
-            listening.bind(("127.0.0.1", 0))
-            listening.listen()
+        suite = Suite(self, counter={"listen": "systemd:domain=INET:index=0"})
+        with socket.create_server(("127.0.0.1", 0)) as listening:
             port = listening.getsockname()[1]
-            suite = Suite(self, counter={"listen": "systemd:domain=INET:index=0"})
-            # As the manager does: what is executed must have the process id that the variable names.
-            code = "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); "
-            code += "os.execv(sys.argv[1], sys.argv[1:])"
-            run = suite.spawn(
-                environment={"LISTEN_FDS": "1", "LISTEN_FDNAMES": "counter"},
-                launcher=(sys.executable, "-c", code),
-                descriptors={3: listening.fileno()},
-            )
-            await run.says("ready")
+            await self.activated(suite, listening).says("ready")
         peer = await connect(self, port)
         peer.send(encode_request(7))
         self.assertEqual(await peer.total(), 7)
+
+    async def test_restart(self) -> None:
+        """R35: who connects to an inherited socket while the suite is stopped is served by the next one."""
+        suite = Suite(self, counter={"listen": "systemd:domain=INET:name=counter", "durability": "always"})
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
+            await self.activated(suite, listening).says("ready")
+            first = await connect(self, port)
+            first.send(encode_request(7))
+            self.assertEqual(await first.total(), 7)
+            self.assertEqual(await suite.terminate(), 0)
+            meanwhile = await connect(self, port)
+            meanwhile.send(encode_request(1))
+            await self.activated(suite, listening).says("ready")
+            self.assertEqual(await meanwhile.total(), 8)
+
+
+class UnitTests(TestCase):
+    """The unit file of the documentation."""
+
+    timeout = LIMIT
+
+    def setUp(self) -> None:
+        require("systemd-analyze")
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir(parents=True)
+        for name in ("protosuite.service", "protosuite.socket", "protosuite-counter.socket"):
+            text = (PAGES / name).read_text("utf-8")
+            (self.folder / name).write_text(text.replace("/opt/protosuite/bin", str(BIN)), "utf-8")
+        self.unit = self.folder / "protosuite.service"
+        self.page = (PAGES / "systemd.rst").read_text("utf-8")
+
+    async def exposure(self) -> float:
+        """What ``systemd-analyze security`` says of the unit, from 0 to 10."""
+        command = ("systemd-analyze", "security", "--offline=true", "--no-pager", self.unit)
+        run = Program(self, *command, folder=self.folder)
+        await run.exit()
+        return float(re.findall(r"exposure level for protosuite.service: ([\d.]+)", run.story())[0])
+
+    async def test_exposure(self) -> None:
+        """R35: its exposure is what the page says, below 2.0 of 10; with sockets from outside it is less."""
+        said = re.findall(r"exposure (?:of|is)\s+([\d.]+\d)", self.page)
+        self.assertEqual(len(said), 2)
+        alone = await self.exposure()
+        self.assertEqual(str(alone), said[0])
+        self.assertLess(alone, 2.0)
+        with self.unit.open("a", encoding="utf-8") as file:
+            file.write("[Service]\nPrivateNetwork=yes\nRestrictAddressFamilies=\n")
+            file.write("RestrictAddressFamilies=AF_UNIX\n")
+        self.assertEqual(str(await self.exposure()), said[1])
+
+    async def test_right(self) -> None:
+        """R35: the units are right in the eyes of systemd."""
+        files = sorted(self.folder.iterdir())
+        self.assertEqual(len(files), 3)
+        run = Program(self, "systemd-analyze", "verify", *files, folder=self.folder)
+        self.assertEqual((await run.exit(), run.output, run.errors), (0, [], []))
+
+    def test_limits(self) -> None:
+        """R35: it leaves the suite the open files and the time that its settings may take."""
+        config = Config()
+        values = dict(line.split("=", 1) for line in self.unit.read_text("utf-8").splitlines() if "=" in line)
+        services = [getattr(config, name) for name in config.suite.services]
+        most = sum(service.max_connections for service in services)
+        self.assertGreaterEqual(int(values["LimitNOFILE"]), most + 256)
+        self.assertGreater(
+            int(values["TimeoutStopSec"]), config.suite.drain_delay + config.suite.drain_timeout
+        )
