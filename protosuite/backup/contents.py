@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +19,7 @@ from protosuite.chatlog.wire import Entry
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST_BROKEN = 100  # rooms that are told
-_PULSE = 100_000  # steps of SQLite's machine after which Python sees to signals
+_PULSE = 100_000  # steps of SQLite's machine: some milliseconds
 
 
 class Unsound(Exception):
@@ -42,7 +42,7 @@ class Contents:
     def __init__(self, path: Path) -> None:
         uri = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
         self._connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-        self._connection.set_progress_handler(lambda: 0, _PULSE)
+        self.pulse(lambda: 0, _PULSE)
         for pragma in ("trusted_schema = OFF", "cell_size_check = ON"):
             self._connection.execute(f"PRAGMA {pragma}")
 
@@ -51,6 +51,10 @@ class Contents:
 
     def __exit__(self, *error: object) -> None:
         self._connection.close()
+
+    def pulse(self, call: Callable[[], int], steps: int) -> None:
+        """Call something every so many steps of SQLite's machine: in Python, so that signals are seen to."""
+        self._connection.set_progress_handler(call, steps)
 
     def check(self) -> None:
         """Look at every page, index and reference. Raises :exc:`Unsound`."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from pathlib import Path
 from typing import BinaryIO
 
@@ -150,7 +150,7 @@ class _Packing:
         except OSError as error:
             raise Failed(f"cannot read {path}: {error.strerror}") from None
         with file:
-            reading = _Reading(file)
+            reading = Reading(file)
             status = os.fstat(file.fileno())
             found = self._add(name, status.st_size, max(0, int(status.st_mtime)), reading.read)
         self._packed.media += 1
@@ -172,16 +172,17 @@ class _Packing:
         self._advance(len(data))
 
 
-class _Reading:
+class Reading:
     """A file that ends where the disk cannot read it any more."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.error = ""
+    def __init__(self, file: BinaryIO | RawIOBase) -> None:
+        self.error = ""  # why it cannot
         self._file = file
 
     def read(self, most: int) -> bytes:
+        """The next bytes; none at the end, and where it breaks off."""
         try:
-            return b"" if self.error else self._file.read(most)
+            return b"" if self.error else self._file.read(most) or b""
         except OSError as error:
             self.error = error.strerror or "it cannot be read"
             return b""

@@ -11,9 +11,9 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 
-from protosuite.backup.archive import DATABASE, HEADING, MANIFEST, Reader, media_name
+from protosuite.backup.archive import DATABASE, HEADING, MANIFEST, Member, Reader, Writer, media_name
 from protosuite.backup.examining import Report, examine
-from protosuite.backup.manifest import Heading, TooNew
+from protosuite.backup.manifest import Heading, Manifest, TooNew
 from protosuite.storage import migrate
 from protosuite.storage.schema import HEAD
 from protosuite.test.backups import MEDIA, NOW, BackupCase, built
@@ -153,6 +153,25 @@ class DamageTests(HarmCase):
             if changed != data:
                 self.assert_wrong(changed, f"seed {seed}")
 
+    def test_a_manifest_of_another_length(self) -> None:
+        """A manifest that ends early, or goes on, differs where it does."""
+        heading = Heading("1", HEAD, NOW)
+        begin = '{"backup": ' + heading.encode().decode().strip() + ', "files": ['
+        line = '{"name": "backup.json", "size": 3, "sha256": "00"}'
+        text = f"{begin}\n{line}\n]}}\n".encode()
+        for pieces, difference in (
+            ([text], None),
+            ([text[:10], text[10:]], None),
+            ([text[:-1]], "]}"),
+            ([text, b" "], "]}"),
+            ([text[:-20]], line),
+            ([], begin),
+        ):
+            with Manifest(heading, self.folder) as manifest:
+                manifest.file(Member(HEADING, 3), "00")
+                manifest.end()
+                self.assertEqual(manifest.difference(pieces), difference, pieces)
+
     def test_which_media(self) -> None:
         """The file that came to harm is named."""
         data = self.backup()
@@ -190,13 +209,42 @@ class DamageTests(HarmCase):
         report = self.assert_wrong(built(heading, content, *sorted([*media, stranger])), "one more")
         self.assertEqual(report.problems, [f"no message in the database has {stranger[0]}"])
 
+    def test_other_orders(self) -> None:
+        """Each file has its place: a backup with another order, or that ends between two, is refused."""
+        names = (HEADING, DATABASE, MANIFEST)
+        contents = {
+            HEADING: Heading("1", HEAD, NOW).encode(),
+            DATABASE: self.source_content(),
+            MANIFEST: b"x",
+        }
+        whole = members(built(Heading("1", HEAD, NOW), contents[DATABASE])).keys()
+        self.assertEqual(tuple(whole), names)
+        for order in (
+            *([], [DATABASE], [MANIFEST], [HEADING], [HEADING, MANIFEST], [HEADING, HEADING]),
+            *([HEADING, DATABASE], [HEADING, DATABASE, DATABASE], [HEADING, DATABASE, HEADING]),
+        ):
+            out = io.BytesIO()
+            writer = Writer(out.write)
+            for name in order:
+                writer.add(name, len(contents[name]), 0, io.BytesIO(contents[name]).read)
+            writer.end()
+            report = self.assert_wrong(out.getvalue(), str(order))
+            self.assertRegex(str(report.problems), "is not where it should be|it ends before its manifest")
+
+    def test_something_behind_the_manifest(self) -> None:
+        """The manifest is the last: what follows it is no part of a backup."""
+        data = self.backup()
+        end = members(data)[MANIFEST].offset_data + 512 * -(-members(data)[MANIFEST].size // 512)
+        block = data[: 512 + 512]  # the heading once more
+        report = self.assert_wrong(data[:end] + block + bytes(20480 - (end + 1024) % 10240), "a file")
+        self.assertEqual(report.problems, [f"behind {MANIFEST} there is something"])
+
     def test_other_headings(self) -> None:
-        """A heading that is not the writer's own text is refused; one of a newer version is told apart."""
+        """A heading that is not one of a backup is refused; one of a newer version is told apart."""
         content = self.source_content()
         good = {"format": 1, "version": "1", "schema": HEAD, "created_at": NOW}
         for wrong in (
             *(b"", b"{}", b"[]", b"nothing", b"[" * 4000, b"x" * 5000, b"\xff"),
-            json.dumps(good).encode(),  # without the end of its line
             *(
                 json.dumps(good | change).encode() + b"\n"
                 for change in (
@@ -205,7 +253,10 @@ class DamageTests(HarmCase):
                 )
             ),
         ):
-            self.assert_wrong(built(wrong, content), repr(wrong[:60]))
+            report = self.assert_wrong(built(wrong, content), repr(wrong[:60]))
+            self.assertIn("its heading ", report.problems[0])
+        report = self.assert_wrong(built(b" " * 5000, content), "long")
+        self.assertEqual(report.problems, ["its heading has 5000 bytes"])
         newer = json.dumps(good | {"format": 2, "more": 1}).encode()
         with self.assertRaises(TooNew) as caught:
             self.examined(built(newer, content))

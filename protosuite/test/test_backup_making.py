@@ -8,13 +8,15 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from contextlib import closing
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from pathlib import Path
 from random import Random
 
+from protosuite import mediachat
+from protosuite.backup import making
 from protosuite.backup.contents import Contents
 from protosuite.backup.making import make, pour
-from protosuite.backup.packing import Packed, Source, pack
+from protosuite.backup.packing import Packed, Reading, Source, pack
 from protosuite.backup.snapshot import copy_database
 from protosuite.program import Failed
 from protosuite.test.backups import NOW, BackupCase, Noted, rows
@@ -94,6 +96,14 @@ class MakingTests(BackupCase):
         self.assertEqual((packed.bytes, packed.media), (self.target.stat().st_size, 4))
         self.assertTrue(self.examined(self.target.read_bytes()).is_right)
         self.assertEqual(self.progress.stages, ["copying the database", "checking the database", "writing"])
+
+    def test_written_steadily(self) -> None:
+        """A backup that goes to the disk bit by bit as it is written is the same."""
+        before = self.backup()
+        self.patch(making, "_SYNC", 1000)
+        self.make()
+        self.assertEqual(len(self.target.read_bytes()), len(before))
+        self.assertTrue(self.examined(self.target.read_bytes()).is_right)
 
     def test_a_stream(self) -> None:
         """R9: the same goes to a stream, with nothing left elsewhere."""
@@ -222,12 +232,46 @@ class MakingTests(BackupCase):
         path.mkdir()
         self.refused(f"cannot read {path}: Is a directory")
 
+    def test_media_that_the_disk_has_lost(self) -> None:
+        """A file that the disk cannot read any further ends there, and the rest of the backup follows."""
+
+        class Worn(RawIOBase):
+            def __init__(self) -> None:
+                self._is_worn = False
+
+            def read(self, size: int = -1) -> bytes:
+                if self._is_worn:
+                    raise OSError(errno.EIO, "Input/output error")
+                self._is_worn = True
+                return b"readable"
+
+        reading = Reading(Worn())
+        self.assertEqual([reading.read(100) for _ in range(3)], [b"readable", b"", b""])
+        self.assertEqual(reading.error, "Input/output error")
+
+    def test_interrupted_while_sqlite_works(self) -> None:
+        """A signal that comes while SQLite looks at a database ends that, and is no problem of it."""
+
+        def signalled() -> int:
+            raise KeyboardInterrupt
+
+        with Contents(self.source.database) as contents:
+            contents.pulse(signalled, 1)
+            with self.assertRaises(KeyboardInterrupt):
+                contents.check()
+
     def test_unfinished_uploads(self) -> None:
         """R9: what is on its way is left out, and nothing in the backup speaks of it."""
         (self.source.data / "parts" / "1-abc").write_bytes(b"unfinished")
         data = self.backup()
         self.assertNotIn(b"unfinished", data)
         self.assertTrue(self.examined(data).is_right)
+
+    def test_rows_of_media_are_never_deleted(self) -> None:
+        """Why no file that a backup needs can go meanwhile; whoever deletes rows has to think of that."""
+        statements = [path.read_text("utf-8") for path in Path(mediachat.__file__).parent.glob("*.py")]
+        self.assertTrue(any("sa.update(chats)" in text for text in statements))
+        self.assertFalse(any("delete(messages" in text or "delete(chats" in text for text in statements))
 
     def test_stored_meanwhile(self) -> None:
         """R9: a message that comes while a backup is made is in it with its file, or not at all."""
