@@ -40,7 +40,8 @@ class LimitTests(TestCase):
 
     async def test_one_address(self) -> None:
         """R20: an address has its share of each service, others have theirs, and who leaves makes room."""
-        suite = Suite(self, **{name: {"max_connections_per_address": 1} for name in WIRE})
+        suite = Suite(self)
+        suite.write(**{name: {"max_connections_per_address": 1} for name in WIRE})
         await suite.start()
         for name in WIRE:
             port = suite.ports[name]
@@ -58,7 +59,8 @@ class LimitTests(TestCase):
 
     async def test_networks(self) -> None:
         """Each service lets in only who comes from the networks that it names."""
-        suite = Suite(self, **{name: {"allow": "127.0.0.2, 10.0.0.0/8"} for name in WIRE})
+        suite = Suite(self)
+        suite.write(**{name: {"allow": "127.0.0.2, 10.0.0.0/8"} for name in WIRE})
         await suite.start()
         for name in WIRE:
             stranger = await connect(self, suite.ports[name])

@@ -263,8 +263,9 @@ class HttpTests(SynchronousTestCase):
     def test_odd_requests_are_not_logged(self) -> None:
         """R29: no request of a stranger is worth a line of its own."""
         heard: list[Any] = []
-        globalLogPublisher.addObserver(heard.append)
-        self.addCleanup(globalLogPublisher.removeObserver, heard.append)
+        hear: Any = heard.append
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
         served = Served(self)
         for method in (b"HEAD", b"PUT", b"OPTIONS", b"BREW"):
             served.connect().send(GET.replace(b"GET", method))
