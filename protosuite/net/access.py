@@ -146,7 +146,7 @@ class Access:
         if isinstance(error, Unauthenticated | Forbidden):
             self.turn_down(request, error.code, error.message)
         if isinstance(error, Forbidden) and is_navigation(request):
-            return send_login(request, 403)
+            return send_login(request, own_path(request.uri.decode("latin-1")), 403)
         return refuse(request, error)
 
     def turn_down(self, request: Request, code: str, reason: str) -> None:

@@ -67,9 +67,8 @@ class Login(Api):
         return None
 
     async def get(self, request: Request) -> Any:
-        if not self.access.guard.is_on:
-            return see_other(request, _next(request.args.get(b"next", [])))
-        return send_login(request)
+        goal = _next(request.args.get(b"next", []))
+        return send_login(request, goal) if self.access.guard.is_on else see_other(request, goal)
 
     async def post(self, request: Request) -> Any:
         _check_site(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 from hashlib import blake2b
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -86,15 +87,19 @@ def _load(path: Path) -> _File:
 
 
 _LOGIN = _load(ASSETS / "login.html")
+_GOAL = b'name="next" value="/"'
 
 
-def send_login(request: Request, status: int = 200) -> bytes:
-    """Answer with the page that asks for a token; with 403 it says that this page needs another one."""
+def send_login(request: Request, goal: str, status: int = 200) -> bytes:
+    """Answer with the page that asks for a token, and then goes to `goal`.
+
+    With 403 it says that this page needs another one.
+    """
     request.setResponseCode(status)
     _describe(request, _LOGIN, _LOGIN_POLICY)
     request.setHeader(b"Referrer-Policy", b"same-origin")  # without a referrer its form is of no origin
     request.setHeader(b"Cache-Control", b"no-store")
-    return _LOGIN.data
+    return _LOGIN.data.replace(_GOAL, b'name="next" value="%s"' % escape(goal).encode())
 
 
 def _send(request: Request, file: _File) -> bytes:

@@ -13,51 +13,16 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from protosuite.auth.guard import Guard
-from protosuite.auth.rules import ROLES, Action, may
+from protosuite.auth.rules import ROLES, may
 from protosuite.net.access import COOKIE, own_path
 from protosuite.test.bearers import Bearers
 from protosuite.test.mediachat_peers import PNG, Answer, Fixture, Socket
 from protosuite.test.web_peers import handshake
+from protosuite.test.web_routes import ASKED, BODIES, HIDDEN, SOCKETS
 
 OWN = "http://127.0.0.1"
 HTML = "Accept: text/html,application/xhtml+xml"
 
-# What each route asks about; an action about nobody in particular has no resource. Client 7 has chat 1 and
-# medium 1, client 8 has chat 2 and medium 2. Those that ask for nothing are for everybody.
-ASKED: dict[str, tuple[Action, str] | None] = {
-    "GET /chats": (Action.MEDIACHAT_DESK, ""),
-    "GET /chats?client_id=7": (Action.MEDIACHAT_READ, "7"),
-    "GET /chats?client_id=8": (Action.MEDIACHAT_READ, "8"),
-    "GET /messages?chat_id=1": (Action.MEDIACHAT_READ, "7"),
-    "GET /messages?chat_id=2": (Action.MEDIACHAT_READ, "8"),
-    "POST /chats/1/messages": (Action.MEDIACHAT_DESK, ""),
-    "POST /chats/1/media?name=a&kind=file": (Action.MEDIACHAT_DESK, ""),
-    "POST /chats/1/read": (Action.MEDIACHAT_DESK, ""),
-    "GET /media/1": (Action.MEDIACHAT_READ, "7"),
-    "GET /media/2": (Action.MEDIACHAT_READ, "8"),
-    "GET /openapi.json": None,
-    "GET /whoami": None,
-    "POST /login": None,
-    "POST /logout": None,
-    # Pages, which openapi.json does not know.
-    "GET /": (Action.MEDIACHAT_TALK, "7"),
-    "GET /console": (Action.MEDIACHAT_DESK, ""),
-    "GET /login": None,
-    "GET /assets/base.css": None,
-    "GET /page.js": None,
-}
-SOCKETS = {
-    "/ws/7": (Action.MEDIACHAT_TALK, "7"),
-    "/ws/8": (Action.MEDIACHAT_TALK, "8"),
-    "/console/ws": (Action.MEDIACHAT_DESK, ""),
-}
-# That there is such a chat or medium is not told to whom it does not concern.
-HIDDEN = ("GET /messages", "GET /media")
-BODIES: dict[str, Any] = {
-    "POST /chats/1/messages": {"text": "x"},
-    "POST /chats/1/media?name=a&kind=file": b"x",
-    "POST /chats/1/read": {"upto": 1},
-}
 HOSTILE = (
     "//evil.example",
     "///evil.example",
@@ -351,6 +316,19 @@ class LoginTests(Guarded):
         self.assertIn("form-action 'self'", answer.headers["content-security-policy"])
         self.assertIn("frame-ancestors 'none'", answer.headers["content-security-policy"])
         self.assertIn(b'type="password" autocomplete="current-password"', answer.body)
+
+    def test_where_to_go(self) -> None:
+        """The form knows where to go, and nothing in an address becomes a part of the page."""
+        for path, value in (
+            ("/login?next=/console?a=b%26c", "/console?a=b&amp;c"),
+            ("/login?next=/%22%3E%3Cscript%3E", "/&quot;&gt;&lt;script&gt;"),
+            ("/login?next=//evil.example", "/"),
+            ("/login", "/"),
+        ):
+            page = self.ask_as(None, f"GET {path}", HTML).body.decode()
+            self.assertIn(f'name="next" value="{value}"', page, path)
+        page = self.ask_from(self.tokens["client"], "GET /console?a", HTML).body.decode()
+        self.assertIn('name="next" value="/console?a"', page)
 
     def test_cookie(self) -> None:
         """R23: the cookie lives as long as the token, and is for no script and no page of others."""

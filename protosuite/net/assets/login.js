@@ -75,7 +75,6 @@ async function begin() {
     logIn(field.value.trim());
   });
   field.addEventListener("input", () => complain(""));
-  form.elements.next.value = new URLSearchParams(location.search).get("next") ?? "/";
   field.value = token;
   let who = { role: null };
   try {
