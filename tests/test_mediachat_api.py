@@ -42,6 +42,6 @@ class DescriptionTests(TestCase):
             folder=suite.folder,
         )
         self.assertEqual(await run.exit(), 0, "\n".join(run.output))
-        self.assertTrue(any("Tested: 6" in line for line in run.output), "\n".join(run.output))
+        self.assertTrue(any("Tested: 10" in line for line in run.output), "\n".join(run.output))
         self.assertEqual(suite.defects, [])
         self.assertEqual(await suite.terminate(), 0)

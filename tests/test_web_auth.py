@@ -362,7 +362,7 @@ class PageTests(Fixture):
         self.assertEqual((await browser.cdp("Network.getCookies"))["cookies"], [])
 
     async def foreign_page(self) -> str:
-        """The address of a page of another origin, to which a browser sends the same cookies: another port."""
+        """The address of a page of another origin, with which a browser sends the same cookies."""
         site = Site(Data(b"<p>Look at this", "text/html"))
         port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
