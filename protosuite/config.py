@@ -145,6 +145,14 @@ class ServiceConfig:
     )
 
 
+def _message_timeout() -> Any:
+    return setting(
+        60.0,
+        seconds(0.1),
+        "Seconds from the first byte of a message to its last, while the server reads.",
+    )
+
+
 def _listen(port: int) -> Any:
     return setting(
         (f"tcp:{port}:interface=127.0.0.1",),
@@ -167,6 +175,7 @@ class NumbersConfig(ServiceConfig):
     session_ttl: float = setting(86_400.0, seconds(1), "Seconds from its last use until a session expires.")
     sweep_interval: float = setting(600.0, seconds(0.1), "Seconds between removals of expired sessions.")
     handshake_timeout: float = setting(60.0, seconds(0.1), "Seconds that a connection has to send its start.")
+    message_timeout: float = _message_timeout()
     idle_timeout: float = setting(
         31_536_000.0,
         seconds(0.1),
@@ -204,6 +213,7 @@ class BusConfig(ServiceConfig):
 
     listen: tuple[str, ...] = _listen(8081)
     max_message: int = setting(1 << 20, size(1 << 10, 64 << 20), "Most bytes in the body of one message.")
+    message_timeout: float = _message_timeout()
     depth: int = setting(
         1000, count(1, 1_000_000), "Events waiting for a best-effort subscription that says none."
     )
@@ -281,6 +291,7 @@ class HttpConfig(ServiceConfig):
 class WebConfig(HttpConfig):
     """What the services that speak HTTP and WebSocket share."""
 
+    message_timeout: float = _message_timeout()
     max_backlog: int = setting(
         4 << 20,
         size(64 << 10, 1 << 40),

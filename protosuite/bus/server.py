@@ -82,7 +82,7 @@ class BusConnection(PacedConnection):
     """
 
     def __init__(self, service: BusService) -> None:
-        super().__init__(service, service.reactor, service.config)
+        super().__init__(service, service.reactor, service.config, service.config.message_timeout)
         self._service = service
         self._exchange = service.exchange
         self._decoder = Decoder(FROM_CLIENT, service.config.max_message)
@@ -115,11 +115,13 @@ class BusConnection(PacedConnection):
         if self._gathered is not None or self.finishing or self._refusal is not None:
             return  # within it already, or past it
         self._gathered = []
+        has_ended = False
         try:
             arrived = self._decoder.feed(data)
             while True:
                 self._take_held()
                 while not self.must_wait() and (body := next(arrived, None)) is not None:
+                    has_ended = True
                     self.greeted()
                     self.spend()
                     self._take(body)
@@ -134,6 +136,11 @@ class BusConnection(PacedConnection):
         self._wake()
         self._finish_if_done()
         self.pace()
+        if not self.finishing and not self._leaving:
+            self.unfinished.look(has_ended)
+
+    def is_within_message(self) -> bool:
+        return self._decoder.is_within_message
 
     def _take_held(self) -> None:
         """Try again the publish that has been waiting, and what is behind it until one waits again."""
@@ -304,6 +311,7 @@ class BusConnection(PacedConnection):
     def _leave(self) -> None:
         """Accept nothing more, not even what waits for room, and close after the receipts that are owed."""
         self._leaving = True
+        self.unfinished.stop()
         self._held.clear()
         self._finish_if_done()
 

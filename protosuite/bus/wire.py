@@ -83,6 +83,11 @@ class Decoder:
         self._needed = 0  # bytes from there that it has, as far as is known
         self._fault: PeerFault | None = None
 
+    @property
+    def is_within_message(self) -> bool:
+        """Whether something has come that has not been handed out."""
+        return len(self._buffer) > self._at
+
     def feed(self, data: bytes) -> Iterator[Message | Malformed]:
         """The bodies that `data` completes, each parsed when it is asked for.
 

@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -155,11 +155,12 @@ class CounterService(ListeningService):
 class CounterConnection(PacedConnection):
     """One client's connection. It is not read while its replies are not, or while many wait for a commit."""
 
+    unfinished_code = "frame-timeout"
+
     def __init__(self, service: CounterService) -> None:
-        super().__init__(service, service.reactor, service.config)
+        super().__init__(service, service.reactor, service.config, service.config.frame_timeout)
         self._service = service
         self._decoder = RequestDecoder()
-        self._overdue: IDelayedCall | None = None
         self._unsent = 0  # bytes of replies that wait for a commit
         self._leaving = False  # finish when those have been sent
 
@@ -178,8 +179,8 @@ class CounterConnection(PacedConnection):
                 self._apply(increments)
         except PeerFault as fault:
             self.refuse(fault)
-        if self._overdue is not None or self._decoder.is_within_frame:
-            self._watch_frame(completed > 0)
+        if not self._leaving:
+            self.unfinished.look(completed > 0)
 
     def _apply(self, increments: Any) -> None:
         service = self._service
@@ -222,10 +223,8 @@ class CounterConnection(PacedConnection):
     def shut_down(self) -> None:
         self._leave()
 
-    def closed(self) -> None:
-        if self._overdue is not None:
-            self._overdue.cancel()
-            self._overdue = None
+    def is_within_message(self) -> bool:
+        return self._decoder.is_within_frame
 
     def must_wait(self) -> bool:
         return self._unsent >= self._service.config.max_backlog
@@ -241,20 +240,6 @@ class CounterConnection(PacedConnection):
     def _leave(self) -> None:
         """Close after every reply that is owed."""
         self._leaving = True
+        self.unfinished.stop()
         if not self._unsent:
             self.finish()
-
-    def _watch_frame(self, is_new: bool) -> None:
-        """Hold a frame that has been begun against `frame_timeout`, from its first byte on."""
-        if self._overdue is not None and (is_new or not self._decoder.is_within_frame):
-            self._overdue.cancel()
-            self._overdue = None
-        if self._overdue is None and self._decoder.is_within_frame and not self._leaving:
-            self._overdue = self.clock.callLater(self._service.config.frame_timeout, self._frame_overdue)
-
-    def _frame_overdue(self) -> None:
-        self._overdue = None
-        if self.is_paused:  # its rest may have been there for long: it is we who do not read
-            self._watch_frame(True)
-            return
-        self.refuse(PeerFault("frame-timeout", "a frame was begun and not finished"))

@@ -21,6 +21,7 @@ from protosuite.config import ServiceConfig
 from protosuite.errors import PeerFault
 from protosuite.figures import Traffic
 from protosuite.net.limits import Rate
+from protosuite.net.unfinished import Unfinished
 
 # Why a connection is not read for now; it is read on when none of these is left.
 RATE, PACE, CHANNEL, TALK = 1, 2, 4, 8
@@ -101,6 +102,9 @@ class Connection(Protocol):
     def turned_away(self, fault: PeerFault) -> None:
         """It may not stay. What is written here is sent if that can be done at once."""
 
+    def reads_again(self) -> None:
+        """Nothing is against reading any more."""
+
     def is_owed(self) -> bool:
         """Whether the peer may be silent because it waits for us."""
         return False
@@ -177,6 +181,7 @@ class Connection(Protocol):
     def _read_on(self) -> None:
         if not self._peer_finished:  # else there is nothing left to read
             self.transport.resumeProducing()
+            self.reads_again()
 
     def _no_longer_slow(self) -> None:
         self._slowed = None
@@ -275,10 +280,38 @@ class PacedConnection(Connection):
     A subclass calls :meth:`pace` whenever the answer of `must_wait` may have changed, and
     :meth:`start_pacing` when it is opened. A peer that takes nothing for `write_timeout` of what the
     transport holds (64 KiB, or one larger piece) is cut off.
+
+    A message has `message_timeout` seconds from its first byte to its last: :attr:`unfinished` has to look
+    whenever something has been read.
     """
 
+    unfinished_code = "message-timeout"
     is_blocked = False  # the transport has enough to send
     _unread: IDelayedCall | None = None  # runs while that is so
+
+    def __init__(
+        self, registry: Registry, clock: IReactorTime, config: ServiceConfig, message_timeout: float
+    ) -> None:
+        super().__init__(registry, clock, config)
+        self._message_timeout = message_timeout
+        self.unfinished = Unfinished(
+            clock, message_timeout, self.is_within_message, lambda: not self.is_paused, self._not_finished
+        )
+
+    def is_within_message(self) -> bool:
+        """Whether a message has been begun and its end has not come."""
+        raise NotImplementedError
+
+    def reads_again(self) -> None:
+        self.unfinished.read_on()
+
+    def _not_finished(self) -> None:
+        seconds = self._message_timeout
+        self.refuse(PeerFault(self.unfinished_code, f"a message was not whole after {seconds:g} seconds"))
+
+    def readConnectionLost(self) -> None:
+        self.unfinished.stop()  # it never will be
+        super().readConnectionLost()
 
     def must_wait(self) -> bool:
         """Whether reading on must wait for what was asked for already."""
@@ -306,10 +339,12 @@ class PacedConnection(Connection):
     def finish(self) -> None:
         self.transport.unregisterProducer()  # a transport that has one waits for it before it closes
         self._is_read()
+        self.unfinished.stop()
         super().finish()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._is_read()
+        self.unfinished.stop()
         super().connectionLost(reason)
 
     def _is_read(self) -> None:

@@ -104,6 +104,10 @@ class WebConnection(Connection):
         else:
             self._stop()
 
+    def reads_again(self) -> None:
+        if self.socket is not None:
+            self.socket.read_on()
+
     def shut_down(self) -> None:
         if self.socket is not None:
             self.socket.stop()
@@ -191,6 +195,7 @@ class WebConnection(Connection):
             self.peer,
             self.spend,
             partial(self._registry.turned_down, self.peer),
+            lambda: not self._holds,
         )
         self.release_reading(CHANNEL)  # it may have had enough
         self.socket.begin()

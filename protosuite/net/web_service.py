@@ -42,6 +42,7 @@ class WebService(ListeningService):
                 max_message=config.max_message,
                 max_backlog=config.max_backlog,
                 write_timeout=config.write_timeout,
+                message_timeout=config.message_timeout,
                 ping_interval=config.ping_interval,
                 ping_timeout=config.ping_timeout,
                 close_timeout=config.close_timeout,

@@ -20,6 +20,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import CONNECTING, OPEN
 
 from protosuite.net.outbox import Outbox
+from protosuite.net.unfinished import Unfinished
 from protosuite.net.websocket_rules import ClientRules, ServerRules, deflate, text_frame
 
 log = Logger()
@@ -40,7 +41,8 @@ class Limits:
     `max_message` is the largest message taken, `max_backlog` the most that waits to be sent. A peer that
     has not taken what the transport holds (64 KiB, or one larger message) after `write_timeout` is let
     go, and one from which nothing has come for `ping_interval` and, after a ping, for `ping_timeout`.
-    `close_timeout` is how long a close may take.
+    `close_timeout` is how long a close may take, `message_timeout`, if there is one, a message of the peer
+    from the first byte of its first fragment to its last.
     """
 
     max_message: int = 64 << 10
@@ -49,6 +51,7 @@ class Limits:
     ping_interval: float = 20.0
     ping_timeout: float = 20.0
     close_timeout: float = 5.0
+    message_timeout: float | None = None
 
 
 class Talk(Interface):
@@ -75,10 +78,11 @@ class Talk(Interface):
 
 class WebSocket:
     """One connection. `finish` closes `transport` cleanly, `spend` counts a message against a rate,
-    `gave_up` is told the code and the reason when a silent or slow peer is let go.
+    `gave_up` is told the code and the reason when a silent or slow peer is let go, `is_read` says whether
+    the owner of the transport reads.
 
-    Whoever owns the transport calls :meth:`received` with what comes, and :meth:`lost`; on the server's
-    side, where the handshake has been answered before, also :meth:`begin`.
+    Whoever owns it calls :meth:`received` with what comes, :meth:`read_on` when it reads again, and
+    :meth:`lost`; on the server's side, where the handshake has been answered before, also :meth:`begin`.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class WebSocket:
         peer: str = "?",
         spend: Callable[[], None] = lambda: None,
         gave_up: Callable[[str, str], object] = lambda code, why: None,
+        is_read: Callable[[], bool] = lambda: True,
     ) -> None:
         self.peer = peer
         self.spend = spend
@@ -116,6 +121,18 @@ class WebSocket:
         self._why = ""  # it was ended without a close
         self._message: StringIO | BytesIO | None = None  # whose fragments come
         self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._fed = 0  # bytes that have come
+        self._whole = 0  # those of them that were in whole frames
+        self._has_ended = False  # a message, since we looked
+        self._unfinished: Unfinished | None = None
+        if limits.message_timeout is not None:
+            self._unfinished = Unfinished(
+                clock,
+                limits.message_timeout,
+                lambda: self._fed != self._whole or self._message is not None,
+                lambda: not self._paused and is_read(),
+                self._not_finished,
+            )
         rules.take = self._take
 
     # For the talk.
@@ -178,6 +195,7 @@ class WebSocket:
             self._heard = self._clock.seconds()  # the silence was ours
             if not self._gone and not self._eof:
                 self._transport.resumeProducing()
+                self.read_on()
 
     # For the owner of the transport.
 
@@ -195,10 +213,19 @@ class WebSocket:
         """Bytes came from the peer."""
         self._heard = self._clock.seconds()
         self._pinged = None
+        self._fed += len(data)
         self._rules.receive_data(data)
         if not self._begun and self._rules.state is not CONNECTING and self._rules.handshake_exc is None:
             self.begin()
         self._flush()
+        if self._unfinished is not None and self.is_open:
+            self._unfinished.look(self._has_ended)
+            self._has_ended = False
+
+    def read_on(self) -> None:
+        """The transport is read again after it was not."""
+        if self._unfinished is not None:
+            self._unfinished.read_on()
 
     def end_of_stream(self) -> None:
         """The peer sends nothing more."""
@@ -209,6 +236,7 @@ class WebSocket:
     def lost(self) -> None:
         """The transport is gone."""
         self._gone = True
+        self._stop_looking()
         self._outbox.stop()
         for call in (self._closing, self._heartbeat):
             if call is not None and call.active():
@@ -226,6 +254,7 @@ class WebSocket:
         """A frame has been parsed. What this raises is the peer's fault, and ends the connection."""
         if not self._begun:  # it came in one piece with the answer to our handshake
             self.begin()
+        self._whole = self._fed - len(self._rules.reader.buffer)
         if frame.opcode not in _DATA:  # what is in those counts, for whoever knows what is a message
             self.spend()
         if self._rules.writes:  # a pong goes before what the next message makes us say
@@ -248,6 +277,7 @@ class WebSocket:
             self._hand_on(message.getvalue())
 
     def _hand_on(self, message: str | bytes) -> None:
+        self._has_ended = True
         if not self._gone:
             self._call(self._talk.text if isinstance(message, str) else self._talk.binary, message)
 
@@ -305,6 +335,7 @@ class WebSocket:
 
     def _bound_close(self) -> None:
         """From now on the connection may last as long as a close may take."""
+        self._stop_looking()
         if self._closing is None and not self._gone:
             self._closing = self._clock.callLater(self._limits.close_timeout, self._abort)
             self.resume_reading()  # the peer's answer is to be seen
@@ -312,6 +343,17 @@ class WebSocket:
     def _abort(self) -> None:
         if not self._gone:
             self._transport.abortConnection()
+
+    def _stop_looking(self) -> None:
+        if self._unfinished is not None:
+            self._unfinished.stop()
+
+    def _not_finished(self) -> None:
+        """A message was begun, and its end does not come."""
+        why = f"a message was not whole after {self._limits.message_timeout:g} seconds"
+        self._gave_up("message-timeout", why)
+        self._rules.fail(CloseCode.POLICY_VIOLATION, why)
+        self._flush()
 
     # Signs of life.
 

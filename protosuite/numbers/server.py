@@ -130,7 +130,7 @@ class NumbersConnection(PacedConnection):
     overdue_code = "not-started"
 
     def __init__(self, service: NumbersService) -> None:
-        super().__init__(service, service.reactor, service.config)
+        super().__init__(service, service.reactor, service.config, service.config.message_timeout)
         self._service = service
         self._decoder = Decoder(CLIENT_MESSAGES, service.config.max_line)
         self._started = False
@@ -154,12 +154,19 @@ class NumbersConnection(PacedConnection):
     def received(self, data: bytes) -> None:
         if self.finishing and (self.stream is None or not self.stream.ended):
             return
+        has_ended = False
         try:
             for message in self._decoder.feed(data):
+                has_ended = True
                 self.spend()
                 self._take(message)
         except PeerFault as fault:
             self.refuse(fault)
+        if not self.finishing:
+            self.unfinished.look(has_ended)
+
+    def is_within_message(self) -> bool:
+        return self._decoder.is_within_line
 
     def peer_finished(self) -> None:
         """A client that only reads from now on, as `nc -N` does, gets what it asked for."""

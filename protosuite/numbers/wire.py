@@ -107,6 +107,11 @@ class Decoder:
         self._max_line = max_line
         self._rest = b""
 
+    @property
+    def is_within_line(self) -> bool:
+        """Whether a line has been begun and not ended."""
+        return bool(self._rest)
+
     def feed(self, data: bytes) -> Iterator[Message]:
         """The messages that `data` completes, each when it is asked for.
 

@@ -118,21 +118,28 @@ def _clock() -> Clock:
     return clock
 
 
-def _numbers(folder: Path) -> Running:
+def make_numbers(folder: Path, config: NumbersConfig | None = None) -> Running:
+    """The service numbers."""
     clock = _clock()
-    config = NumbersConfig(max_messages=5, interval=0.01, ack_timeout=1, sweep_interval=100, session_ttl=100)
+    config = config or NumbersConfig(
+        max_messages=5, interval=0.01, ack_timeout=1, sweep_interval=100, session_ttl=100
+    )
     store = NumbersStore(database(str(folder)), config.session_ttl)
     return Running(NumbersService(config, store, clock, Random(7), clock.seconds), clock)
 
 
-def _counter(folder: Path) -> Running:
-    clock = _clock()
-    return Running(CounterService(CounterConfig(), CounterStore(database(str(folder))), clock), clock)
+def make_counter(folder: Path, config: CounterConfig | None = None) -> Running:
+    """The service counter."""
+    clock, store = _clock(), CounterStore(database(str(folder)))
+    return Running(CounterService(config or CounterConfig(), store, clock), clock)
 
 
-def _bus(folder: Path) -> Running:
+def make_bus(folder: Path, config: BusConfig | None = None) -> Running:
+    """The service bus."""
     clock = _clock()
-    config = BusConfig(max_durable_events=3, max_pending=4, max_durables=20, max_topics=50, max_message=2000)
+    config = config or BusConfig(
+        max_durable_events=3, max_pending=4, max_durables=20, max_topics=50, max_message=2000
+    )
     return Running(BusService(config, BusStore(database(str(folder))), clock, clock.seconds), clock)
 
 
@@ -191,9 +198,9 @@ PLACES: dict[str, Place] = {
     "websocket": exchange(lambda pieces: web(pieces, opening=handshake()), *FRAMES),
     "websocket-deflate": exchange(lambda pieces: web(pieces, True, handshake(_DEFLATE)), *DEFLATED, *FRAMES),
     "http": exchange(web, *REQUESTS),
-    "numbers-service": served(_numbers, *NUMBERS),
-    "counter-service": served(_counter, *COUNTER),
-    "bus-service": served(_bus, b"".join(map(encode_request, BUS)), *map(encode_request, BUS)),
+    "numbers-service": served(make_numbers, *NUMBERS),
+    "counter-service": served(make_counter, *COUNTER),
+    "bus-service": served(make_bus, b"".join(map(encode_request, BUS)), *map(encode_request, BUS)),
     "chatlog-service": served(
         _chatlog,
         _ROOM + b"".join(frame(_TEXT, message) for message in CHATLOG) + close(1000),

@@ -260,6 +260,7 @@ class Served:
         then: Callable[[Recorder, str, Any], None] | None = echo,
         compression: bool = False,
         origins: tuple[str, ...] = (),
+        message_rate: int = 0,
         **limits: Any,
     ) -> None:
         self.case = case
@@ -274,7 +275,10 @@ class Served:
         self.refusals: list[str] = []
         self.traffic = Traffic()
         config = ChatLogConfig(
-            handshake_timeout=REQUEST_TIMEOUT, write_timeout=REQUEST_TIMEOUT, idle_timeout=IDLE_TIMEOUT
+            handshake_timeout=REQUEST_TIMEOUT,
+            write_timeout=REQUEST_TIMEOUT,
+            idle_timeout=IDLE_TIMEOUT,
+            message_rate=message_rate,
         )
         self._website = Website(self.root, self, self.clock, config)
         case.addCleanup(self.assert_clean)
