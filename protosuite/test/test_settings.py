@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
-from hypothesis import given
+from attrs import evolve
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -158,3 +161,120 @@ class RefusingTests(Fixture):
             configuration.load(self.write("[numbers]\nwindow = " + text), {})
         except ConfigurationError as error:
             self.assertTrue(error.problems)
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz_0123456789"
+WRITTEN = Config().written().splitlines()
+# Where each section and each setting of the whole file is: the line, from 1, and what it says.
+HEADERS = {line[1:-1]: number for number, line in enumerate(WRITTEN, 1) if line.startswith("[")}
+KEYS = {
+    (section, key): next(
+        number
+        for number, line in enumerate(WRITTEN, 1)
+        if number > HEADERS[section] and line.startswith(f"{key} =")
+    )
+    for section, cls in SECTIONS.items()
+    for key in fields_of(cls)
+}
+
+
+@st.composite
+def slips(draw: st.DrawFn, word: str, letters: str) -> str:
+    """A word with one slip: a letter left out, put in, changed, or two that changed places."""
+    at = draw(st.integers(0, len(word) - 1)) if word else 0
+    letter = draw(st.sampled_from(letters))
+    begin, one, rest = word[:at], word[at : at + 1], word[at + 1 :]
+    return draw(st.sampled_from([begin + rest, begin + letter + one + rest, begin + letter + rest])) or letter
+
+
+def with_line(number: int, line: str) -> str:
+    """The whole file, with another line in the place of one."""
+    return "\n".join([*WRITTEN[: number - 1], line, *WRITTEN[number:]])
+
+
+class SlipTests(Fixture):
+    """R38: the whole file, with one slip of the pen anywhere."""
+
+    @settings(deadline=None)  # a whole file each, and other work may be going on
+    @given(st.data())
+    def test_names(self, data: st.DataObject) -> None:
+        """R38: a slip in a setting's name is reported with its line and the nearest name of its section."""
+        section, key = data.draw(st.sampled_from(sorted(KEYS)))
+        wrong = data.draw(slips(key, LETTERS).filter(lambda wrong: wrong != key))
+        number = KEYS[section, key]
+        (problem,) = self.problems(with_line(number, f"{wrong} = {WRITTEN[number - 1].partition('= ')[2]}"))
+        known = fields_of(SECTIONS[section])
+        if wrong in known:
+            places = sorted([number, KEYS[section, wrong]])
+            self.assertEqual(
+                problem, f"{places[1]}: [{section}] {wrong} again; it is first on line {places[0]}"
+            )
+        else:
+            self.assertTrue(
+                problem.startswith(f"{number}: [{section}] {wrong}: unknown setting; did you mean")
+            )
+            self.assertIn(problem.rpartition(" ")[2].rstrip("?"), nearest_names(wrong, key, known))
+
+    @settings(deadline=None)
+    @given(st.data())
+    def test_sections(self, data: st.DataObject) -> None:
+        """R38: a slip in a section's name is reported with its line and the nearest section."""
+        section = data.draw(st.sampled_from(sorted(SECTIONS)))
+        wrong = data.draw(slips(section, LETTERS).filter(lambda wrong: wrong not in SECTIONS))
+        number = HEADERS[section]
+        (problem,) = self.problems(with_line(number, f"[{wrong}]"))
+        self.assertTrue(problem.startswith(f"{number}: unknown section [{wrong}]; did you mean "), problem)
+        self.assertIn(problem.rpartition(" ")[2].rstrip("?"), nearest_names(wrong, section, SECTIONS))
+
+    @settings(deadline=None)
+    @given(st.data())
+    def test_values(self, data: st.DataObject) -> None:
+        """R38: a slip in a value is another value, or reported with its line and what is allowed."""
+        section, key = data.draw(st.sampled_from(sorted(KEYS)))
+        number = KEYS[section, key]
+        value = WRITTEN[number - 1].partition("=")[2].strip()
+        wrong = data.draw(slips(value, LETTERS + "ABCXYZ -+.,:;=#%[]()!\"'"))
+        name = self.write(with_line(number, f"{key} = {wrong}"))
+        try:
+            found = configuration.load(name, {})
+        except ConfigurationError as error:
+            (problem,) = map(str, error.problems)
+            self.assertTrue(problem.startswith(f"{name}:{number}: [{section}] {key} = "), problem)
+            self.assertIn(f": must be {fields_of(SECTIONS[section])[key][1].allowed}", problem)
+        else:
+            as_ever = evolve(getattr(found, section), **{key: getattr(getattr(Config(), section), key)})
+            self.assertEqual(evolve(found, **{section: as_ever}), Config())
+
+    @settings(deadline=None)
+    @given(st.data())
+    def test_lines(self, data: st.DataObject) -> None:
+        """R38: a line that is neither a section nor a setting is reported, and it alone."""
+        number = data.draw(st.sampled_from(sorted(KEYS.values())))
+        wrong = data.draw(st.text(LETTERS + "!?*-", min_size=1))
+        (problem,) = self.problems(with_line(number, wrong))
+        self.assertEqual(problem, f"{number}: neither [section] nor key = value")
+
+    @settings(deadline=None)
+    @given(st.data())
+    def test_variables(self, data: st.DataObject) -> None:
+        """R38: a slip in the name of a variable of the environment is reported with the nearest name."""
+        section, key = data.draw(st.sampled_from(sorted(KEYS)))
+        right = f"{section}_{key}".upper()
+        wrong = data.draw(slips(right, LETTERS.upper()))
+        known = {f"PROTOSUITE_{each}_{name}".upper(): name for each, name in KEYS}
+        variable = f"PROTOSUITE_{wrong}"
+        if variable in known:
+            return
+        (problem,) = self.problems("", **{variable: "1"})
+        self.assertTrue(problem.startswith(f"environment variable {variable}: unknown setting; did you mean"))
+        near = problem.rpartition(" ")[2].rstrip("?")
+        self.assertIn(near, nearest_names(variable, f"PROTOSUITE_{right}", known))
+
+
+def nearest_names(wrong: str, right: str, known: Mapping[str, object]) -> set[str]:
+    """What was meant, and what is at least as near."""
+
+    def nearness(name: str) -> float:
+        return difflib.SequenceMatcher(None, name, wrong).ratio()
+
+    return {right} | {name for name in known if nearness(name) >= nearness(right)}
