@@ -76,7 +76,7 @@ class SlowTests(TestCase):
         await peer.abort()
 
     async def test_everywhere(self) -> None:
-        """R18: on every port who is silent, or says a first or later message byte by byte, is closed in time."""
+        """R18: on every port who is silent, or says any message byte by byte, is closed in time."""
         suite = Suite(self, **SETTINGS)
         await suite.start()
         await together(
