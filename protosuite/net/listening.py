@@ -274,7 +274,7 @@ def server_endpoint(reactor: Any, section: str, endpoint: str) -> Any:
         reason = str(error)
     except Exception as error:  # each plugin raises what it likes
         reason = f"{type(error).__name__}: {error}"
-        if endpoint.startswith("systemd:") and isinstance(error, LookupError):
+        if innermost(endpoint)[0][0] == "systemd" and isinstance(error, LookupError):
             reason = "the service manager has passed no such socket"
     raise StartError(f"[{section}] listen = {endpoint}: not a usable endpoint ({reason})")
 

@@ -74,6 +74,7 @@ class EndpointTests(SynchronousTestCase):
             ("protosuite-tls:8443:cert=c:key=", "key= is missing"),
             ("protosuite-tls:8443:cert=c:key=k:client_ca=", "client_ca= is empty"),
             ("protosuite-tls:tpc:8443:cert=c:key=k", "Unknown endpoint type: 'tpc'"),
+            ("protosuite-tls:systemd:domain=INET:name=a:cert=c:key=k", "has passed no such socket"),
         ):
             with self.assertRaises(StartError) as caught:
                 server_endpoint(MemoryReactorClock(), "numbers", endpoint)
