@@ -13,6 +13,7 @@ from protosuite.config import SECTIONS
 from protosuite.settings import ENVIRONMENT_PREFIX, fields_of
 
 sys.path.insert(0, str(Path(__file__).parent))
+from metrics import Metrics
 from promises import Promises
 
 project = "protosuite"
@@ -75,5 +76,6 @@ def _roles():
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("settings", Settings)
     app.add_directive("roles", Roles)
+    app.add_directive("metrics", Metrics)
     app.add_directive("promises", Promises)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

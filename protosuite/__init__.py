@@ -10,15 +10,18 @@ Who knows one service's folder knows them all::
     The services. Each has ``wire`` (bytes to messages and back, pure), a core named after its
     thing (``sequence``, ``ledger``, ``broker``, ``sequencer``, ``conversation``: the rules, pure),
     ``store`` (its tables and statements), ``server`` and ``client`` (protocols and factories: they
-    move bytes), ``cli`` (the program), and ``pages`` where there are any.
+    move bytes), ``cli`` (the program), ``overview`` (what it tells of itself), and ``pages`` where there
+    are any.
+``admin``
+    The service that tells how the others are: health, metrics, a dashboard.
 ``net``
     What connections share: listening, draining, limits, reconnecting; WebSockets, HTTP and pages.
 ``auth``
     Who somebody is and what they may do: signed tokens, the one table of roles, what was revoked.
 ``storage``
     One database: a pool of readers, one writer with group commit, migrations.
-``messages``, ``hours``
-    JSON objects as checked values; opening hours in somebody's time zone.
+``messages``, ``hours``, ``figures``
+    JSON objects as checked values; opening hours in somebody's time zone; what there is to measure.
 ``backup``
     ``protosuite-backup``: a running suite into one file, and back.
 ``config``, ``settings``

@@ -63,7 +63,7 @@ Value = float | Histogram
 
 @frozen
 class Figure:
-    """One figure: `samples` has its value for each combination of values of its `labels`."""
+    """One figure: `samples` has its value for each combination of values of its `labels`, if it is known."""
 
     name: str
     kind: Kind
@@ -77,9 +77,10 @@ def counter(name: str, doc: str, value: float, **labels: str) -> Figure:
     return Figure(name, Kind.COUNTER, doc, tuple(labels), [(tuple(labels.values()), value)])
 
 
-def gauge(name: str, doc: str, value: float, **labels: str) -> Figure:
-    """What goes up and down."""
-    return Figure(name, Kind.GAUGE, doc, tuple(labels), [(tuple(labels.values()), value)])
+def gauge(name: str, doc: str, value: float | None, **labels: str) -> Figure:
+    """What goes up and down; None while it is not known."""
+    samples = [] if value is None else [(tuple(labels.values()), value)]
+    return Figure(name, Kind.GAUGE, doc, tuple(labels), samples)
 
 
 def histogram(name: str, doc: str, value: Histogram, **labels: str) -> Figure:

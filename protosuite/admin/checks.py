@@ -46,10 +46,8 @@ class Checks:
 
     def figures(self) -> Iterator[Figure]:
         """What was seen last."""
-        if self._free is not None:
-            yield gauge("disk_free_bytes", "Bytes that are free where the data are.", self._free)
-        if self._size is not None:
-            yield gauge("database_size_bytes", "Bytes of the database and of its log.", self._size)
+        yield gauge("disk_free_bytes", "Bytes that are free where the data are.", self._free)
+        yield gauge("database_size_bytes", "Bytes of the database and of its log.", self._size)
 
     def _read(self) -> Deferred[Findings]:
         return self.database.read(revision).addCallback(_schema)

@@ -80,9 +80,8 @@ def figures(
     doc = "Messages that were stored, by who said them."
     yield split(Kind.COUNTER, "mediachat_messages_total", doc, "sender", tally.messages)
     yield counter("mediachat_media_bytes_total", "Bytes of media that were stored.", tally.media_bytes)
-    if awaiting.count is not None:
-        doc = "Chats with messages that the desk has not read."
-        yield gauge("mediachat_chats_awaiting", doc, awaiting.count)
+    doc = "Chats with messages that the desk has not read."
+    yield gauge("mediachat_chats_awaiting", doc, awaiting.count)
 
 
 def overview(
