@@ -268,6 +268,7 @@ class BrowserTests(Guarded):
             (["Origin: http://evil.example"], False),
             (["Origin: http://127.0.0.1:81"], False),
             ([f"Origin: {OWN}", "Origin: http://evil.example"], False),
+            (["Origin: http://evil.example", f"Origin: {OWN}"], False),
         ):
             answer = self.ask_from(token, route, *headers)
             self.assertEqual(answer.status, 201 if allowed else 403, headers)
@@ -453,10 +454,19 @@ class EndTests(Guarded):
         self.assertEqual(([each["type"] for each in socket.heard()], socket.code), (["status"], 4401))
 
     def test_gone_before(self) -> None:
-        """A socket that is closed before its token ends is not missed."""
+        """A socket or a request that is over before its token ends is not missed, and not remembered."""
+        before = self.held()
         self.enter("/ws/7", self.mine).say(timezone="Europe/Paris").leave()
+        self.enter("/console/ws", self.desk).leave()
+        self.ask_as(self.mine, "GET /media/1")
+        self.ask_as(self.desk, "POST /chats/1/media?name=a&kind=file")
+        self.assertEqual(self.held(), before)
         self.revoke("mine")
         self.assertEqual(self.service.refusals["unauthenticated"], 0)
+
+    def held(self) -> int:
+        """How much lives on tokens."""
+        return sum(map(len, self.bearers.guard._live.values()))
 
     def test_a_file_on_its_way_in(self) -> None:
         """R23: of a file whose sender's token is revoked meanwhile nothing is stored."""
