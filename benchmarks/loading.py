@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from benchmarks.bench import ROOT, Bench, Figures, Wrong
 from benchmarks.loads.measuring import Report, Stopwatch, quantile
@@ -48,9 +48,8 @@ class Loaded:
     """What all processes of a load got, and what the server used meanwhile."""
 
     report: Report
-    loads: int
-    server_busy: float = 0.0
-    values: dict[str, float] = field(factory=dict)
+    server_busy: float
+    server_cpu: float  # seconds
 
     def figures(self, value: float | None = None, **more: float) -> Figures:
         """`value` is by default what was answered in a second."""
@@ -60,6 +59,8 @@ class Loaded:
             "load CPU": report.busy,
             "server CPU": self.server_busy,
         }
+        if report.total:
+            told["server CPU µs each"] = self.server_cpu / report.total * 1e6
         if report.latencies:
             told = {
                 "p50 ms": quantile(report.latencies, 0.5) * 1000,
@@ -82,8 +83,8 @@ def put(bench: Bench, server: Running, load: Load) -> Loaded:
             process.stdin.write("go\n")
             process.stdin.flush()
         reports = [_report(process) for process in processes]
-        busy = (server.cpu_seconds() - cpu) / watch.seconds()
-    return Loaded(_sum(reports), len(reports), busy)
+        used = server.cpu_seconds() - cpu
+        return Loaded(_sum(reports), used / watch.seconds(), used)
 
 
 def _start(bench: Bench, stack: ExitStack, name: str, options: dict[str, Any]) -> subprocess.Popen[str]:
@@ -129,6 +130,7 @@ def _sum(reports: list[Report]) -> Report:
         sum(report.answers for report in reports),
         max(report.seconds for report in reports),
         max(report.busy for report in reports),
+        sum(report.total for report in reports),
         latencies,
         dict(more),
     )

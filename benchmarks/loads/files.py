@@ -29,7 +29,7 @@ class Transfers:
         watch = Stopwatch()
         with ThreadPoolExecutor(len(self._transfers)) as pool:
             moved = sum(pool.map(lambda transfer: transfer(), self._transfers))
-        return Report(moved / MIB, watch.seconds(), watch.busy())
+        return Report(moved / MIB, watch.seconds(), watch.busy(), moved / MIB)
 
 
 def content(number: int, size: int) -> bytes:

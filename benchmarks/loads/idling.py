@@ -33,7 +33,7 @@ class Idling:
         while (left := end - time.monotonic()) > 0:
             for number, _ in poll.poll(left):
                 pongs += self._answer(number)
-        return Report(pongs, watch.seconds(), watch.busy())
+        return Report(pongs, watch.seconds(), watch.busy(), pongs)
 
     def _answer(self, number: int) -> int:
         connection, frames = self._sockets[number]

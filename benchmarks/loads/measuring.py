@@ -39,12 +39,14 @@ def quantile(counts: Mapping[int, int], share: float) -> float:
 class Report:
     """`answers` that came in `seconds`; the load itself had the share `busy` of one processor.
 
-    `more` is what only some loads have to tell; it is added up over processes.
+    `total` are all answers, with those of the warm-up. `more` is what only some loads have to tell. Both are
+    added up over processes.
     """
 
     answers: float
     seconds: float
     busy: float
+    total: float
     latencies: Mapping[int, int] = field(factory=dict)
     more: Mapping[str, float] = field(factory=dict)
 
@@ -54,6 +56,7 @@ class Report:
             "answers": self.answers,
             "seconds": self.seconds,
             "busy": self.busy,
+            "total": self.total,
             "latencies": self.latencies,
             "more": self.more,
         }
@@ -70,6 +73,7 @@ class Window:
         self._began = time.monotonic() + seconds * _WARM_UP
         self._end = self._began + seconds
         self._last = 0.0
+        self._total = 0
         self._waits: list[float] = []
 
     def is_over(self, now: float) -> bool:
@@ -78,6 +82,7 @@ class Window:
 
     def add(self, now: float, *begun: float) -> None:
         """What was begun at these times has come to its end."""
+        self._total += len(begun)
         if self._began <= now and (now < self._end or not self._waits):
             self._waits += [now - each for each in begun]
             self._last = now
@@ -86,7 +91,8 @@ class Window:
         """All of it; each that was added stands for so many answers."""
         busy = self._watch.busy()
         seconds = max(self._end, self._last) - self._began
-        return Report(answers_each * len(self._waits), seconds, busy, histogram(self._waits), more)
+        answers, total = answers_each * len(self._waits), answers_each * self._total
+        return Report(answers, seconds, busy, total, histogram(self._waits), more)
 
 
 class Stopwatch:

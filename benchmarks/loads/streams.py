@@ -96,7 +96,7 @@ class Streams:
                 raise WrongAnswer(f"nothing came for {_SILENCE:g} s")
             for number, _ in ready:
                 lateness += self._ready(number)
-        return Report(len(lateness), watch.seconds(), watch.busy(), histogram(lateness))
+        return Report(len(lateness), watch.seconds(), watch.busy(), len(lateness), histogram(lateness))
 
     def _start(self, number: int) -> None:
         client = Client(self._port, number)
