@@ -4,17 +4,19 @@ SHELL := /bin/bash
 PYTHON ?= python3
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 600
+TORTURE_SECONDS ?= 3600
 BIN := .venv/bin
 RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
 
-.PHONY: help run test nightly fuzz check bench docs proto clean
+.PHONY: help run test nightly fuzz torture check bench docs proto clean
 
 help:
 	@echo 'make run    the suite on this machine, with suite.ini (Ctrl-C stops it)'
 	@echo 'make test   every test'
 	@echo 'make nightly  what takes too long for every change'
 	@echo 'make fuzz   each place where bytes of others are read, FUZZ_SECONDS long'
+	@echo 'make torture  all services under all faults, TORTURE_SECONDS long; SEED=… does one again'
 	@echo 'make check  lint, types, documentation, packaging'
 	@echo 'make bench  how fast it is, beside what one would use instead; ROWS="counter-1 start" for some of it'
 	@echo 'make docs   the documentation, in docs/_build/html'
@@ -32,11 +34,16 @@ test: $(DEV)
 	done; exit $$failed
 
 nightly: $(DEV)
-	PROTOSUITE_NIGHTLY=1 $(BIN)/trial --temp-directory build/trial-nightly tests.test_websocket.AutobahnTests
+	PROTOSUITE_NIGHTLY=1 $(BIN)/trial --temp-directory build/trial-nightly \
+	    tests.test_websocket.AutobahnTests tests.faults.test_kills
 
 # By hand. What it finds is in build/fuzz, and makes the next run begin further on.
 fuzz: $(DEV)
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --jobs $(JOBS) 2>/dev/null
+
+# By hand. A summary and a plot are in build/torture; what was violated ends it with 1, and the seed.
+torture: $(DEV)
+	@$(BIN)/python -m tests.faults.torture --seconds $(TORTURE_SECONDS) $(if $(SEED),--seed $(SEED))
 
 check: $(DEV)
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from protosuite.net.websocket import Limits, WebSocket
 from protosuite.net.websocket_client import WebSocketClient
 from tests.faults.checks.mediachat import Row
 from tests.peers import Peer, connect
-from tests.processes import LIMIT, Suite, Watched, reactor
+from tests.processes import LIMIT, Scope, Suite, Watched, reactor
 
 LIMITS = Limits(max_message=1 << 20, write_timeout=LIMIT, ping_interval=LIMIT, close_timeout=LIMIT)
 OPEN: dict[str, object] = {f"hours_{kind}": "always" for kind in ("text", "voice", "image", "file", "video")}
@@ -123,7 +123,7 @@ def cut(data: bytes) -> Iterator[bytes]:
     return (data[at : at + FRAME] for at in range(0, len(data), FRAME))
 
 
-async def come(case: TestCase, suite: Suite, id: int = 7, **hello: Any) -> Client:
+async def come(scope: Scope, suite: Suite, id: int = 7, **hello: Any) -> Client:
     """A client that has been welcomed. :exc:`ConnectError` if the server is not there, or goes."""
     client = Client()
     url = f"ws://127.0.0.1:{suite.ports['mediachat']}/ws/{id}"
@@ -142,7 +142,7 @@ async def come(case: TestCase, suite: Suite, id: int = 7, **hello: Any) -> Clien
     port = suite.ports["mediachat"]
     await TCP4ClientEndpoint(reactor, "127.0.0.1", port, timeout=LIMIT).connect(factory)
     client.transport = protocol.transport
-    case.addCleanup(client.leave)
+    scope.addCleanup(client.leave)
     await client.until(lambda: client.socket is not None or client.over, after_end=True)
     client.say(timezone="Europe/Paris", **hello)
     await client.until(lambda: client.heard or client.over, after_end=True)

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from protosuite.counter.wire import REPLY_SIZE, encode_request
 from tests.faults.checks.numbers import Whole, whole
-from tests.processes import LIMIT, Suite, Watched, reactor
+from tests.processes import LIMIT, Scope, Suite, Watched, reactor
 
 
 @implementer(IHalfCloseableProtocol)
@@ -98,20 +98,20 @@ class Peer(Protocol, Watched):
         return f"a connection, with {bytes(self.received[:200])!r} left unread"
 
 
-async def connect(case: TestCase, port: int, peer: Peer | None = None, source: str | None = None) -> Peer:
-    """A connection to `port`, from the address `source`, which ends with `case`."""
+async def connect(scope: Scope, port: int, peer: Peer | None = None, source: str | None = None) -> Peer:
+    """A connection to `port`, from the address `source`, which ends with `scope`."""
     made = Peer() if peer is None else peer
     factory = Factory.forProtocol(lambda: made)
     factory.noisy = False
     bind = None if source is None else (source, 0)
     await TCP4ClientEndpoint(reactor, "127.0.0.1", port, timeout=LIMIT, bindAddress=bind).connect(factory)
-    case.addCleanup(made.abort)
+    scope.addCleanup(made.abort)
     return made
 
 
-async def add(case: TestCase, suite: Suite, amount: int = 0) -> int:
+async def add(scope: Scope, suite: Suite, amount: int = 0) -> int:
     """The counter after `amount` more, over a connection of its own."""
-    peer = await connect(case, suite.counter)
+    peer = await connect(scope, suite.counter)
     peer.send(encode_request(amount))
     total = await peer.total()
     await peer.abort()

@@ -24,7 +24,7 @@ from protosuite.numbers.client import NumbersClientFactory
 from tests.chatlog_peers import assert_sound, join
 from tests.faults import seed as chosen_seed
 from tests.mediachat_peers import OPEN, come
-from tests.peers import Peer, add, connect
+from tests.peers import Peer, connect
 from tests.processes import LIMIT, Program, Suite, poll, reactor, resident_kib
 
 ROOT = Path(__file__).parent.parent
@@ -192,61 +192,3 @@ async def texts(case: TestCase, suite: Suite) -> AsyncGenerator[None, None]:
             yield
     finally:
         await client.leave()
-
-
-class UnreadTests(TestCase):
-    """R16: clients that ask and do not read."""
-
-    timeout = LIMIT
-
-    async def flood(self, suite: Suite, port: int, request: bytes) -> Peer:
-        """A connection that never reads, with as much written to it as it takes.
-
-        That is all when the server has answered so many others since it took the last of it.
-        """
-        peer, other = await connect(self, port), await connect(self, suite.counter)
-        peer.transport.pauseProducing()
-        flood = _Flood(peer, request * 1000)
-        peer.transport.registerProducer(flood, True)
-        written = -1
-        while written != flood.written:
-            written = flood.written
-            for _ in range(200):
-                other.send(encode_counter(0))
-                await other.total()
-        await other.abort()
-        return peer
-
-    async def test_replies_that_are_not_read(self) -> None:
-        """R16: a client that does not read is not read: memory is bounded, others are served."""
-        suite = Suite(self)
-        await suite.start()
-        echo = encode_bus(pb.EchoMessage(content="x" * 500))
-        for service, request in (("counter", encode_counter(0)), ("bus", echo)):
-            before = resident_kib(suite.program.pid)
-            peers = [await self.flood(suite, suite.ports[service], request) for _ in range(10)]
-            # Were it read, each would have made the server keep some of what comes until this is over.
-            self.assertLess(resident_kib(suite.program.pid) - before, 10 * 1024)
-            await add(self, suite, 1)
-            for peer in peers:
-                await peer.abort()
-
-
-class _Flood:
-    """Writes whenever the transport asks; `written` counts how often."""
-
-    def __init__(self, peer: Peer, data: bytes) -> None:
-        self.written = 0
-        self._peer = peer
-        self._data = data
-        self.resumeProducing()
-
-    def resumeProducing(self) -> None:
-        self.written += 1
-        self._peer.send(self._data)
-
-    def pauseProducing(self) -> None:
-        """Enough for now."""
-
-    def stopProducing(self) -> None:
-        """The connection is closed."""

@@ -290,7 +290,7 @@ def read(latest: int, asked: float, answered: float) -> Operation:
 
 
 class LinearizableTests(CheckCase):
-    """R4: histories of one room."""
+    """Histories of one room."""
 
     def test_right(self) -> None:
         """What happens at the same time may come in any order, and the same read twice."""
@@ -303,7 +303,7 @@ class LinearizableTests(CheckCase):
             self.assertIsNone(first_problem(history))
 
     def test_planted(self) -> None:
-        """R4: stale reads, reads of the future and appends in the wrong order are found, and say why."""
+        """Stale reads, reads of the future and appends in the wrong order are found, and say why."""
         for history, text in (
             ([append(1, 0, 1), read(0, 2, 3)], "append 1 made slot 1"),  # it had been acknowledged
             ([append(1, 2, 3), read(1, 0, 1)], "read of 1"),  # before anybody asked for it
@@ -315,7 +315,7 @@ class LinearizableTests(CheckCase):
             self.assertIn(text, str(first_problem(history)), history)
 
     def test_random_histories(self) -> None:
-        """R4: any history of a right log is right, and one operation moved out of its time is found."""
+        """Any history of a right log is right, and one operation moved out of its time is found."""
         chance = random.Random(4)
         for _ in range(100):
             history, slot = [], 0

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 
 from attrs import define, frozen
 
+from tests.faults.checks import require
+
 
 @frozen
 class Operation:
@@ -76,6 +78,13 @@ class History:
         """An append was not answered, and is in the log all the same."""
         call = self._open.pop(name)
         self.operations.append(Operation(name, call.is_read, after, call.asked))
+
+    def check(self, most: int) -> None:
+        """With more than `most` operations, look at them, and keep some to hold what comes next against."""
+        if len(self.operations) > most:
+            problem = first_problem(self.operations)
+            require(problem is None, f"chatlog: not linearizable: {problem}")
+            del self.operations[: -most // 10]
 
     def _now(self) -> int:
         self._moment += 1

@@ -34,11 +34,14 @@ class Load(Watched):
         self.chance = chance
         self.done = 0  # things that came to their end
         self.latencies = Latencies()  # seconds that they took
+        self.measured_from = 0.0  # what began before is not in them
         self.is_finishing = False
         self.wrong: Failure | None = None
         self._pace = pace
         self._workers: list[Deferred[None]] = []
         self._connectors: list[Any] = []
+        self._factories: list[ResumingClientFactory] = []
+        self._reconnects = 0
 
     # For whoever drives it.
 
@@ -70,6 +73,11 @@ class Load(Watched):
         """Whether one of its clients has a connection over which answers can come."""
         return any(connector.state == "connected" for connector in self._connectors)
 
+    @property
+    def reconnects(self) -> int:
+        """How often its clients lost their connection and came back."""
+        return self._reconnects + sum(factory.reconnects for factory in self._factories)
+
     async def rises_by(self, count: int) -> None:
         """Wait until so much more has been done."""
         mark = self.done + count
@@ -81,12 +89,16 @@ class Load(Watched):
         await self.until(lambda: self.done > before or self.is_finishing)
 
     async def until(self, find: Callable[[], T | None], *, after_end: bool = False) -> T:
-        def look() -> T | None:
-            if self.wrong is not None:
-                self.wrong.raiseException()
+        def found() -> T | None:
+            self.look()
             return find()
 
-        return await super().until(look, after_end=after_end)
+        return await super().until(found, after_end=after_end)
+
+    def look(self) -> None:
+        """Raise what is wrong, if something is."""
+        if self.wrong is not None:
+            self.wrong.raiseException()
 
     def story(self) -> str:
         return f"{self.name}: {self.done} things done"
@@ -102,7 +114,14 @@ class Load(Watched):
         factory.initialDelay = factory.delay = 0.05
         factory.maxDelay = 0.5
         self._connectors.append(reactor.connectTCP("127.0.0.1", self.port, factory, timeout=LIMIT))
+        self._factories.append(factory)
         return factory
+
+    def forget(self, factory: ResumingClientFactory) -> None:
+        """A client has done what it was for."""
+        self._factories.remove(factory)
+        self._reconnects += factory.reconnects
+        self._connectors = [each for each in self._connectors if each.state != "disconnected"]
 
     def work(self, worker: Coroutine[Deferred[Any], Any, None]) -> None:
         """Let something run beside the rest."""
@@ -131,9 +150,14 @@ class Load(Watched):
     async def did(self, began: float) -> None:
         """Something is done that began at `began`. Rest before the next."""
         self.done += 1
-        self.latencies.add(reactor.seconds() - began)
+        self.measure(began)
         self.changed()
         await self.rest()
+
+    def measure(self, began: float) -> None:
+        """Something took its time from `began` to now."""
+        if began >= self.measured_from:
+            self.latencies.add(reactor.seconds() - began)
 
     async def rest(self) -> None:
         """Wait before the next thing."""

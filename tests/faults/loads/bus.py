@@ -21,7 +21,8 @@ TOPICS = 3
 class BusLoad(Load):
     """`publishers` clients that publish `depth` events at a time, and as many durable and other subscribers.
 
-    All loads on one bus get the events of all, for their patterns are one: ``load.#``.
+    There are `listeners` more of the latter. All loads on one bus get the events of all, for their patterns
+    are one: ``load.#``.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class BusLoad(Load):
         depth: int = 10,
         is_ordered: bool = True,
         pace: float = 0.0,
+        listeners: int = 0,
     ) -> None:
         super().__init__(name, port, chance, pace)
         self.unknown = 0
         self._check = check
         self._publishers = publishers
         self._depth = depth
+        self._listeners = listeners
         self._is_ordered = is_ordered
         self._count = 0
         self._clients: list[BusClientFactory] = []
@@ -51,6 +54,7 @@ class BusLoad(Load):
             durable, name = self._client(), f"{self.name}-durable-{number}"
             callback = self.guard(self._delivered(name))
             subscriptions.append(durable.subscribe("load.#", callback, durable=name, prefetch=20))
+        for number in range(self._publishers + self._listeners):
             other = self._client()
             callback = self.guard(self._noticed(f"{self.name}-{number}", other))
             subscriptions.append(other.subscribe("load.#", callback))

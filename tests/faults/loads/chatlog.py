@@ -46,11 +46,6 @@ class ChatLogLoad(Load):
         self._reads = 0
         self._clients: dict[str, ChatLogClientFactory] = {}
 
-    @property
-    def reconnects(self) -> int:
-        """How often its clients came back."""
-        return sum(client.reconnects for client in self._clients.values())
-
     async def begin(self) -> None:
         for number in range(self._readers):
             self.work(self._read(self._client(f"{self.name}r{number}")))

@@ -6,13 +6,14 @@ import json
 from hashlib import sha256
 from io import BytesIO
 from random import Random
-from typing import Any
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.error import ConnectError
+from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThread
-from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, readBody
-from twisted.web.http_headers import Headers
 
 from protosuite.errors import ServerRefused
 from protosuite.mediachat.client import MediaChatClientFactory, chat_url
@@ -21,6 +22,8 @@ from protosuite.net.websocket import Limits
 from tests.faults.checks import require
 from tests.faults.checks.mediachat import ChatsCheck, Said
 from tests.faults.loads import SILENCE, Load
+from tests.mediachat_peers import head, parsed
+from tests.peers import Peer
 from tests.processes import reactor
 
 LIMITS = Limits(max_message=1 << 20, ping_interval=SILENCE, ping_timeout=SILENCE)
@@ -54,7 +57,6 @@ class MediaChatLoad(Load):
         self._clients: dict[int, MediaChatClientFactory] = {}
         self._posted: dict[int, int] = {}  # the last message of the desk that was acknowledged, by client
         self._files: list[tuple[int, str]] = []  # ids and hashes of some that were saved
-        self._agent = Agent(reactor, connectTimeout=SILENCE, pool=HTTPConnectionPool(reactor, False))
 
     async def begin(self) -> None:
         for id in self._ids:
@@ -140,11 +142,11 @@ class MediaChatLoad(Load):
         if self.chance.random() < 0.7:
             self._check.said(Said(id, "desk", text=word))
             body = json.dumps({"text": word}).encode()
-            return word, await self._ask(b"POST", f"{chat}/messages", body)
+            return word, await self._ask("POST", f"{chat}/messages", body)
         data = self.chance.randbytes(self.chance.choice(self._sizes))
         self._check.said(Said(id, "desk", name=word, size=len(data), sha256=sha256(data).hexdigest()))
         path = f"{chat}/media?name={quote(word)}&kind=file"
-        return word, await self._ask(b"POST", path, data, b"application/octet-stream")
+        return word, await self._ask("POST", path, data, "application/octet-stream")
 
     async def _download(self) -> None:
         while not self.is_finishing:
@@ -153,7 +155,7 @@ class MediaChatLoad(Load):
                 await self.something()
                 continue
             id, digest = self.chance.choice(self._files)
-            answer = await self._ask(b"GET", f"/media/{id}")
+            answer = await self._ask("GET", f"/media/{id}")
             if answer is not None and answer[0] != 503:
                 found = sha256(answer[1]).hexdigest()
                 require(
@@ -163,21 +165,33 @@ class MediaChatLoad(Load):
             await self.did(began)
 
     async def _ask(
-        self, method: bytes, path: str, body: bytes | None = None, type: bytes = b"application/json"
+        self, method: str, path: str, body: bytes | None = None, type: str = "application/json"
     ) -> tuple[int, bytes] | None:
         """A request: the status and the body of what came; None if that did not come whole."""
-        url = f"http://127.0.0.1:{self.port}{path}".encode()
-        headers = Headers({b"Content-Type": [type]} if body is not None else {})
-
-        async def whole() -> tuple[int, bytes]:
-            producer: Any = FileBodyProducer(BytesIO(body)) if body is not None else None
-            response: Any = await self._agent.request(method, url, headers, producer)
-            return response.code, await readBody(response)
-
+        request = head(method, path, None if body is None else len(body), f"Content-Type: {type}")
         try:
-            return await Deferred.fromCoroutine(whole()).addTimeout(2 * SILENCE, reactor)
-        except Exception:  # each layer has its own way to say that a connection broke
+            answer = await Deferred.fromCoroutine(self._answer(request + (body or b""))).addTimeout(
+                2 * SILENCE, reactor
+            )
+        except (ConnectError, DeferredTimeout):
             return None
+        if b"\r\n\r\n" not in answer:
+            return None
+        status, headers, content = parsed(answer)
+        return (status, content) if len(content) == int(headers["content-length"]) else None
+
+    async def _answer(self, request: bytes) -> bytes:
+        """All that comes on a connection of its own."""
+        peer = Peer()
+        factory = Factory.forProtocol(lambda: peer)
+        factory.noisy = False
+        await TCP4ClientEndpoint(reactor, "127.0.0.1", self.port).connect(factory)
+        try:
+            peer.send(request)
+            return await peer.everything()
+        finally:
+            if not peer.lost:
+                peer.transport.abortConnection()
 
     def close(self) -> None:
         for client in self._clients.values():

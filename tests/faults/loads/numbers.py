@@ -19,7 +19,6 @@ class NumbersLoad(Load):
         self, name: str, port: int, chance: Random, check: StreamsCheck, streams: int = 4, pace: float = 0.0
     ) -> None:
         super().__init__(name, port, chance, pace)
-        self.reconnects = 0
         self._check = check
         self._streams = streams
         self._count = 0
@@ -43,19 +42,18 @@ class NumbersLoad(Load):
             if progress.next:
                 self.done += 1
             if progress.next == 1:
-                self.latencies.add(reactor.seconds() - began)
+                self.measure(began)
 
         factory = NumbersClientFactory(
             client, reactor, on_progress=self.guard(come), silence_timeout=SILENCE, random=self.chance
         )
-        self._connectors = [each for each in self._connectors if each.state != "disconnected"]
         self._receiving.add(self.connect(factory))
         try:
             result: Any = await factory.result
         finally:
             self._receiving.discard(factory)
+            self.forget(factory)
         if result is not None:
-            self.reconnects += result.reconnects
             self._check.ended(client, result.sum, result.count, result.checksum)
 
     def close(self) -> None:
