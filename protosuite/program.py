@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
+from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -68,6 +70,17 @@ def token(arguments: argparse.Namespace) -> str | None:
     if not text or len(text.split()) != 1:
         raise Failed(f"{path} does not hold one token")
     return text
+
+
+def subject(token: str | None) -> str | None:
+    """Whom a token says that it is for, which is for the server to believe; None if that cannot be seen."""
+    try:
+        payload = (token or "").split(".")[1]
+        claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        found = claims["sub"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def add_server(parser: argparse.ArgumentParser, port: int) -> None:

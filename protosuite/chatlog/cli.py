@@ -68,7 +68,12 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     program.add_server(parser, 8082)
     program.add_token(parser)
     parser.add_argument("--tls", action="store_true", help="connect with TLS, and verify the server's name")
-    parser.add_argument("--author", metavar="NAME", type=_author, help="whose entries they are (your login)")
+    parser.add_argument(
+        "--author",
+        metavar="NAME",
+        type=_author,
+        help="whose entries they are (the token's subject, or your login)",
+    )
     parser.add_argument(
         "--last",
         metavar="M",
@@ -119,7 +124,7 @@ def _check(parser: ArgumentParser, arguments: Namespace) -> None:
     if reads_all and (arguments.last is not None or arguments.author):
         parser.error("--last and --author are not for --verify and --export")
     if not reads_all and arguments.author is None:
-        arguments.author = _login()
+        arguments.author = _own(parser, arguments) or _login()
         if (problem := author_problem(arguments.author)) is not None:
             parser.error(f"give an --author: {problem}")
 
@@ -141,6 +146,14 @@ def _author(text: str) -> str:
     if (problem := author_problem(text)) is not None:
         raise ArgumentTypeError(problem)
     return text
+
+
+def _own(parser: ArgumentParser, arguments: Namespace) -> str | None:
+    """Whom the token is for."""
+    try:
+        return program.subject(program.token(arguments))
+    except program.Failed as error:
+        parser.error(str(error))
 
 
 def _login() -> str:

@@ -36,7 +36,8 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     program.add_server(parser, 8000)
     program.add_token(parser)
     a_client = program.bounded(1, _MAX_ID)
-    parser.add_argument("--client", metavar="N", type=a_client, default=1, help="who one is (%(default)s)")
+    parser.add_argument("--tls", action="store_true", help="connect with TLS, and verify the server's name")
+    parser.add_argument("--client", metavar="N", type=a_client, help="who one is (the token's subject, or 1)")
     parser.add_argument(
         "--timezone", metavar="Z", type=_timezone, help="an IANA name, Europe/Paris say (the machine's)"
     )
@@ -59,7 +60,19 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     arguments = parser.parse_args(argv)
     if arguments.command != "listen" and (arguments.save or arguments.state):
         parser.error("--save and --state are for listen")
+    if arguments.client is None:
+        arguments.client = _own(parser, arguments) or 1
     return arguments
+
+
+def _own(parser: ArgumentParser, arguments: Namespace) -> int | None:
+    """Which client the token is for."""
+    try:
+        subject = program.subject(program.token(arguments)) or ""
+    except program.Failed as error:
+        parser.error(str(error))
+    is_client = subject.isascii() and subject.isdigit() and not subject.startswith("0") and len(subject) <= 16
+    return int(subject) if is_client and int(subject) <= _MAX_ID else None
 
 
 def _add_commands(parser: ArgumentParser) -> None:

@@ -8,7 +8,8 @@ import os
 import secrets
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +50,14 @@ def guess_kind(path: Path) -> str:
     """The kind of media that a file is by its name."""
     major = (mimetypes.guess_type(path.name)[0] or "").partition("/")[0]
     return {"image": "image", "audio": "voice", "video": "video"}.get(major, "file")
+
+
+@contextmanager
+def _needing_tls() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise program.Failed(f"--tls needs more ({error}): pip install 'protosuite[tls]'") from None
 
 
 class Run:
@@ -95,7 +104,7 @@ class Run:
     def connect(self, take: Callable[[Received], object], **options: Any) -> MediaChatClientFactory:
         """A client, on its way to the server."""
         arguments = self.arguments
-        url = chat_url(arguments.host, arguments.port, arguments.client)
+        url = chat_url(arguments.host, arguments.port, arguments.client, arguments.tls)
         try:
             factory = self._factory = MediaChatClientFactory(
                 self._reactor,
@@ -109,7 +118,8 @@ class Run:
             )
         except ValueError as error:
             raise program.Failed(f"{error}: give a --timezone") from None
-        connect(self._reactor, factory)
+        with _needing_tls():
+            connect(self._reactor, factory)
         return factory
 
     def status(self, text: str) -> None:
@@ -312,10 +322,13 @@ class Reading(Run):
 
         from protosuite.mediachat.history import History
 
+        if arguments.tls:
+            with _needing_tls():
+                import twisted.internet.ssl  # noqa: F401
         agent = Agent(self._reactor, connectTimeout=arguments.timeout)
         history = History(
             agent,
-            f"http://{host}:{arguments.port}",
+            f"{'https' if arguments.tls else 'http'}://{host}:{arguments.port}",
             arguments.client,
             self.happened,
             program.token(arguments),

@@ -18,6 +18,7 @@ from prompt_toolkit.utils import get_cwidth
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from protosuite.auth.tokens import Identity
 from protosuite.chatlog.chain import Append, Head, extend
 from protosuite.chatlog.cli import WholeFile, parse
 from protosuite.chatlog.lines import Line, LineSplitter, json_line, shown, text_lines
@@ -26,6 +27,8 @@ from protosuite.chatlog.piping import Printer, is_null
 from protosuite.chatlog.reading import Broken, Checking, Report
 from protosuite.chatlog.view import Change, View
 from protosuite.chatlog.wire import MAX_CONTENT, ClientAppend, Entry, ServerReply
+from protosuite.program import TOKEN_VARIABLE
+from protosuite.test.bearers import KEYS
 
 EPOCH = "e" * 32
 NOON = 1_700_000_000_000
@@ -80,6 +83,16 @@ class CommandLineTests(SynchronousTestCase):
             (["main", "--export", "--author", "ana"], "--last and --author are not for"),
         ]:
             self.assertIn(why, self.refused(*argv), argv)
+
+    def test_author_of_the_token(self) -> None:
+        """With a token entries are its subject's, unless the command line says otherwise."""
+        token = KEYS.sign(Identity("t", "client", "Ana B", 5), 1)
+        self.patch(os, "environ", {**os.environ, "LOGNAME": "lena", TOKEN_VARIABLE: token})
+        self.assertEqual(parse(["main"]).author, "Ana B")
+        self.assertEqual(parse(["main", "--author", "ben"]).author, "ben")
+        self.assertIn("cannot read the token in", self.refused("main", "--token-file", "/nowhere"))
+        os.environ[TOKEN_VARIABLE] = "nonsense"
+        self.assertEqual(parse(["main"]).author, "lena")
 
     def test_author_is_the_login(self) -> None:
         """By default entries are the person's. For a login that no author may have, one is asked for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseDone
 
+from protosuite.auth.tokens import Identity
 from protosuite.errors import PeerFault, ServerRefused
 from protosuite.mediachat.cli import parse
 from protosuite.mediachat.commands import Bar, Listening, Reading, Run, guess_kind
@@ -23,6 +25,8 @@ from protosuite.mediachat.history import History
 from protosuite.mediachat.lines import clock, shown, size, text_lines
 from protosuite.mediachat.receiving import Received
 from protosuite.mediachat.wire import Status
+from protosuite.program import TOKEN_VARIABLE
+from protosuite.test.bearers import KEYS
 
 NOON = 1_700_000_000_000  # 22:13 UTC
 
@@ -214,6 +218,20 @@ class Server:
             below = [m for m in self.messages if int(str(m["id"])) < int(query["before"])]
             items = below[-int(query["limit"]) :]
         return succeed(Response(200, json.dumps({"items": items}).encode()))
+
+
+class WhoTests(SynchronousTestCase):
+    """Who one is, where the command line does not say it."""
+
+    def test_client_of_the_token(self) -> None:
+        """The client is the token's subject, if that can be one, and 1 without; the option says otherwise."""
+        for subject, client in (("7", 7), ("ana", 1), ("07", 1), ("9007199254740992", 1), ("７", 1)):
+            self.patch(os, "environ", {TOKEN_VARIABLE: KEYS.sign(Identity("t", "client", subject, 5), 1)})
+            self.assertEqual(parse(["say", "x"]).client, client)
+            self.assertEqual(parse(["--client", "9", "say", "x"]).client, 9)
+        for token in ("", "x", "a.b.c", "..", "a.W10.c", "a.eyJzdWIiOjd9.c", "\udc80.é.x"):
+            self.patch(os, "environ", {TOKEN_VARIABLE: token})
+            self.assertEqual(parse(["say", "x"]).client, 1)
 
 
 class HistoryTests(SynchronousTestCase):
