@@ -9,28 +9,39 @@ import pty
 import random
 import sqlite3
 import struct
-import subprocess
 import termios
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field
+from attrs import define
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError
 from twisted.trial.unittest import TestCase
 
 from protosuite.bus import bus_pb2 as pb
+from protosuite.chatlog.wire import Entry
 from tests import chatlog_peers, mediachat_peers
+from tests.disks import fill, small_disk
+from tests.faults import naming, seed
+from tests.faults.checks.bus import BusCheck
+from tests.faults.checks.chatlog import RoomCheck
+from tests.faults.checks.counter import CounterCheck
+from tests.faults.checks.linearizable import History
+from tests.faults.checks.mediachat import ChatsCheck, Said
+from tests.faults.checks.numbers import StreamsCheck
+from tests.faults.loads import Load
+from tests.faults.loads.bus import BusLoad
+from tests.faults.loads.chatlog import ChatLogLoad
+from tests.faults.loads.counter import CounterLoad
+from tests.faults.loads.mediachat import MediaChatLoad
+from tests.faults.loads.numbers import NumbersLoad
 from tests.peers import add, connect, stored_total, undisturbed
 from tests.processes import BIN, LIMIT, Program, Suite, poll, together
-from tests.requirements import require, require_root
-from tests.test_bus import Publisher, Subscriber, bus_peer
-from tests.test_counter_faults import Adder, Tally
-from tests.test_mediachat_faults import Chatter
+from tests.test_bus import bus_peer
 
 BACKUPS = 4  # under one load
+PACE = 0.01  # seconds between two things that a client does: all of them share two processors
 FOLDERS = "suite.tar.partial-*"  # what a backup works in
 
 
@@ -38,92 +49,95 @@ FOLDERS = "suite.tar.partial-*"  # what a backup works in
 class Acknowledged:
     """What a suite has told its clients that it has, at one moment."""
 
-    entries: dict[str, int]  # slots by key
-    messages: dict[int, str]  # keys by id
-    plain: set[int]  # ids of media without a key
+    slots: dict[str, int]  # by content
+    messages: dict[str, int]  # ids by text or name
     total: int
     events: set[bytes]
-    sessions: dict[str, int]  # how many numbers, by client
+    streams: dict[str, int]  # how many numbers, by client
 
 
-@define
-class Load:
-    """Clients of every service, all of them at work, and what they have been told."""
+class Room(RoomCheck):
+    """Remembers what was acknowledged."""
 
-    case: TestCase
-    suite: Suite
-    writers: list[chatlog_peers.Writer] = field(factory=list)
-    chatters: list[Chatter] = field(factory=list)
-    adders: list[Adder] = field(factory=list)
-    tally: Tally = field(factory=Tally)
-    publisher: Publisher | None = None
-    sessions: dict[str, int] = field(factory=dict)
-    over: Deferred[Any] | None = None
-    is_over: bool = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots: dict[str, int] = {}
 
-    async def begin(self, seed: int) -> None:
-        """Let them come."""
-        case, suite, chance = self.case, self.suite, random.Random(seed)
-        self.writers = [chatlog_peers.Writer(suite, f"w{n}") for n in range(4)]
-        self.chatters = [Chatter(n, seed + n) for n in (1, 2)]
-        self.adders = [Adder(self.tally, depth, chance) for depth in (1, 8)]
-        subscriber = await bus_peer(case, suite)
-        first = pb.Publish(topic="fault.first", payload=b"first")
-        subscriber.tell(pb.Subscribe(pattern="fault.#", durable="faults"), first)
-        await subscriber.until(lambda: bool(subscriber.messages))
-        await subscriber.abort()  # what is published from now on is owed to it, and stays
-        self.publisher = Publisher(case)
-        await self.publisher.connect(suite)
-        working = [each.stay() for each in self.writers]
-        working += [each.talk(case, suite) for each in self.chatters]
-        working += [self._open_sessions()]
-        self.over = Deferred.fromCoroutine(together(working))
-        await together(connect(case, suite.counter, adder) for adder in self.adders)
+    def acknowledged(self, content: str, entry: Entry) -> None:
+        super().acknowledged(content, entry)
+        self.slots[content] = entry.slot
+
+
+class Chats(ChatsCheck):
+    """Remembers what was said, and what was saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: dict[str, Said] = {}
+        self.ids: dict[str, int] = {}
+
+    def said(self, said: Said) -> str:
+        word = super().said(said)
+        self.words[word] = said
+        return word
+
+    def saved(self, word: str, id: int) -> None:
+        super().saved(word, id)
+        self.ids[word] = id
+
+
+class Events(BusCheck):
+    """Remembers what was confirmed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.payloads: set[bytes] = set()
+
+    def confirmed(self, payload: bytes, sequence: int) -> None:
+        super().confirmed(payload, sequence)
+        self.payloads.add(payload)
+
+
+class Streams(StreamsCheck):
+    """Remembers of which streams clients were told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: dict[str, int] = {}
+
+    def opened(self, client: str, count: int) -> None:
+        super().opened(client, count)
+        self.counts[client] = count
+
+
+class Everything:
+    """Load on every service of a suite, and what has been acknowledged."""
+
+    def __init__(self, suite: Suite, given: int) -> None:
+        self.room, self.chats, self.events, self.streams = Room(), Chats(), Events(), Streams()
+        self.counter = CounterCheck()
+        ports, chances = suite.ports, {name: random.Random(f"{given} {name}") for name in suite.ports}
+        self.loads: list[Load] = [
+            ChatLogLoad("", ports["chatlog"], chances["chatlog"], self.room, History(), pace=PACE),
+            MediaChatLoad("m", ports["mediachat"], chances["mediachat"], self.chats, range(1, 4), pace=PACE),
+            BusLoad("b", ports["bus"], chances["bus"], self.events, pace=PACE),
+            CounterLoad("c", ports["counter"], chances["counter"], self.counter, pace=PACE),
+            NumbersLoad("n", ports["numbers"], chances["numbers"], self.streams, pace=PACE),
+        ]
 
     async def goes_on(self) -> None:
-        """Wait until something more of everything has been acknowledged."""
-        before = self._counts()
-        await poll(
-            lambda: all(now > then for now, then in zip(self._counts(), before, strict=True)),
-            "each service acknowledges something more",
-        )
+        """Wait until each load has done more."""
+        await together(load.rises_by(20) for load in self.loads)
 
     def acknowledged(self) -> Acknowledged:
         """All of it until now."""
-        assert self.publisher is not None
-        sent = [each.sent for each in self.chatters]
         return Acknowledged(
-            {key: slot for writer in self.writers for key, slot in writer.acknowledged.items()},
-            {id: key for each in sent for key, id in each.saved.items()},
-            {id for each in sent for id in each.nameless},
-            self.tally.highest,
-            set(self.publisher.confirmed),
-            dict(self.sessions),
+            dict(self.room.slots),
+            dict(self.chats.ids),
+            self.counter.highest,
+            set(self.events.payloads),
+            dict(self.streams.counts),
         )
-
-    async def end(self) -> None:
-        """The suite is dead: nobody comes back."""
-        self.is_over = True
-        for writer in self.writers:
-            writer.leave()
-        assert self.over is not None
-        await self.over
-
-    def _counts(self) -> list[int]:
-        now = self.acknowledged()
-        media = (len(now.messages), len(now.plain))
-        return [len(now.entries), *media, len(now.events), len(now.sessions), self.tally.answers]
-
-    async def _open_sessions(self) -> None:
-        while not self.is_over:
-            client = f"client-{len(self.sessions)}"
-            try:
-                peer = await connect(self.case, self.suite.numbers)
-                peer.say("start", client=client)
-                self.sessions[client] = (await peer.message())["count"]
-            except (AssertionError, ConnectError):  # the suite is gone
-                return
-            await peer.abort()
 
 
 class BackupCase(TestCase):
@@ -177,29 +191,42 @@ class LoadTests(BackupCase):
 
     async def test_everything_that_was_acknowledged(self) -> None:
         """R9: backups under load verify, restore, and have all that was acknowledged before they began."""
-        seed = random.getrandbits(32)
-        note = f"seed {seed}"
-        suite = await self.suite(counter={"durability": "always"})
-        load = Load(self, suite)
-        await load.begin(seed)
-        backups: list[tuple[Path, Acknowledged]] = []
-        for _ in range(BACKUPS):
-            await load.goes_on()
-            file, before = self.place(), load.acknowledged()
-            await self.run_program("--config", suite.config, file)
-            backups.append((file, before))
-        await load.goes_on()
-        await suite.kill()
-        await load.end()
-        for file, before in backups:
-            restored = await self.restored(file)
-            self.check(restored, before, note)
-        await self.serves(restored, before, undisturbed(restored), note)
+        given = seed()
+        with naming(given):
+            suite = await self.suite(counter={"durability": "always"}, numbers={"interval": 0.01})
+            await self.owed(suite, 1)
+            everything = Everything(suite, given)
+            for load in everything.loads:
+                self.addCleanup(load.leave)
+                await load.begin()
+            backups: list[tuple[Path, Acknowledged]] = []
+            for _ in range(BACKUPS):
+                await everything.goes_on()
+                file, before = self.place(), everything.acknowledged()
+                await self.run_program("--config", suite.config, file)
+                backups.append((file, before))
+            await everything.goes_on()
+            await suite.kill()
+            for load in everything.loads:
+                await load.leave()
+            for file, before in backups:
+                restored = await self.restored(file)
+                self.check(restored, before, everything)
+            await self.serves(restored, before)
 
-        # What a kill left can be backed up too: all of it is there.
-        file = self.place()
-        await self.run_program("--config", suite.config, file)
-        self.check(await self.restored(file), load.acknowledged(), note)
+            # What a kill left can be backed up too: all of it is there.
+            file = self.place()
+            await self.run_program("--config", suite.config, file)
+            self.check(await self.restored(file), everything.acknowledged(), everything)
+
+    async def owed(self, suite: Suite, least: int) -> set[bytes]:
+        """What a durable subscription to all of the load gets, at least so much. All of it stays."""
+        peer = await bus_peer(self, suite)
+        first = pb.Publish(topic="load.first", payload=b"first")
+        peer.tell(pb.Subscribe(pattern="load.#", durable="backup", prefetch=10_000), first)
+        await peer.until(lambda: len(peer.messages) >= least)
+        await peer.abort()
+        return {event.payload for event in peer.messages}
 
     async def restored(self, file: Path) -> Suite:
         """A suite, which does not run, with a backup in its data folder."""
@@ -209,57 +236,54 @@ class LoadTests(BackupCase):
         await self.run_program("--restore", file, "--config", suite.config)
         return suite
 
-    def check(self, suite: Suite, wanted: Acknowledged, note: str) -> None:
+    def check(self, suite: Suite, wanted: Acknowledged, everything: Everything) -> None:
         """Hold that all that was acknowledged is in the data folder, and is right."""
-        slots = {str(entry.key): entry.slot for entry in chatlog_peers.assert_sound(self, suite, note)}
-        self.assertEqual({key: slots.get(key) for key in wanted.entries}, wanted.entries, note)
-        rows = mediachat_peers.rows(suite)
-        keys = {row[0]: row[6] for row in rows}
-        self.assertEqual({id: keys.get(id) for id in wanted.messages}, wanted.messages, note)
-        self.assertEqual(wanted.plain - keys.keys(), set(), note)
+        slots = {entry.content: entry.slot for entry in chatlog_peers.assert_sound(self, suite)}
+        self.assertEqual(wanted.slots.items() - slots.items(), set())
+        rows = {str(row.text or row.name): row for row in mediachat_peers.rows(suite)}
+        ids = {word: row.id for word, row in rows.items()}
+        self.assertEqual(wanted.messages.items() - ids.items(), set())
+        for word, row in rows.items():
+            said = everything.chats.words[word]
+            self.assertEqual((row.text, row.sha256, row.size), (said.text, said.sha256, said.size))
         files = mediachat_peers.files(suite)
-        self.assertEqual(files.keys(), {row[5] for row in rows if row[5]}, note)
+        self.assertEqual(files.keys(), {row.sha256 for row in rows.values() if row.sha256})
         for name, path in files.items():
-            self.assertEqual(sha256(path.read_bytes()).hexdigest(), name, note)
-        self.assertGreaterEqual(stored_total(suite), wanted.total, note)
-        with closing(sqlite3.connect(suite.data / "protosuite.sqlite3")) as connection:
-            owed = {payload for (payload,) in connection.execute("SELECT payload FROM bus_owed")}
-        self.assertEqual(wanted.events - owed, set(), note)
+            self.assertEqual(sha256(path.read_bytes()).hexdigest(), name)
+        self.assertGreaterEqual(stored_total(suite), wanted.total)
+        self.assertEqual(wanted.events - self.stored_events(suite), set())
         counts = {client: whole.count for client, whole in undisturbed(suite).items()}
-        self.assertEqual(wanted.sessions.items() - counts.items(), set(), note)
+        self.assertEqual(wanted.streams.items() - counts.items(), set())
 
-    async def serves(self, suite: Suite, wanted: Acknowledged, streams: dict[str, Any], note: str) -> None:
+    def stored_events(self, suite: Suite) -> set[bytes]:
+        """What is owed to the subscription of :meth:`owed`."""
+        with closing(sqlite3.connect(suite.data / "protosuite.sqlite3")) as connection:
+            query = "SELECT payload FROM bus_owed WHERE durable = 'backup'"
+            return {payload for (payload,) in connection.execute(query)}
+
+    async def serves(self, suite: Suite, wanted: Acknowledged) -> None:
         """Hold that a suite that starts from it gives all of it to its clients."""
+        streams, owed = undisturbed(suite), len(self.stored_events(suite))
         await suite.start()
         reader = chatlog_peers.Reader(suite)
         done = Deferred.fromCoroutine(reader.stay())
-        await reader.reaches(max(wanted.entries.values()))
-        self.assertEqual({key: self.slot(reader, key) for key in wanted.entries}, wanted.entries, note)
+        await reader.reaches(max(wanted.slots.values()))
+        slots = {entry["content"]: slot for slot, entry in reader.entries.items()}
+        self.assertEqual(wanted.slots.items() - slots.items(), set())
         reader.leave()
         await done
-        subscriber = Subscriber(self)
-        await subscriber.connect(suite)
-        assert subscriber.peer is not None
-        await subscriber.peer.until(lambda: wanted.events <= subscriber.acknowledged)
-        await subscriber.peer.abort()
-        self.assertGreaterEqual(await add(self, suite), wanted.total, note)
-        for id, _, _, text, _, digest, _ in mediachat_peers.rows(suite)[-20:]:
-            if digest is not None:
-                status, _, body = await mediachat_peers.ask(self, suite, "GET", f"/media/{id}")
-                self.assertEqual((status, sha256(body).hexdigest()), (200, digest), note)
-            else:
-                self.assertIsNotNone(text, note)
-        client, count = next(iter(wanted.sessions.items()))
+        self.assertEqual(wanted.events - await self.owed(suite, owed), set())
+        self.assertGreaterEqual(await add(self, suite), wanted.total)
+        for row in mediachat_peers.rows(suite)[-20:]:
+            if row.sha256 is not None:
+                status, _, body = await mediachat_peers.ask(self, suite, "GET", f"/media/{row.id}")
+                self.assertEqual((status, sha256(body).hexdigest()), (200, row.sha256))
+        client, count = next(iter(wanted.streams.items()))
         peer = await connect(self, suite.numbers)
-        peer.say("start", client=client)
-        self.assertEqual((await peer.message())["count"], count, note)
-        first = await peer.message()
-        self.assertEqual(first["value"], streams[client].values[0], note)
+        peer.say("start", client=client, next=0)
+        self.assertEqual((await peer.message())["count"], count)
+        self.assertEqual((await peer.message())["value"], streams[client].values[0])
         self.assertEqual(await suite.terminate(), 0)
-
-    @staticmethod
-    def slot(reader: chatlog_peers.Reader, key: str) -> int | None:
-        return next((slot for slot, entry in reader.entries.items() if entry.get("key") == key), None)
 
     async def test_everysec(self) -> None:
         """R10: with ``everysec`` the total in a backup is no further behind than its durability says."""
@@ -366,26 +390,16 @@ class InterruptedTests(BackupCase):
 
 
 class FullDiskTests(BackupCase):
-    """R6: a file system of two megabytes, and more than that to write."""
-
-    def mounted(self) -> Path:
-        """A file system of its own, which goes with the test."""
-        require_root()
-        require("mount", "umount")
-        folder = Path(self.mktemp()).absolute()
-        folder.mkdir(parents=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True)
-        self.addCleanup(lambda: subprocess.run(["umount", folder], check=True))
-        return folder
+    """R6: less room than is needed."""
 
     async def test_no_room(self) -> None:
         """R6: with no room for it, a backup or a restore fails in one line and leaves nothing of itself."""
-        small = self.mounted()
+        small = small_disk(self)
         suite = await self.suite()
         await self.said(suite, 3_000_000)
         file = self.place()
-        await self.run_program("--config", suite.config, file)
         config = ("--config", suite.config)
+        await self.run_program(*config, file)
 
         await self.fails("No space left on device", *config, small / "suite.tar")
         self.assertEqual(os.listdir(small), [])
@@ -395,8 +409,8 @@ class FullDiskTests(BackupCase):
         await self.fails("No space left on device", "--restore", "-", *config, **stream)
         self.assertEqual(os.listdir(small), ["data"])
 
-        filler = small / "filler"
-        filler.write_bytes(bytes(2_050_000))
+        filler = fill(small)
+        os.truncate(filler, filler.stat().st_size - 40_000)  # too little for the database
         await self.fails("TMPDIR", "--verify", file, environment={"TMPDIR": str(small)})
         await self.fails("no room for a copy of the database", *config, small / "suite.tar")
         await self.fails("no room", *config, "-", environment={"TMPDIR": str(small)})
