@@ -27,6 +27,7 @@ from protosuite.storage import Database, metadata
 
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only what is called an INTEGER
 
+_UNREAD = sa.text("unread > 0")  # as the index has it, so that it is used
 chats = Table(
     "mediachat_chat",
     metadata,
@@ -40,6 +41,7 @@ chats = Table(
     Column("delivered", BigInteger, nullable=False),  # the last message that a plain client was sent
     Column("media_bytes", BigInteger, nullable=False),  # of its saved messages
     Index("ix_mediachat_chat_active", "active_at", "id"),
+    Index("ix_mediachat_chat_awaiting", "active_at", "id", sqlite_where=_UNREAD, postgresql_where=_UNREAD),
 )
 messages = Table(
     "mediachat_message",
@@ -272,9 +274,10 @@ class MediaChatStore:
         """How many chats have something unread, and the `limit` of them with the oldest activity."""
 
         def work(connection: Connection) -> tuple[int, list[Chat]]:
-            unread = chats.c.unread > 0
-            count = connection.execute(sa.select(sa.func.count()).where(unread)).scalar_one()
-            oldest = sa.select(*_CHAT).where(unread).order_by(chats.c.active_at, chats.c.id).limit(limit)
+            count = connection.execute(
+                sa.select(sa.func.count()).select_from(chats).where(_UNREAD)
+            ).scalar_one()
+            oldest = sa.select(*_CHAT).where(_UNREAD).order_by(chats.c.active_at, chats.c.id).limit(limit)
             return count, [Chat(*row) for row in connection.execute(oldest)]
 
         return self._database.read(work)

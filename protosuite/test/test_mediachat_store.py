@@ -98,6 +98,16 @@ class StoreTests(SynchronousTestCase):
             after = page[-1].active_at, page[-1].id
         self.assertEqual(seen, list(range(25, 0, -1)))
 
+    def test_awaiting(self) -> None:
+        """Chats that have something unread are counted, and the ones that wait for longest are found."""
+        for client in range(1, 8):
+            self.enter(client)
+            self.add(client, at=1000 - client)
+        self.add(3, at=2000, sender="desk")
+        self.successResultOf(self.store.read(2, 2))
+        count, chats = self.successResultOf(self.store.awaiting(4))
+        self.assertEqual((count, [chat.client_id for chat in chats]), (6, [7, 6, 5, 4]))
+
     def test_ids_are_never_given_again(self) -> None:
         """An id is not used again, for its file may be in somebody's cache."""
         self.enter()
@@ -134,6 +144,7 @@ class StoreTests(SynchronousTestCase):
             (lambda: store.chats(10), "ix_mediachat_chat_active"),
             (lambda: store.chats(10, after=(5, 5)), "ix_mediachat_chat_active (active_at<?)"),
             (lambda: store.chats(10, client_id=7), "INDEX sqlite_autoindex_mediachat_chat_1 (client_id=?)"),
+            (lambda: store.awaiting(20), "USING INDEX ix_mediachat_chat_awaiting"),
             (lambda: store.message(1), "INTEGER PRIMARY KEY (rowid=?)"),
             (lambda: store.resume(1, "k", 0), "(chat_id=? AND key=?)"),
             (lambda: store.referenced(["0" * 64]), "ix_mediachat_message_sha256 (sha256=?)"),
@@ -143,7 +154,9 @@ class StoreTests(SynchronousTestCase):
             self.successResultOf(ask())
             plans = "\n".join(self.plan(sql, args) for sql, args in list(seen))
             self.assertIn(index, plans)
-            self.assertIsNone(re.search(r"SCAN (?!mediachat_chat USING INDEX)|TEMP B-TREE", plans), plans)
+            self.assertIsNone(
+                re.search(r"SCAN (?!mediachat_chat USING INDEX)|TEMP B-TREE", plans), plans
+            )
 
     def plan(self, sql: str, args: Any) -> str:
         """How SQLite would do it."""
