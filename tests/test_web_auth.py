@@ -177,15 +177,32 @@ class ProgramTests(Fixture):
         """With a token they do what it is for."""
         await self.serve()
         own = self.file(await self.make("client", "7"))
-        run = self.run_chatlog("--token-file", own, "--author", "7", "--verify")
-        self.assertEqual(await run.exit(), 2, run.story())  # an author is not for that
         for arguments in (("--token-file", own, "--verify"), ("--token-file", own, "--export")):
             run = self.run_chatlog(*arguments)
             self.assertEqual(await run.exit(), 0, run.story())
         for words in (("say", "hello"), ("history",)):
-            run = self.run_mediachat("--token-file", own, "--client", "7", *words)
+            run = self.run_mediachat("--token-file", own, *words)  # it says which client that is
             self.assertEqual(await run.exit(), 0, run.story())
         self.assertIn("client: hello", run.output[0])
+
+    async def test_over_tls(self) -> None:
+        """The media chat's program takes its token to a server whose certificate is good, and to no other."""
+        authority, port = Authority(self), free_port()
+        own = authority.issue("server")
+        await self.serve(listen=f"protosuite-tls:{port}:interface=127.0.0.1:cert={own.cert}:key={own.key}")
+        token = self.file(await self.make("client", "7"))
+        for words in (("say", "hello"), ("history",)):
+            for trusted, code in (({"SSL_CERT_FILE": str(authority.cert)}, 0), ({}, 1)):
+                run = Program(
+                    self,
+                    *(BIN / "protosuite-mediachat", "--tls", "--host", "localhost", "--port", str(port)),
+                    *("--timezone", "Europe/Paris", "--timeout", "3" if code else "60"),
+                    *("--token-file", token, *words),
+                    folder=self.suite.folder,
+                    environment=trusted,
+                )
+                self.assertEqual(await run.exit(), code, run.story())
+                self.assertEqual(len(run.errors), code, run.story())
 
     async def test_without(self) -> None:
         """R23, R24: without the right token each ends at once, with one line that says why."""
