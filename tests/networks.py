@@ -8,6 +8,7 @@ import random
 import socket
 import subprocess
 import threading
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,23 @@ from tests.requirements import missing, require, require_root
 
 _NEW_NETWORK = 0x4000_0000  # CLONE_NEWNET
 _ESTABLISHED = "01"
+_FIRST = int(ip_address("198.18.0.0"))  # of 131,072
 
 
 class Elsewhere:
     """A namespace with the address `own`, at one end of a cable; at the other this machine has `address`.
 
-    It goes with the test. Such addresses are set aside for measurements.
+    It goes with the test. The `network` of the two is one that is set aside for measurements.
     """
 
     def __init__(self, case: TestCase) -> None:
         require_root()
         require("ip")
-        third = random.randrange(256)
-        self.name = f"protosuite-{os.getpid()}-{random.randrange(1 << 16)}"
-        self.address, self.own = f"198.18.{third}.1", f"198.18.{third}.2"
-        device = f"ps{os.getpid() % 100_000}x{third}"
+        number = random.randrange(1 << 15)
+        block = ip_network((_FIRST + 4 * number, 30))
+        self.name = f"protosuite-{os.getpid()}-{number}"
+        self.network, (self.address, self.own) = str(block), map(str, block.hosts())
+        device = f"protosuite{number}"
         done = subprocess.run(["ip", "netns", "add", self.name], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             missing(f"no network namespace can be made here: {done.stderr.strip()}")
@@ -43,11 +46,6 @@ class Elsewhere:
         self._ip("link", "set", device, "up")
         self._ip("-n", self.name, "address", "add", f"{self.own}/30", "dev", "eth0")
         self._ip("-n", self.name, "link", "set", "eth0", "up")
-
-    @property
-    def network(self) -> str:
-        """The two addresses, as a setting `allow` names them."""
-        return f"{self.own.removesuffix('.2')}.0/30"
 
     def falls_silent(self) -> None:
         """Nothing leaves it any more, no answer, no reset: it is as good as dead."""

@@ -52,7 +52,7 @@ def require_tls() -> None:
 def require_root() -> None:
     """The test does what only root may."""
     if os.geteuid() != 0:
-        missing("mounting a file system needs root: run the tests as root")
+        missing("only root may do this: run the tests as root")
 
 
 def require_own_network() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
-from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import TestCase
@@ -12,9 +9,9 @@ from twisted.trial.unittest import TestCase
 from protosuite.bus import bus_pb2 as pb
 from protosuite.counter.wire import encode_request
 from tests.chatlog_peers import Member, assert_sound, join
+from tests.disks import fill, small_disk
 from tests.peers import Peer, add, connect, stored_total
 from tests.processes import LIMIT, Suite
-from tests.requirements import require, require_root
 from tests.test_bus import BusPeer, bus_peer
 
 
@@ -25,12 +22,7 @@ class FullDiskTests(TestCase):
 
     async def start(self, **settings: dict[str, object]) -> Suite:
         """A suite whose data are on a file system of their own, which goes with the test."""
-        require_root()
-        require("mount", "umount")
-        self.disk = Path(self.mktemp()).absolute()
-        self.disk.mkdir(parents=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", self.disk], check=True)  # noqa: ASYNC221
-        self.addCleanup(lambda: subprocess.run(["umount", self.disk], check=True))
+        self.disk = small_disk(self)
         suite = Suite(self)
         suite.data = self.disk / "data"
         suite.write(suite={"data": suite.data}, **settings)
@@ -40,13 +32,11 @@ class FullDiskTests(TestCase):
 
     def fill(self) -> None:
         """Leave no room. What the database's log has been given already takes a few commits more."""
-        with (self.disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(b"x" * 4096)
+        self.filler = fill(self.disk)
 
     def free(self) -> None:
         """Make room again."""
-        (self.disk / "filler").unlink()
+        self.filler.unlink()
 
     async def test_counter_always(self) -> None:
         """R6: with ``always`` an increment that cannot be stored is not answered; none is lost or made up."""
