@@ -57,7 +57,7 @@ class DeployTests(TestCase):
         await suite.start()
         await until(self, suite)
         text = ""
-        while "\nprotosuite_mediachat_chats_awaiting " not in text:  # which the first has the database asked for
+        while "\nprotosuite_mediachat_chats_awaiting " not in text:  # the first asks for it
             text = (await get(self, suite, "/metrics")).body.decode()
         return text
 

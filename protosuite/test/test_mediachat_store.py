@@ -154,9 +154,7 @@ class StoreTests(SynchronousTestCase):
             self.successResultOf(ask())
             plans = "\n".join(self.plan(sql, args) for sql, args in list(seen))
             self.assertIn(index, plans)
-            self.assertIsNone(
-                re.search(r"SCAN (?!mediachat_chat USING INDEX)|TEMP B-TREE", plans), plans
-            )
+            self.assertIsNone(re.search(r"SCAN (?!mediachat_chat USING INDEX)|TEMP B-TREE", plans), plans)
 
     def plan(self, sql: str, args: Any) -> str:
         """How SQLite would do it."""
