@@ -91,16 +91,17 @@ class Access:
 
     def _check_page(self, request: Request) -> None:
         """A cookie comes whichever page asks: one that changes anything or opens a socket must be ours."""
-        headers = request.requestHeaders
-        origins = headers.getRawHeaders("origin", [])
-        site = request.getHeader("sec-fetch-site")
+        origins = _values(request, b"origin")
+        site = request.getHeader(b"sec-fetch-site")
         reads = request.method in (b"GET", b"HEAD") and not wants_upgrade(request)
         if origins:
-            host = request.getHeader("host")
+            host = request.getHeader(b"host")
             is_ours = all(is_allowed(origin, host, self.origins) for origin in origins)
         elif site is not None:
-            is_opened = request.getHeader("sec-fetch-mode") == "navigate"  # by a person, who sees the answer
-            is_ours = site == "same-origin" or (reads and (site == "none" or is_opened))
+            is_opened = (
+                request.getHeader(b"sec-fetch-mode") == b"navigate"
+            )  # by a person, who sees the answer
+            is_ours = site == b"same-origin" or (reads and (site == b"none" or is_opened))
         else:
             is_ours = reads
         if not is_ours:
@@ -187,11 +188,16 @@ class Access:
         return f"{COOKIE}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}".encode()
 
 
+def _values(request: Request, name: bytes) -> list[str]:
+    """All headers of a name; whatever bytes there are in them."""
+    return [value.decode("latin-1") for value in request.requestHeaders.getRawHeaders(name, [])]
+
+
 def _bearer(request: Request) -> str | None:
     """The token of ``Authorization: Bearer``. Other schemes may be for a proxy, and are passed over."""
     found = [
         words[2].strip()
-        for value in request.requestHeaders.getRawHeaders("authorization", [])
+        for value in _values(request, b"authorization")
         if (words := value.strip().partition(" "))[0].lower() == "bearer"
     ]
     if len(found) > 1:
@@ -200,7 +206,7 @@ def _bearer(request: Request) -> str | None:
 
 
 def _cookie(request: Request) -> str | None:
-    for header in request.requestHeaders.getRawHeaders("cookie", []):
+    for header in _values(request, b"cookie"):
         for pair in header.split(";"):
             name, _, value = pair.strip().partition("=")
             if name == COOKIE and value:

@@ -13,6 +13,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Opcode
 
+from protosuite.auth.guard import TokenGuard
+from protosuite.auth.tokens import Identity
 from protosuite.bus.server import BusService
 from protosuite.bus.store import BusStore
 from protosuite.bus.wire import encode_request
@@ -24,8 +26,10 @@ from protosuite.counter.store import CounterStore
 from protosuite.mediachat.media import MediaFolder
 from protosuite.mediachat.server import MediaChatService
 from protosuite.mediachat.store import MediaChatStore
+from protosuite.net.access import COOKIE
 from protosuite.numbers.server import NumbersService
 from protosuite.numbers.store import NumbersStore
+from protosuite.test.bearers import KEYS
 from protosuite.test.chatlog_peers import Workers
 from protosuite.test.mediachat_peers import OPEN, Threads
 from protosuite.test.places import Place, Take, cut, exchange
@@ -151,6 +155,16 @@ def _chatlog(folder: Path) -> Running:
     return Running(service, clock, workers.settle)
 
 
+def _guarded(folder: Path) -> Running:
+    """The media chat, which asks for tokens."""
+    clock, threads = _clock(), Threads(str(folder))
+    store, media = MediaChatStore(threads.database, 200_000), MediaFolder(folder)
+    guard = TokenGuard(KEYS, threads.database, 1e9, clock, clock.seconds)
+    wall = clock.seconds
+    service = MediaChatService(OPEN, store, media, threads.calls, clock, Random(1), wall, guard=guard)
+    return Running(service, clock, threads.settle)
+
+
 def _mediachat(folder: Path) -> Running:
     clock, threads = _clock(), Threads(str(folder))
     config = evolve(OPEN, max_media=10_000, quota_per_chat=200_000, sweep_interval=1000)
@@ -168,6 +182,9 @@ def _request(line: str, *headers: str, body: bytes = b"") -> bytes:
 
 
 _JSON = "Content-Type: application/json"
+_FORM = "Content-Type: application/x-www-form-urlencoded"
+_TOKEN = KEYS.sign(Identity("t", "operator", "7", 2_000_000_000), 0)
+_BEARER, _COOKIE = f"Authorization: Bearer {_TOKEN}", f"Cookie: a=b; {COOKIE}={_TOKEN}"
 _TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
 
 FRAMES = (
@@ -216,5 +233,13 @@ PLACES: dict[str, Place] = {
         + _request("GET /messages?chat_id=1&limit=5&before=9"),
         _request("GET /media/1", "Range: bytes=0-1,3-4") + _request("POST /chats/1/read", _JSON, body=b"{}"),
         handshake(start=b"GET /console/ws HTTP/1.1") + text("x") + close(1000),
+    ),
+    "login": served(
+        _guarded,
+        _request("GET /console?a=b", "Accept: text/html") + _request("GET /whoami", _COOKIE),
+        _request("POST /login", _FORM, body=f"token={_TOKEN}&next=%2Fconsole".encode()),
+        _request("POST /login", _JSON, body=f'{{"token":"{_TOKEN}","next":"//x"}}'.encode()),
+        _request("GET /chats", _BEARER) + _request("POST /logout", _COOKIE, "Sec-Fetch-Site: same-origin"),
+        handshake(_COOKIE.encode(), b"Origin: http://127.0.0.1:80", start=b"GET /console/ws HTTP/1.1"),
     ),
 }

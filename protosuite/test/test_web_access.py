@@ -199,6 +199,14 @@ class RouteTests(Guarded):
         bad = self.ask("GET", "/chats", b"", "Authorization: Bearer x", cookie)
         self.assertEqual(bad.status, 401)  # who says who they are is not taken for somebody else
 
+    def test_headers_that_are_no_text(self) -> None:
+        """R13: headers with any bytes in them are read as headers that are no good."""
+        for header in (b"Authorization: Bearer \xff\xcc", b"Cookie: protosuite_token=\xff", b"Origin: \xcc"):
+            pipe = self.http()
+            pipe.arrive(b"GET /chats HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n\r\n" % header)
+            self.settle()
+            self.assertIn(Answer(bytes(pipe.sent)).status, (401, 403), header)
+
     def test_preflight_needs_no_token(self) -> None:
         """What a browser asks before it sends a token is answered, and says that it may send one."""
         answer = self.ask("OPTIONS", "/chats", b"", f"Origin: {OWN}")
