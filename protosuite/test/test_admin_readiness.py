@@ -12,6 +12,7 @@ from protosuite.admin.checks import Checks
 from protosuite.admin.health import checks_of
 from protosuite.admin.readiness import Findings, Look, Readiness, is_ready
 from protosuite.errors import StorageError
+from protosuite.storage.measures import touch
 from protosuite.storage.workers import Calls
 from protosuite.testing import HandWorker, database
 
@@ -203,6 +204,22 @@ class CheckTests(SynchronousTestCase):
         self.clock.advance(TIMEOUT)
         found = self.successResultOf(looking)
         self.assertEqual([name for name, why in found.items() if why], ["writes"])
+
+    def test_a_write_has_failed(self) -> None:
+        """What failed lately is not ready, whatever was written just before, until a write works again."""
+        self.assertTrue(is_ready(self.found()))
+        self.database.clock = lambda: self.database._written  # just now
+        self.pragma("query_only = ON")
+        self.failureResultOf(self.database.write(touch), StorageError)
+        self.assertIn("readonly", self.found()["writes"] or "")
+        self.pragma("query_only = OFF")
+        self.assertTrue(is_ready(self.found()))
+
+    def pragma(self, text: str) -> None:
+        """Set something of the connection that writes."""
+        connection = self.database._write_engine.raw_connection()  # begins no transaction
+        connection.cursor().execute(f"PRAGMA {text}")
+        connection.close()
 
     def test_another_schema(self) -> None:
         """A schema that is not this version's is named."""
