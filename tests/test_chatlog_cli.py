@@ -637,6 +637,35 @@ class TerminalTests(ChatLogCase):
         await self.left(terminal, 1)
         self.assertEqual(terminal.program.errors, ["protosuite-chatlog: 1 message not acknowledged"])
 
+    async def test_revoked(self) -> None:
+        """R23: when the token is revoked the screen says so and stays, with what is typed; the exit code is 1."""
+        suite = self.suite = Suite(self, auth={"secret_file": "keys"})
+        await self.manage("init", "keys")
+        await suite.start()
+        token = await self.manage("make", "--role", "client", "--subject", "ana")
+        (suite.folder / "token").write_text(token)
+        terminal = Terminal(self, "main", "--token-file", "token", height=16)
+        await terminal.shows("main · ana · connected")
+        terminal.type("hello" + ENTER)
+        await terminal.shows("ana: hello")
+        terminal.type("half a sen")
+        await self.manage("revoke", token)
+        await terminal.shows("not connected")
+        await terminal.shows("unauthenticated: the token has been revoked")
+        terminal.type("tence" + ENTER)
+        await terminal.shows("refused: the token has been revoked")
+        await terminal.shows("> half a sentence")
+        terminal.type(CTRL_C)
+        await self.left(terminal, 1)
+        self.assertIn("the token has been revoked (give a good token", terminal.program.errors[-1])
+
+    async def manage(self, *arguments: str) -> str:
+        """Run protosuite-token; what it printed."""
+        command = (BIN / "protosuite-token", "--config", self.suite.config)
+        run = Program(self, *command, *arguments, folder=self.suite.folder)
+        self.assertEqual(await run.exit(), 0, run.story())
+        return "\n".join(run.output)
+
     async def test_refused(self) -> None:
         """What is refused is told in the status line, and its text is in the line to write again."""
         await self.begin(max_rooms=1)
