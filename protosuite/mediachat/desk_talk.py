@@ -34,12 +34,12 @@ class DeskTalk:
 
     def __init__(self, desks: Desks, who: Identity | None = None) -> None:
         self._desks = desks
-        self._who = who
+        self.who = who
         self._hold = Hold()
 
     def began(self, socket: WebSocket) -> None:
         self.socket = socket
-        self._hold = self._desks.access.guard.hold(self._who, self._expel)
+        self._hold = self._desks.access.guard.hold(self.who, self._expel)
         self._desks.desk_entered(self)
 
     def text(self, text: str) -> None:

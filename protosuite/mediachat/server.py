@@ -195,7 +195,8 @@ class MediaChatService(WebService):
 
     def desk_refused(self, desk: DeskTalk, reason: Unauthenticated) -> None:
         """A console was told that its token is no longer good."""
-        self.turned_down(desk.socket.peer, reason.code, reason.message)
+        who = "" if desk.who is None else f", {desk.who.role} {desk.who.subject},"
+        self.turned_down(f"{desk.socket.peer}{who}", reason.code, reason.message)
 
     def refused(self, talk: ClientTalk, status: Status) -> None:
         """A client was told of an error."""
