@@ -15,6 +15,7 @@ from zope.interface import implementer
 # What is not a plain field of ours in a log event, by twisted.logger's own naming.
 _PLAIN = (str, int, float, bool, type(None))
 # What may be a token, good or not: a JSON object in base64, and then a dot.
+_PASSWORD = re.compile(r"(?<=://)([^\s/@:]*:)[^\s/]*@")  # of a URL
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_.-]*")
 
 
@@ -28,8 +29,8 @@ def one_line(value: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """`text` without the tokens in it: whoever reads a log or looks over a shoulder should not have them."""
-    return _TOKEN.sub("<token>", text)
+    """`text` without the tokens and the passwords of URLs in it, which are not for whoever reads a log."""
+    return _PASSWORD.sub(r"\1***@", _TOKEN.sub("<token>", text))
 
 
 def _escaped(character: str) -> str:

@@ -18,6 +18,7 @@ import attrs
 from attrs import frozen
 
 from protosuite import hours
+from protosuite.logs import redacted
 
 ENVIRONMENT_PREFIX = "PROTOSUITE_"
 
@@ -334,7 +335,7 @@ def fill(section: str, cls: type[S], entries: Entries, problems: list[Problem]) 
         try:
             values[key] = kind.parse(entry.value.strip())
         except ValueError:
-            what = f"[{section}] {key} = {entry.value.strip()!r}: must be {kind.allowed}"
+            what = redacted(f"[{section}] {key} = {entry.value.strip()!r}: must be {kind.allowed}")
             problems.append(Problem(entry.source, entry.line, what))
     return cls(**values)
 

@@ -57,6 +57,14 @@ class ObserverTests(SynchronousTestCase):
             self.assertIn("&x=1", line)
         self.assertIn("eyJ.", self.logged(TextObserver, "info", "eyJ. eyJabc eyJabcdefgh"))
 
+    def test_no_password(self) -> None:
+        """R29: the password in a URL is left out, whatever it is for."""
+        for url in ("postgresql+psycopg://ana:s3cr%21t@db.example:5432/x", "redis://:s3cr%21t@cache/0"):
+            for observer in (TextObserver, JSONObserver):
+                line = self.logged(observer, "error", "cannot reach {url}", url=url)
+                self.assertNotIn("s3cr", line)
+                self.assertIn(url.rpartition("@")[2], line)
+
     def test_json(self) -> None:
         """One object a line, with the event's own fields beside its message."""
         line = self.logged(JSONObserver, "warn", "{peer} said {what}", peer="p", what="a\nb", count=3)

@@ -191,6 +191,12 @@ def with_line(number: int, line: str) -> str:
     """The whole file, with another line in the place of one."""
     return "\n".join([*WRITTEN[: number - 1], line, *WRITTEN[number:]])
 
+    def test_no_password(self) -> None:
+        """R29: the password in a value that is refused is not repeated."""
+        (problem,) = self.problems("[suite]\ndatabase = mysql://ana:s3cr@t@db.example/x\n")
+        self.assertIn("mysql://ana:***@db.example/x", problem)
+        self.assertNotIn("s3cr", problem)
+
 
 class SlipTests(Fixture):
     """R38: the whole file, with one slip of the pen anywhere."""
