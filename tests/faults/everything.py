@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import LoopingCall
 
 from protosuite.net.latencies import Latencies
@@ -134,6 +134,8 @@ class Torture:
         """All of it. Raises whatever is violated."""
         try:
             await self._run()
+        except CancelledError:  # Ctrl-C violates nothing
+            raise
         except Exception as error:
             self.violation = f"{type(error).__name__}: {error}"
             raise
