@@ -147,6 +147,9 @@ class DashboardTests(TestCase):
         await suite.kill()
         await browser.until("it is lost", STATE, "lost")
         await browser.until("it fades", "return getComputedStyle(document.querySelector('main')).opacity < 1")
+        colour = "return getComputedStyle(document.querySelector(arguments[0])).color"
+        self.assertEqual(await browser.js(colour, "main h2"), await browser.js(colour, "h1"))
+        self.assertNotEqual(await browser.js(colour, "main h2"), await browser.js(colour, "#status"))
         await suite.start()
         await browser.until("connected", STATE, "connected")
         await browser.until("a line", LINE, "counter")

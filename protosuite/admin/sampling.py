@@ -48,7 +48,8 @@ class Sampling:
         self._clock = clock
         self._at = clock()
         self._cpu = _cpu_seconds()
-        peaks = [f"{name}.slowest" for name in self._watched]  # a mean would hide them
+        # A mean would hide what they are about.
+        peaks = [f"{name}.{key}" for name in self._watched for key in ("slowest", "connections")]
         self.series = Series(frozenset([*peaks, "suite.lag", "suite.commit"]))
 
     def sample(self) -> None:

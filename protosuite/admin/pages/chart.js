@@ -58,10 +58,10 @@ export class Chart {
     find(".what").textContent = what;
   }
 
-  draw(values, room, span) {
+  /** Draw `values`, of which `room` fill the width, beside the value of `now`; null: there is none. */
+  draw(values, now, room, span) {
     const known = values.filter((value) => value !== null);
     const highest = Math.max(0, ...known);
-    const now = values.at(-1) ?? null;
     const { line, area } = paths(values, room, highest);
     this.#parts.line.setAttribute("d", line);
     this.#parts.area.setAttribute("d", area);
@@ -70,6 +70,6 @@ export class Chart {
     put(this.#parts.now, text);
     put(this.#parts.peak, highest > 0 ? `max ${peak}` : "");
     this.#parts.svg.setAttribute("aria-label", `${this.#what}, ${span}: now ${text}, highest ${peak}`);
-    this.element.classList.toggle("quiet", highest === 0);
+    this.element.classList.toggle("quiet", highest === 0 && !now);
   }
 }

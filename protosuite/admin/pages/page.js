@@ -59,7 +59,7 @@ class Page {
   }
 
   changed(state) {
-    document.body.dataset.state = state.name;
+    document.body.dataset.connection = state.name;
     status.show(state);
   }
 
@@ -102,7 +102,8 @@ class Page {
 
   #draw() {
     for (const [name, chart] of this.#charts) {
-      chart.draw(this.#history.values(this.#span, name), History.room(this.#span), SPANS[this.#span]);
+      const now = this.#history.values("fine", name).at(-1) ?? null;
+      chart.draw(this.#history.values(this.#span, name), now, History.room(this.#span), SPANS[this.#span]);
     }
   }
 }
