@@ -16,8 +16,6 @@ from protosuite.admin.readiness import Findings, Readiness, is_ready
 class Health(Resource):
     """Answers 200 to whoever asks, for as long as the reactor turns: it asks nobody else."""
 
-    isLeaf = True
-
     def __init__(self, uptime: Callable[[], float]) -> None:
         super().__init__()
         self._uptime = uptime
@@ -29,8 +27,6 @@ class Health(Resource):
 
 class Ready(Resource):
     """Answers 200 if everything is in order, else 503 and what is not; within the timeout."""
-
-    isLeaf = True
 
     def __init__(self, readiness: Readiness) -> None:
         super().__init__()
