@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import re
 from importlib.resources import files
+from random import Random
 from typing import Any
 
 from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from protosuite.errors import Overloaded, StorageError, StorageFull
 from protosuite.mediachat import media
@@ -16,6 +20,12 @@ from protosuite.net.web import MAX_BODY
 from protosuite.test.mediachat_peers import OPEN, PNG, Answer, Fixture, digest
 from protosuite.test.web_peers import Pipe
 
+PLACES = st.integers(0, 3100)
+RANGES = st.one_of(
+    st.tuples(PLACES, PLACES).map(lambda ends: f"{min(ends)}-{max(ends)}"),
+    PLACES.map(lambda first: f"{first}-"),
+    PLACES.map(lambda count: f"-{count}"),
+)
 API = ("/chats", "/messages?chat_id=1", "/media/1", "/openapi.json")
 
 
@@ -295,7 +305,7 @@ class DownloadTests(ApiCase):
             self.assertEqual(self.get(f"Range: {asked}").status, 200)
 
     def test_several_ranges(self) -> None:
-        """Several ranges come as ``multipart/byteranges``, of the length that was said."""
+        """R28: several ranges come as ``multipart/byteranges``, of the length that was said."""
         answer = self.get("Range: bytes=0-3, 10-12, -2")
         self.assertEqual((answer.status, answer.headers["content-length"]), (206, str(len(answer.body))))
         kind, _, boundary = answer.headers["content-type"].partition("; boundary=")
@@ -305,6 +315,44 @@ class DownloadTests(ApiCase):
         self.assertEqual([part.partition(b"\r\n\r\n")[2] for part in parts], [PNG[:4], PNG[10:13], PNG[-2:]])
         self.assertIn(f"Content-Range: bytes 10-12/{len(PNG)}".encode(), parts[1])
         self.assertIn(b"Content-Type: image/png", parts[1])
+
+    def test_any_range(self) -> None:
+        """R28: whatever is asked for, each byte of the answer is the one that it says it is."""
+        data = Random(1).randbytes(3000)
+        url = self.post(data).fields["url"]
+
+        @settings(max_examples=100, deadline=None)
+        @given(st.lists(RANGES, min_size=1, max_size=5))
+        def check(parts: list[str]) -> None:
+            answer = self.ask("GET", url, b"", f"Range: bytes={','.join(parts)}")
+            if answer.status == 416:
+                return
+            found = {200: self.whole, 206: self.partial}[answer.status](answer)
+            self.assertNotEqual(found, [])
+            for first, piece in found:
+                self.assertEqual(piece, data[first : first + len(piece)], parts)
+
+        check()
+
+    def whole(self, answer: Answer) -> list[tuple[int, bytes]]:
+        """What an answer holds, each piece with its place."""
+        self.assertEqual(answer.headers["content-length"], str(len(answer.body)))
+        return [(0, answer.body)]
+
+    def partial(self, answer: Answer) -> list[tuple[int, bytes]]:
+        """The same for one of parts."""
+        kind, _, boundary = answer.headers["content-type"].partition("; boundary=")
+        if kind != "multipart/byteranges":
+            pieces = [(answer.headers["content-range"], answer.body)]
+        else:
+            heads = [
+                part.partition(b"\r\n\r\n") for part in answer.body.split(f"\r\n--{boundary}".encode())[1:-1]
+            ]
+            pieces = [(head.partition(b"Content-Range: ")[2].decode(), data) for head, _, data in heads]
+        places = [(re.fullmatch(r"bytes (\d+)-(\d+)/3000", where), piece) for where, piece in pieces]
+        found = [(int(place[1]), int(place[2]), piece) for place, piece in places if place is not None]
+        self.assertEqual([last - first + 1 for first, last, _ in found], [len(piece) for _, piece in pieces])
+        return [(first, piece) for first, _, piece in found]
 
     def test_conditions(self) -> None:
         """What is there already is not sent again; a part of something else is not sent at all."""

@@ -70,6 +70,12 @@ class ReadingTests(Fixture):
         for each in (config, Config()):
             self.assertEqual(configuration.load(self.write(each.written()), {}), each)
 
+    def test_no_password(self) -> None:
+        """R29: the password in a value that is refused is not repeated."""
+        (problem,) = self.problems("[suite]\ndatabase = mysql://ana:s3cr@t@db.example/x\n")
+        self.assertIn("mysql://ana:***@db.example/x", problem)
+        self.assertNotIn("s3cr", problem)
+
     def test_the_file_at_the_root_is_what_is_printed(self) -> None:
         """``suite.ini`` says every setting with its default, as the program prints it."""
         path = Path(configuration.__file__).parent.parent / "suite.ini"
@@ -190,12 +196,6 @@ def slips(draw: st.DrawFn, word: str, letters: str) -> str:
 def with_line(number: int, line: str) -> str:
     """The whole file, with another line in the place of one."""
     return "\n".join([*WRITTEN[: number - 1], line, *WRITTEN[number:]])
-
-    def test_no_password(self) -> None:
-        """R29: the password in a value that is refused is not repeated."""
-        (problem,) = self.problems("[suite]\ndatabase = mysql://ana:s3cr@t@db.example/x\n")
-        self.assertIn("mysql://ana:***@db.example/x", problem)
-        self.assertNotIn("s3cr", problem)
 
 
 class SlipTests(Fixture):

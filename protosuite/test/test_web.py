@@ -280,7 +280,7 @@ class HttpTests(SynchronousTestCase):
         self.assertEqual(len(served.root.bodies[0]), MAX_BODY)
 
     def test_body_too_large(self) -> None:
-        """A body over the limit gets one 413 and nothing more, before it came; one of no known length 411."""
+        """R14: a body over the limit gets one 413, before it came; one of no known length 411."""
         chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         for request in (
             post(MAX_BODY + 1, b""),
@@ -300,7 +300,7 @@ class HttpTests(SynchronousTestCase):
             self.assertEqual(served.root.bodies, [])
 
     def test_absurd_length(self) -> None:
-        """A Content-Length of thousands of digits is a bad request."""
+        """R14: a Content-Length of thousands of digits is a bad request."""
         peer = Served(self).connect()
         peer.send(b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n" + GET)
         self.assertEqual(peer.take().split(b"\r\n")[0], b"HTTP/1.1 400 Bad Request")
@@ -316,7 +316,7 @@ class HttpTests(SynchronousTestCase):
             self.assertEqual((served.root.bodies, served.root.types), ([odd], [kind]))
 
     def test_one_answer_to_garbage(self) -> None:
-        """Lines that are no request get one 400, however many there are, and a closed connection."""
+        """R13: lines that are no request get one 400, however many there are, and a closed connection."""
         peer = Served(self).connect()
         peer.send(b"nonsense\r\n" * 9 + b"\r\n" + GET)
         self.assertEqual(peer.take(), b"HTTP/1.1 400 Bad Request\r\n\r\n")
