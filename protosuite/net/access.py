@@ -62,7 +62,10 @@ class Access:
         """Who asks; None where no token is asked for. Raises :exc:`Unauthenticated`, :exc:`Forbidden`."""
         if not self.guard.is_on:
             return None
-        token = _bearer(request)
+        tokens = _bearers(request)
+        if len(tokens) > 1:
+            raise Unauthenticated("one token is enough")
+        token = tokens[0] if tokens else None
         if token is None and (token := _cookie(request)) is not None:
             self._check_page(request)
         who: Identity | None = self.guard.verify(token)
@@ -87,7 +90,7 @@ class Access:
 
     def brings_token(self, request: Request) -> bool:
         """Whether there is a token that could say who asks."""
-        return self.guard.is_on and (_bearer(request) is not None or _cookie(request) is not None)
+        return self.guard.is_on and (bool(_bearers(request)) or _cookie(request) is not None)
 
     def _check_page(self, request: Request) -> None:
         """A cookie comes whichever page asks: one that changes anything or opens a socket must be ours."""
@@ -193,16 +196,13 @@ def _values(request: Request, name: bytes) -> list[str]:
     return [value.decode("latin-1") for value in request.requestHeaders.getRawHeaders(name, [])]
 
 
-def _bearer(request: Request) -> str | None:
-    """The token of ``Authorization: Bearer``. Other schemes may be for a proxy, and are passed over."""
-    found = [
+def _bearers(request: Request) -> list[str]:
+    """The tokens of ``Authorization: Bearer``. Other schemes may be for a proxy, and are passed over."""
+    return [
         words[2].strip()
         for value in _values(request, b"authorization")
         if (words := value.strip().partition(" "))[0].lower() == "bearer"
     ]
-    if len(found) > 1:
-        raise Unauthenticated("one token is enough")
-    return found[0] if found else None
 
 
 def _cookie(request: Request) -> str | None:

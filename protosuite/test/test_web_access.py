@@ -196,6 +196,7 @@ class RouteTests(Guarded):
         self.assertEqual(self.ask("GET", "/chats", b"", f"Authorization: bearer  {token} ").status, 200)
         twice = [f"Authorization: Bearer {token}"] * 2
         self.assertEqual(self.ask("GET", "/chats", b"", *twice).status, 401)
+        self.assertEqual(self.ask("GET", "/chats", b"", *twice, HTML).status, 303)
         bad = self.ask("GET", "/chats", b"", "Authorization: Bearer x", cookie)
         self.assertEqual(bad.status, 401)  # who says who they are is not taken for somebody else
 
