@@ -87,13 +87,13 @@ class RouteTests(SynchronousTestCase):
 
     def test_chatlog(self) -> None:
         """R25: the pages and the rooms of the chat log."""
-        fixture = _made(self, chatlog_peers.Fixture)
+        fixture = made(self, chatlog_peers.Fixture)
         for route in ROUTES["chatlog"]:
             self.check(Running(fixture.service, fixture.clock, fixture.settle), route)
 
     def test_mediachat(self) -> None:
         """R25: the pages, media, chats and doors of the media chat."""
-        fixture = _made(self, mediachat_peers.Fixture)
+        fixture = made(self, mediachat_peers.Fixture)
         self.prepare(fixture.root)
         fixture.client().begin(3).binary(b"abc")
         self.assertEqual(fixture.ask("GET", "/media/1").body, b"abc")
@@ -109,7 +109,7 @@ class RouteTests(SynchronousTestCase):
 
     def test_media_by_any_name(self) -> None:
         """R25: a file is asked for by the number of its message, and by nothing else that may mean it."""
-        fixture = _made(self, mediachat_peers.Fixture)
+        fixture = made(self, mediachat_peers.Fixture)
         fixture.client().begin(3).binary(b"abc")
         name = sha256(b"abc").hexdigest()
         for path in (
@@ -134,7 +134,7 @@ class NameTests(SynchronousTestCase):
 
     def test_rooms(self) -> None:
         """R25: a room is a name in the database, whatever it looks like; no file has it."""
-        fixture = _made(self, chatlog_peers.Fixture)
+        fixture = made(self, chatlog_peers.Fixture)
         before = _files(Path(fixture.workers.database.url.database or "").parent)
         for room in ("..", ".", "con", "-rf", ".git", "a..b", "%2e%2e"):
             if is_room(room):
@@ -153,7 +153,7 @@ class NameTests(SynchronousTestCase):
     @given(st.text(min_size=1, max_size=64), st.text(min_size=1, max_size=64))
     def test_uploads(self, name: str, upload: str) -> None:
         """R25: whatever a file and its upload are called, files are ours, in folders of ours."""
-        fixture = _made(self, mediachat_peers.Fixture)
+        fixture = made(self, mediachat_peers.Fixture)
         around = fixture.root.parent
         before = _files(around) - _files(fixture.root)
         socket = fixture.client()
@@ -200,7 +200,7 @@ def _files(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if path.is_file() and "sqlite3-" not in path.name}
 
 
-def _made(case: SynchronousTestCase, fixture: Any) -> Any:
+def made(case: SynchronousTestCase, fixture: Any) -> Any:
     """A fixture of other tests, which ends with `case`."""
     found = type("Found", (fixture,), {"runTest": lambda self: None})()
     found.addCleanup = case.addCleanup
