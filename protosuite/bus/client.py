@@ -21,7 +21,7 @@ from protosuite.bus.subscription import Callback, Subscription
 from protosuite.bus.topics import check_pattern, check_topic
 from protosuite.bus.wire import FROM_SERVER, MAX_MESSAGE, Decoder, Malformed, encode_request
 from protosuite.errors import BadRequest, PeerFault, ServerRefused
-from protosuite.net.reconnect import ResumingClientFactory, Status
+from protosuite.net.reconnect import GREETING, ResumingClientFactory, Status
 
 _BATCH_BYTES = 64 << 10  # written at once: what a transport takes before it says that it is enough
 _EVENT_EXTRA = 1 << 10  # bytes that an event may have more than its publish: a pattern and four numbers
@@ -309,6 +309,7 @@ class BusClient(Protocol):
         self._is_paused = False
         self._silences = 0  # checks of `_watch` since something arrived
         self._watch: IDelayedCall | None = None
+        self._greeting: IDelayedCall | None = None  # until something is written
 
     @property
     def is_writable(self) -> bool:
@@ -319,6 +320,7 @@ class BusClient(Protocol):
         self._is_open = True
         self.transport.registerProducer(self, True)
         self._watch = self._factory.clock.callLater(self._factory.silence_timeout, self._check)
+        self._greeting = self._factory.clock.callLater(GREETING, self._greet)
         self._factory.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -337,24 +339,37 @@ class BusClient(Protocol):
         self._is_open = False
         if self._watch is not None:
             self._watch.cancel()
+        self._need_not_greet()
         self._factory.gone()
 
     def write(self, data: bytes) -> None:
         """Write, if the connection is still there."""
         if self._is_open:
+            self._need_not_greet()
             self.transport.write(data)
 
     def close(self) -> None:
         """Close once what was written has left."""
         self._is_open = False
+        self._need_not_greet()
         self.transport.unregisterProducer()  # a transport that has one waits for it
         self.transport.loseConnection()
 
     def abort(self) -> None:
         """Close now."""
         self._is_open = False
+        self._need_not_greet()
         self.transport.unregisterProducer()
         self.transport.abortConnection()
+
+    def _greet(self) -> None:
+        self._greeting = None
+        self._factory.probe()
+
+    def _need_not_greet(self) -> None:
+        if self._greeting is not None:
+            self._greeting.cancel()
+            self._greeting = None
 
     def _check(self) -> None:
         """Nothing since the last time: ask for it. Nothing the time after: give up."""

@@ -7,13 +7,13 @@ from random import Random, SystemRandom
 
 from attrs import define
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from protosuite.counter.wire import MAX, ReplyDecoder, encode_request
 from protosuite.errors import OutcomeUnknown, Overloaded
-from protosuite.net.reconnect import ResumingClientFactory, Status
+from protosuite.net.reconnect import GREETING, ResumingClientFactory, Status
 
 
 @define(eq=False)
@@ -33,6 +33,9 @@ class CounterClientFactory(ResumingClientFactory):
     answered may or may not have counted: it fails with :exc:`OutcomeUnknown`, or, with
     `at_least_once`, is sent again and may then count twice. A request at whose turn the server closed
     `max_attempts` connections is given up as well: a close is how the server refuses.
+
+    A server that owes an answer and is silent for `answer_timeout` seconds is left for a new connection. A
+    client that has nothing to ask reads the counter once, so that the server knows that it is one.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class CounterClientFactory(ResumingClientFactory):
         max_in_flight: int = 1024,
         max_waiting: int = 100_000,
         max_attempts: int = 5,
+        answer_timeout: float = 60.0,
         random: Random | None = None,
         on_status: Status | None = None,
     ) -> None:
@@ -50,6 +54,7 @@ class CounterClientFactory(ResumingClientFactory):
         self._at_least_once = at_least_once
         self._max_in_flight = max_in_flight
         self._max_waiting = max_waiting
+        self.answer_timeout = answer_timeout
         self._max_attempts = max_attempts
         self._waiting: deque[_Increment] = deque()
         self._in_flight: deque[_Increment] = deque()
@@ -91,6 +96,15 @@ class CounterClientFactory(ResumingClientFactory):
         """A connection is there: send what waits."""
         self._connection = connection
         self._send()
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether the server owes an answer."""
+        return bool(self._in_flight)
+
+    def greet(self) -> None:
+        """Nothing has been asked yet: ask something."""
+        self.get().addErrback(lambda failure: None)  # nobody waits for it
 
     def answered(self, total: int) -> bool:
         """Take a reply. False: nothing was asked."""
@@ -135,7 +149,7 @@ class CounterClientFactory(ResumingClientFactory):
             self._in_flight.append(item)
             frames.append(encode_request(item.amount))
         if frames:
-            self._connection.transport.write(b"".join(frames))
+            self._connection.write(b"".join(frames))
 
     @staticmethod
     def _fail(items: deque[_Increment], error: Exception) -> None:
@@ -153,17 +167,54 @@ class CounterClient(Protocol):
     def __init__(self, factory: CounterClientFactory) -> None:
         self._factory = factory
         self._decoder = ReplyDecoder()
+        self._greeting: IDelayedCall | None = None  # until something is written
+        self._overdue: IDelayedCall | None = None  # while something is owed
 
     def connectionMade(self) -> None:
+        self._greeting = self._factory.clock.callLater(GREETING, self._greet)
         self._factory.connected(self)
 
+    def write(self, data: bytes) -> None:
+        """Send requests."""
+        self._need_not_greet()
+        if self._overdue is None:
+            self._overdue = self._factory.clock.callLater(self._factory.answer_timeout, self._too_late)
+        assert self.transport is not None
+        self.transport.write(data)
+
     def dataReceived(self, data: bytes) -> None:
+        if self._overdue is not None:
+            self._overdue.reset(self._factory.answer_timeout)
         for totals in self._decoder.feed(data):
             for total in totals:
                 if not self._factory.answered(total) and self.transport is not None:
                     self.transport.loseConnection()  # it answers what nobody asked: not a counter
                     return
         self._factory.answered_all()
+        if not self._factory.is_owed:
+            self._need_not_wait()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.transport = None
+        self._need_not_greet()
+        self._need_not_wait()
+
+    def _greet(self) -> None:
+        self._greeting = None
+        self._factory.greet()
+
+    def _need_not_greet(self) -> None:
+        if self._greeting is not None:
+            self._greeting.cancel()
+            self._greeting = None
+
+    def _too_late(self) -> None:
+        self._overdue = None
+        if self.transport is not None:
+            abort = getattr(self.transport, "abortConnection", self.transport.loseConnection)
+            abort()
+
+    def _need_not_wait(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None

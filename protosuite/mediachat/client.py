@@ -122,6 +122,7 @@ class MediaChatClientFactory(ResumingClientFactory):
         self._is_opening = False
         self._is_paused = False
         self._has_heard = False  # from the server, since the last look
+        self._was_owed = False  # an answer, at the last look
         self._watch: IDelayedCall | None = None
         self._leaving: list[Deferred[None]] = []  # fire when the connection is closed
 
@@ -190,7 +191,7 @@ class MediaChatClientFactory(ResumingClientFactory):
         """A connection is there: say where this is, and what is here already."""
         self._connection = self._socket = socket
         self._is_paused = False
-        self._has_heard = True
+        self._has_heard = self._was_owed = True
         self._watch = self.clock.callLater(self._answer_timeout, self._look)
         if self._is_open:
             self._greet()
@@ -290,7 +291,8 @@ class MediaChatClientFactory(ResumingClientFactory):
         self._watch = self.clock.callLater(self._answer_timeout, self._look)
         has_heard, self._has_heard = self._has_heard, False
         owes = not self.is_connected or self._sending.is_owed or any(t.is_sent for t in self._texts.values())
-        if owes and not has_heard and not self._is_paused:
+        was_owed, self._was_owed = self._was_owed, owes
+        if owes and was_owed and not has_heard and not self._is_paused:
             self._trouble(f"no answer for {self._answer_timeout:g} s")
 
     def _pace(self) -> None:

@@ -13,6 +13,10 @@ from twisted.python.failure import Failure
 
 Status = Callable[[str], None]
 
+# Seconds after which a client that has had nothing to say says that it is there: servers close connections
+# on which no first message comes.
+GREETING = 1.0
+
 
 class ResumingClientFactory(ReconnectingClientFactory):
     """What the clients of all services share. For ``connectTCP``, ``connectSSL`` and ``connectUNIX``.

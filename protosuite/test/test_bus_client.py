@@ -299,13 +299,15 @@ class LossTests(Fixture):
         """A silent connection is asked for a sign of life, and given up if it gives none."""
         self.use(silence_timeout=10)
         self.line.connect()
+        self.client.echo("")
+        self.say(FENCE)
         self.line.advance(19, 1)
-        self.assertEqual(self.heard, [])
-        self.line.advance(1)
         self.assertEqual(self.heard, [FENCE])
+        self.line.advance(1)
+        self.assertEqual(self.heard, [FENCE] * 2)
         self.say(FENCE)
         self.line.advance(20, 1)
-        self.assertEqual((self.heard, self.line.attempts), ([FENCE] * 2, 1))
+        self.assertEqual((self.heard, self.line.attempts), ([FENCE] * 3, 1))
         self.line.advance(10, 1)
         self.assertEqual(self.line.attempts, 1)
         self.line.advance(1)
@@ -754,6 +756,16 @@ class ServerTests(SynchronousTestCase):
         self.addCleanup(line.pump)
         self.addCleanup(client.close)
         return client, line
+
+    def test_nothing_to_say(self) -> None:
+        """A client that says nothing for long is not closed as if it were none, and is answered then."""
+        client, line = self.client()
+        line.connect()
+        line.advance(10 * BusConfig().handshake_timeout, 5)
+        self.assertEqual(line.attempts, 1)
+        answer = client.echo("x")
+        line.pump()
+        self.assertEqual(self.successResultOf(answer), "x")
 
     def test_requests(self) -> None:
         """Echo, add, overflow and publish, pipelined with subscriptions good and bad."""

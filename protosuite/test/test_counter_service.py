@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, execute
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -336,6 +337,39 @@ class ClientTests(Fixture):
         self.assertEqual(len(factory._in_flight), 3)
         line.pump()
         self.assertEqual([self.successResultOf(a) for a in answers], [1, 3, 6, 10, 15, 21, 28, 36, 45, 55])
+
+    def test_nothing_to_ask(self) -> None:
+        """A client that asks nothing for long is not closed as if it were none, and counts then."""
+        factory, line = self.client()
+        line.connect()
+        line.advance(10 * self.service.config.handshake_timeout, 5)
+        self.assertEqual(line.attempts, 1)
+        answer = factory.increment(5)
+        line.pump()
+        self.assertEqual(self.successResultOf(answer), 5)
+
+    def test_silent_server(self) -> None:
+        """A server that owes an answer and is silent is left; one that answers late, or owes none, is not."""
+        factory = CounterClientFactory(self.clock, random=Random(1), answer_timeout=10)
+        line = Line(self.clock, factory, Factory.forProtocol(Protocol))  # type: ignore[arg-type]
+        line.connect()
+        first, second = factory.increment(1), factory.increment(2)
+        line.advance(9)
+        line.server_protocol.transport.write((1).to_bytes(8, "big"))
+        line.pump()
+        line.advance(9, 1)
+        self.assertEqual((self.successResultOf(first), line.attempts), (1, 1))
+        self.assertNoResult(second)
+        line.advance(2, 1)
+        self.failureResultOf(second, OutcomeUnknown)
+        line.advance(1)
+        self.assertEqual(line.attempts, 2)
+        third = factory.increment(3)
+        line.pump()
+        line.server_protocol.transport.write((4).to_bytes(8, "big"))
+        line.pump()
+        line.advance(100, 1)
+        self.assertEqual((self.successResultOf(third), line.attempts), (4, 2))
 
     def test_waits_for_the_connection(self) -> None:
         """What is asked before there is a connection is sent when there is one."""

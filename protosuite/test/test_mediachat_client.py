@@ -961,6 +961,18 @@ class EndTests(ClientCase):
         self.line.advance(300, step=1)
         self.assertEqual((self.line.attempts, self.said), (1, []))
 
+    def test_said_late(self) -> None:
+        """What is said just before the server is looked at has its time, however long it was quiet."""
+        self.begin(answer_timeout=15)
+        self.line.advance(299, step=1)
+        self.writer.at_once = False
+        answer = self.say("x")
+        self.line.advance(14, step=1)
+        self.writer.run()
+        self.line.advance(100, step=1)
+        self.successResultOf(answer)
+        self.assertEqual((self.line.attempts, self.said), (1, []))
+
     def test_urls(self) -> None:
         """IPv6 addresses are in brackets, and TLS is wss."""
         self.assertEqual(chat_url("::1", 1, 7, secure=True), "wss://[::1]:1/ws/7")
