@@ -1,30 +1,39 @@
-"""A page that is also a WebSocket, which sends every message back: ``ENDPOINT [SETTING=N ...]``.
+"""A service whose page is also a WebSocket, which sends every message back.
 
+Its arguments are ``SERVICE ENDPOINT [SETTING=N ...]``.
+
+It has the settings of SERVICE, ``chatlog`` or ``mediachat``, and opens its WebSockets as that does.
 The page, and the answer to the text ``where``, say on which connection they came: ``connection 1``.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from attrs import evolve
 from twisted.internet import reactor as _reactor
-from twisted.internet.endpoints import serverFromString
 from twisted.python import log
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from protosuite.config import ChatLogConfig
-from protosuite.figures import Traffic
-from protosuite.net.listening import ConnectionFactory
-from protosuite.net.web import Terms, Website, upgrade, wants_upgrade
-from protosuite.net.websocket import GOING_AWAY, Limits, WebSocket
+from protosuite.auth.rules import Action
+from protosuite.config import Config
+from protosuite.errors import PeerFault
+from protosuite.net.connection import Connection
+from protosuite.net.web import wants_upgrade
+from protosuite.net.web_service import WebService
+from protosuite.net.websocket import GOING_AWAY, WebSocket
 
 reactor: Any = _reactor
 
 REQUEST_TIMEOUT = 2  # seconds
-LIMITS = Limits(max_message=32 << 20, max_backlog=128 << 20)  # the largest cases send 16 MiB
+SETTINGS = {
+    "max_message": 32 << 20,  # the largest cases send 16 MiB
+    "max_backlog": 128 << 20,
+    "handshake_timeout": REQUEST_TIMEOUT,
+}
 
 
 class Echo:
@@ -53,56 +62,50 @@ class Echo:
         """There is nothing to put away."""
 
 
+class EchoService(WebService):
+    """The service. Its connections are numbered as they come."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__("echo", "echo", config, reactor, time.time)
+        self.numbers: dict[Connection, int] = {}
+        self.serve(Page(self))
+
+    def joined(self, connection: Connection) -> PeerFault | None:
+        self.numbers[connection] = len(self.numbers) + 1
+        return super().joined(connection)
+
+
 class Page(Resource):
-    """The page, and the registry of connections."""
+    """The page."""
 
     isLeaf = True
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, service: EchoService) -> None:
         super().__init__()
-        self.traffic = Traffic()
-        self._terms = terms
-        self._count = 0
-        self._numbers: dict[Any, int] = {}
-
-    def joined(self, connection: Any) -> None:
-        """It gets the next number."""
-        self._count += 1
-        self._numbers[connection] = self._count
-
-    def left(self, connection: Any) -> None:
-        """Its number is not given again."""
-        del self._numbers[connection]
-
-    def turned_down(self, peer: str, code: str, reason: str) -> bool:
-        """Nobody counts here."""
-        return False
-
-    def slowed_down(self) -> None:
-        """Nor here."""
+        self._service = service
 
     def render_GET(self, request: Request) -> Any:
         channel: Any = request.channel
-        where = f"connection {self._numbers[channel.connection]}"
+        where = f"connection {self._service.numbers[channel.connection]}"
         if wants_upgrade(request):
-            return upgrade(request, self._terms, lambda: Echo(where))
+            access, terms = self._service.access, self._service.terms
+            return access.door(request, terms, Action.CHATLOG_READ, "main", lambda who: Echo(where))
         return where.encode()
 
 
-def main(endpoint: str, *settings: str) -> None:
+def main(service: str, endpoint: str, *settings: str) -> None:
     """Serve until SIGTERM."""
     log.startLogging(sys.stdout)
     values: dict[str, Any] = {
         name: float(value) for name, value in (setting.split("=") for setting in settings)
     }
-    compression = bool(values.pop("compression", 0))
-    page = Page(Terms("echo", evolve(LIMITS, **values), compression=compression))
-    config = ChatLogConfig(handshake_timeout=REQUEST_TIMEOUT, write_timeout=REQUEST_TIMEOUT)
-    website = Website(page, page, reactor, config)
-    factory = ConnectionFactory(website.connection)
-    serverFromString(reactor, endpoint).listen(factory).addCallback(
-        lambda port: print("listening", flush=True)
-    )
+    if "compression" in values:
+        values["compression"] = bool(values["compression"])
+    config = evolve(getattr(Config(), service), listen=(endpoint,), **{**SETTINGS, **values})
+    echo = EchoService(config)
+    echo.privilegedStartService()
+    echo.startService()
+    reactor.callWhenRunning(print, "listening", flush=True)
     reactor.run()
 
 

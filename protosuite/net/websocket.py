@@ -134,6 +134,7 @@ class WebSocket:
                 self._not_finished,
             )
         rules.take = self._take
+        rules.frames.continued = self._decoder.getstate
 
     # For the talk.
 

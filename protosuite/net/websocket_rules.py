@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from twisted.logger import Logger
 from websockets.client import ClientProtocol
 from websockets.exceptions import PayloadTooBig
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
-from websockets.protocol import Protocol
+from websockets.protocol import CONNECTING, Protocol
 from websockets.server import ServerProtocol
+
+from protosuite.net.early_text import FrameReader
 
 log = Logger()
 
@@ -49,6 +52,13 @@ class _Rules(Protocol):
     """
 
     take: Callable[[Frame], None]
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.frames = FrameReader(lambda: self.state is not CONNECTING)
+        self.reader = self.frames
+        self.parser = self.parse()
+        next(self.parser)  # up to where it needs something to read
 
     def recv_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:

@@ -89,7 +89,7 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(served.talk.messages, ["a\r\nb\r\nc\n"])
 
     def test_invalid_utf8(self) -> None:
-        """What is no UTF-8 fails with 1007 as soon as its fragment is there."""
+        """R11: what is no UTF-8 fails with 1007 as soon as it is there."""
         for stream in (
             frame(TEXT, b"\xc3\x28"),
             frame(TEXT, b"\xed\xa0\x80"),
@@ -102,6 +102,50 @@ class MessageTests(SynchronousTestCase):
             self.assertEqual(peer.close_code(), 1007, stream)
             self.assertEqual(served.talk.messages, [])
             self.assertEqual(served.talk.code, 1007)
+
+    def test_invalid_utf8_within_a_frame(self) -> None:
+        """R11: so it is within a frame of which more is to come, in any fragment."""
+        sound = "grüß 😀 ".encode()
+        for bad, at in (
+            (b"\xff", 0),
+            (b"\xc3\x28", 1),
+            (b"\xed\xa0\x80", 2),
+            (b"\xf4\x90\x80\x80", 1),
+            (b"\xc0", 0),
+        ):
+            for begin in (b"", sound, sound[:2], sound[:3]):
+                for size in (50, 500, 70_000):
+                    image = sound[len(begin) :] + bad if begin else sound + bad
+                    data = image.ljust(size, b"x")
+                    first = frame(TEXT, begin, fin=False) + frame(PING) if begin else b""
+                    whole = frame(CONT if begin else TEXT, data)
+                    end = len(whole) - size + len(image) - len(bad) + at
+                    served = Served(self, max_message=80_000)
+                    peer = served.open()
+                    peer.send(first)
+                    for piece in (whole[:2], whole[2:5], whole[5:end]):
+                        peer.send(piece)
+                    self.assertIsNone(served.talk.code, (bad, begin, size))
+                    peer.send(whole[end : end + 1])
+                    self.assertEqual(peer.close_code(), 1007, (bad, begin, size))
+
+    def test_what_is_no_text_is_not_looked_at(self) -> None:
+        """Binary messages, compressed ones and pings may hold any bytes, in however many pieces they come."""
+        served = Served(self, compression=True)
+        peer = served.open(DEFLATE)
+        packed = deflated(b"hello" * 9)
+        stream = b"".join(
+            [
+                frame(BINARY, b"\xff" * 300, fin=False)
+                + frame(PING, b"\xff" * 9)
+                + frame(CONT, b"\xfe" * 300),
+                frame(TEXT, packed[:4], fin=False, rsv1=True) + frame(CONT, packed[4:]),
+                frame(TEXT, "grüß".encode()),
+            ]
+        )
+        for i in range(len(stream)):
+            peer.send(stream[i : i + 1])
+        self.assertEqual(served.talk.messages, [b"\xff" * 300 + b"\xfe" * 300, "hello" * 9, "grüß"])
 
     def test_rules_broken(self) -> None:
         """What the protocol forbids fails with 1002, and what comes behind it is not heard."""

@@ -1,0 +1,70 @@
+"""Text that is no UTF-8 is found as it comes, and not only when its frame is whole."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Generator
+
+from websockets.frames import Opcode
+from websockets.streams import StreamReader
+from websockets.utils import apply_mask
+
+DecoderState = tuple[bytes, int]
+
+_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class FrameReader(StreamReader):
+    """What the package reads frames from, which looks at the text of one that has not come whole.
+
+    `is_framed` says whether frames come already: before them comes HTTP. `continued` is the state of the
+    decoder in which a fragment goes on. What is no UTF-8 is a `UnicodeDecodeError` in the reading.
+    """
+
+    def __init__(self, is_framed: Callable[[], bool]) -> None:
+        super().__init__()
+        self.continued: Callable[[], DecoderState] = lambda: (b"", 0)
+        self._is_framed = is_framed
+        self._head: bytes | None = None  # the first two bytes of the frame that is read
+        self._mask = b""
+        self._pieces = 0  # of its header that are still to be read
+        self._is_text = False  # the message, and not a compressed one
+
+    def read_exact(self, n: int) -> Generator[None, None, bytearray]:
+        """The package asks for the two bytes, then a length and a mask if there are such, then the data."""
+        if not self._is_framed():
+            return (yield from super().read_exact(n))
+        head = self._head
+        if head is None:
+            data = yield from super().read_exact(n)
+            self._begin(bytes(data))
+        elif self._pieces:
+            data = yield from super().read_exact(n)
+            self._pieces -= 1
+            self._mask = bytes(data)  # which comes last, if it comes
+        else:
+            self._head = None
+            opcode = head[0] & 0x0F
+            if self._is_text and opcode in (Opcode.TEXT, Opcode.CONT):
+                yield from self._look(opcode == Opcode.CONT, bool(head[1] & 0x80), n)
+            data = yield from super().read_exact(n)
+        return data
+
+    def _begin(self, head: bytes) -> None:
+        self._head = head
+        self._pieces = ((head[1] & 0x7F) > 125) + bool(head[1] & 0x80)
+        if head[0] & 0x0F in (Opcode.TEXT, Opcode.BINARY):
+            self._is_text = head[0] & 0x4F == Opcode.TEXT  # 0x40: compressed
+
+    def _look(self, is_continued: bool, is_masked: bool, size: int) -> Generator[None]:
+        """Decode what there is until all of it is there."""
+        at = 0
+        decoder = _decoder()
+        if is_continued:
+            decoder.setstate(self.continued())
+        while len(self.buffer) < size and not self.eof:
+            piece = bytes(self.buffer[at:])
+            turn = at % 4
+            at = len(self.buffer)
+            decoder.decode(apply_mask(piece, self._mask[turn:] + self._mask[:turn]) if is_masked else piece)
+            yield
