@@ -355,7 +355,7 @@ class ClientTests(Fixture):
         line.connect()
         first, second = factory.increment(1), factory.increment(2)
         line.advance(9)
-        line.server_protocol.transport.write((1).to_bytes(8, "big"))
+        line.server_protocol.transport.write(encode_replies([1]))
         line.pump()
         line.advance(9, 1)
         self.assertEqual((self.successResultOf(first), line.attempts), (1, 1))
@@ -366,7 +366,7 @@ class ClientTests(Fixture):
         self.assertEqual(line.attempts, 2)
         third = factory.increment(3)
         line.pump()
-        line.server_protocol.transport.write((4).to_bytes(8, "big"))
+        line.server_protocol.transport.write(encode_replies([1, 4]))  # the first to its greeting
         line.pump()
         line.advance(100, 1)
         self.assertEqual((self.successResultOf(third), line.attempts), (4, 2))

@@ -15,13 +15,13 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 
 from protosuite.net.latencies import Latencies
 from protosuite.testing import Act, FaultProxy
-from tests.faults.checks import Violation, require
+from tests.faults.checks import require
 from tests.faults.checks.bus import BusCheck
 from tests.faults.checks.chatlog import RoomCheck
 from tests.faults.checks.counter import CounterCheck
@@ -36,22 +36,39 @@ from tests.faults.loads.chatlog import ChatLogLoad
 from tests.faults.loads.counter import CounterLoad
 from tests.faults.loads.mediachat import MediaChatLoad
 from tests.faults.loads.numbers import NumbersLoad
-from tests.faults.samples import Rest, Sample, Wait, growth, sockets, use
+from tests.faults.samples import Sample, Wait, growth, sockets, use
 from tests.faults.storm import BAD, CALM, Storm
 from tests.mediachat_peers import OPEN
 from tests.peers import connect, stored_total, undisturbed
-from tests.processes import Scope, Suite, poll, reactor, resident_kib
+from tests.processes import LIMIT, Scope, Suite, poll, reactor, resident_kib
 
 SERVICES = ("numbers", "counter", "bus", "chatlog", "mediachat")
 KILLING = 0.4  # of the time, at the beginning
 PAUSE = 4.0  # seconds between two things that are done, on the average
-GROWTH = 32 << 10  # KiB by which a warm process may have more in memory: allocators keep some
+GROWTH = 8 << 10  # KiB by which a warm process may have more in memory: allocators keep some
 QUOTA = 20 << 20  # bytes of media in a chat
 FILES = (0, 10, 5_000, 100_000)  # bytes
 HISTORY = 5_000  # operations of the room that are looked at together
 FILES_KEPT = 32  # that a process may open while it works: the database's, one set for each thread that reads
 TIMERS_KEPT = 5  # that it may have come to need
-TIMERS = re.compile(rb"^protosuite_reactor_delayed_calls (\d+)", re.M)
+FIGURE = re.compile(r"^protosuite_(\S+) (\S+)$", re.M)
+
+# What a suite has none of when nobody is there.
+PASSING = (
+    *(f'connections{{service="{name}"}}' for name in SERVICES),
+    "numbers_streams",
+    "counter_unanswered",
+    "bus_subscriptions",
+    "bus_publishers_waiting",
+    "bus_unstored_bytes",
+    "chatlog_members",
+    "chatlog_appends_waiting",
+    "mediachat_clients",
+    "mediachat_uploads",
+    "mediachat_unwritten_bytes",
+    "database_writes_waiting",
+    "database_reads_waiting",
+)
 
 SETTINGS: dict[str, dict[str, object]] = {
     "numbers": {"interval": 0.05, "max_messages": 100, "handshake_timeout": 5, "ack_timeout": 10},
@@ -63,6 +80,15 @@ SETTINGS: dict[str, dict[str, object]] = {
     | {"upload_ttl": 60, "sweep_interval": 1, "quota_per_chat": QUOTA},
 }
 SHARED: dict[str, object] = {"write_timeout": 5, "close_timeout": 2, "idle_timeout": 10}
+
+
+@frozen
+class Rest:
+    """What a process has before anybody has come."""
+
+    sockets: int
+    files: int
+    timers: float
 
 
 @define
@@ -181,10 +207,28 @@ class Torture:
         for load in self.loads:
             await load.leave()
         await gatherResults([proxy.close() for proxy in self.proxies.values()])
-        await poll(lambda: sockets(self.suite.program.pid) <= before.sockets, "no socket is left open")
-        after = await self._at_rest()
-        require(after.files <= before.files + FILES_KEPT, f"files stay open: {after}, and at first {before}")
-        require(after.timers <= before.timers + TIMERS_KEPT, f"timers go on: {after}, and at first {before}")
+        pid = self.suite.program.pid
+        await poll(lambda: sockets(pid) <= before.sockets, "no socket is left open")
+        open_files = use(pid)
+        assert open_files is not None
+        files = open_files.descriptors - sockets(pid)
+        require(
+            files <= before.files + FILES_KEPT, f"{files} files are open, and {before.files} were at first"
+        )
+        await self._come_to_nothing(before.timers + TIMERS_KEPT)
+
+    async def _come_to_nothing(self, timers: float) -> None:
+        """Wait until the suite itself says that nothing of anybody is left."""
+        deadline = reactor.seconds() + LIMIT
+        while True:
+            found = await self._figures()
+            left = {name: found[name] for name in PASSING if found[name]}
+            if found["reactor_delayed_calls"] > timers:
+                left["reactor_delayed_calls"] = found["reactor_delayed_calls"]
+            if not left:
+                return
+            require(reactor.seconds() < deadline, f"this is left of clients that are gone: {left}")
+            await deferLater(reactor, 0.1)
 
     async def _settle(self) -> None:
         """Hold everything that was seen against what is stored."""
@@ -199,17 +243,19 @@ class Torture:
         require(not suite.defects, f"the log speaks of defects: {suite.defects[:5]}")
 
     async def _at_rest(self) -> Rest:
-        """What the suite keeps when nobody is connected."""
-        pid = self.suite.program.pid
+        """What the suite has when nobody has come yet."""
+        found, used = await self._figures(), use(self.suite.program.pid)
+        assert used is not None
+        open_sockets = sockets(self.suite.program.pid)
+        return Rest(open_sockets, used.descriptors - open_sockets, found["reactor_delayed_calls"])
+
+    async def _figures(self) -> dict[str, float]:
+        """What the suite tells of itself, by name and service."""
         peer = await connect(self._scope, self.suite.ports["admin"])
         peer.send(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-        match = TIMERS.search(await peer.everything())
-        if match is None:
-            raise Violation("the suite does not tell how many timers it has")
+        told = (await peer.everything()).decode()
         await peer.abort()
-        used, open_sockets = use(pid), sockets(pid)
-        assert used is not None
-        return Rest(open_sockets, used.descriptors - open_sockets, int(match[1]))
+        return {name: float(value) for name, value in FIGURE.findall(told)}
 
     # What is measured.
 

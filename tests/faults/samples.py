@@ -44,15 +44,6 @@ def _links(pid: int) -> Iterator[str]:
 
 
 @frozen
-class Rest:
-    """What a process has when nobody is connected to it."""
-
-    sockets: int
-    files: int
-    timers: int
-
-
-@frozen
 class Wait:
     """How long clients of one service waited since the sample before: seconds, and how many times."""
 
