@@ -638,7 +638,7 @@ class TerminalTests(ChatLogCase):
         self.assertEqual(terminal.program.errors, ["protosuite-chatlog: 1 message not acknowledged"])
 
     async def test_revoked(self) -> None:
-        """R23: when the token is revoked the screen says so and stays, with what is typed; the exit code is 1."""
+        """R23: when the token is revoked the screen says so and stays with what is typed; it exits with 1."""
         suite = self.suite = Suite(self, auth={"secret_file": "keys"})
         await self.manage("init", "keys")
         await suite.start()

@@ -57,14 +57,26 @@ class FrameReader(StreamReader):
             self._is_text = head[0] & 0x4F == Opcode.TEXT  # 0x40: compressed
 
     def _look(self, is_continued: bool, is_masked: bool, size: int) -> Generator[None]:
-        """Decode what there is until all of it is there."""
+        """Decode what there is until all of it is there.
+
+        Where the error is counts as it would in the whole frame, with what the fragment before left open.
+        """
         at = 0
         decoder = _decoder()
         if is_continued:
             decoder.setstate(self.continued())
+        base = len(decoder.getstate()[0])
         while len(self.buffer) < size and not self.eof:
             piece = bytes(self.buffer[at:])
             turn = at % 4
-            at = len(self.buffer)
-            decoder.decode(apply_mask(piece, self._mask[turn:] + self._mask[:turn]) if is_masked else piece)
+            if is_masked:
+                piece = apply_mask(piece, self._mask[turn:] + self._mask[:turn])
+            done = base + at - len(decoder.getstate()[0])
+            try:
+                decoder.decode(piece)
+            except UnicodeDecodeError as error:
+                error.start += done
+                error.end += done
+                raise
+            at += len(piece)
             yield

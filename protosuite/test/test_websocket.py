@@ -104,7 +104,7 @@ class MessageTests(SynchronousTestCase):
             self.assertEqual(served.talk.code, 1007)
 
     def test_invalid_utf8_within_a_frame(self) -> None:
-        """R11: so it is within a frame of which more is to come, in any fragment."""
+        """R11: so it is within a frame of which more is to come, in any fragment; and where is said the same."""
         sound = "grüß 😀 ".encode()
         for bad, at in (
             (b"\xff", 0),
@@ -128,6 +128,9 @@ class MessageTests(SynchronousTestCase):
                     self.assertIsNone(served.talk.code, (bad, begin, size))
                     peer.send(whole[end : end + 1])
                     self.assertEqual(peer.close_code(), 1007, (bad, begin, size))
+                    at_once = Served(self, max_message=80_000)
+                    at_once.open().send(first + whole)
+                    self.assertEqual(served.talk.heard[-1], at_once.talk.heard[-1])
 
     def test_what_is_no_text_is_not_looked_at(self) -> None:
         """Binary messages, compressed ones and pings may hold any bytes, in however many pieces they come."""
