@@ -104,7 +104,7 @@ class MessageTests(SynchronousTestCase):
             self.assertEqual(served.talk.code, 1007)
 
     def test_invalid_utf8_within_a_frame(self) -> None:
-        """R11: so it is within a frame of which more is to come, in any fragment; and where is said the same."""
+        """R11: so it is within a frame of which more is to come, in any fragment; where is the same."""
         sound = "grüß 😀 ".encode()
         for bad, at in (
             (b"\xff", 0),
