@@ -14,6 +14,13 @@ EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 PORTS = {"numbers": 5500, "counter": 8080, "bus": 8081, "chatlog": 8082, "mediachat": 8000}
 
 
+def with_ports(text: str, suite: Suite) -> str:
+    """`text` with the ports of `suite` in the place of the defaults."""
+    for service, port in PORTS.items():
+        text = re.sub(rf"\b{port}\b", str(suite.ports[service]), text)
+    return text
+
+
 class ExampleTests(TestCase):
     """Each is run against a suite, with that suite's ports in the place of the defaults."""
 
@@ -21,9 +28,7 @@ class ExampleTests(TestCase):
 
     async def shown(self, name: str, suite: Suite) -> list[str]:
         """What an example prints."""
-        text = (EXAMPLES / name).read_text("utf-8")
-        for service, port in PORTS.items():
-            text = re.sub(rf"\b{port}\b", str(suite.ports[service]), text)
+        text = with_ports((EXAMPLES / name).read_text("utf-8"), suite)
         file = suite.folder / name
         file.write_text(text, "utf-8")
         run = Program(self, sys.executable, file, folder=suite.folder)
