@@ -42,6 +42,13 @@ class StorageFull(StorageError):
     """There is no room on the disk. Writing goes on by itself when there is."""
 
 
+class CommitUnknown(StorageError):
+    """The database was lost during a commit, and did not come back in time to say whether it took place.
+
+    What can be told apart by a key is safe to send again.
+    """
+
+
 class StartError(Exception):
     """The suite cannot start. The text is one line that says what to change."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy import BigInteger, Column, Connection, String, Table
-from sqlalchemy.dialects.sqlite import insert
 
 from protosuite.storage import metadata
+from protosuite.storage.upsert import insert
 
 revocations = Table(
     "auth_revocation",
@@ -39,7 +39,7 @@ def read(connection: Connection) -> list[Revocation]:
 
 def add(connection: Connection, revocation: Revocation) -> None:
     """Revoke. One that was revoked before stays so, and its expiry is known now if it was not."""
-    put = insert(revocations).values(
+    put = insert(connection, revocations).values(
         id=revocation.id, expires_at=revocation.expires_at, revoked_at=revocation.revoked_at
     )
     known = {"expires_at": sa.func.coalesce(revocations.c.expires_at, put.excluded.expires_at)}

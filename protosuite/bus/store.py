@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, String, Table
-from sqlalchemy.dialects.sqlite import insert
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -16,6 +15,7 @@ from protosuite.bus.delivery import Event
 from protosuite.bus.durable import Durable, Limits, Owed
 from protosuite.storage import Database, metadata
 from protosuite.storage.gathering import Gathering
+from protosuite.storage.upsert import insert
 
 log = Logger()
 
@@ -100,7 +100,7 @@ class BusStore:
         """Store a durable subscription. What it is owed is stored behind it."""
 
         def work(connection: Connection) -> None:
-            put = insert(durables).values(name=name, pattern=pattern)
+            put = insert(connection, durables).values(name=name, pattern=pattern)
             connection.execute(put.on_conflict_do_update(index_elements=["name"], set_={"pattern": pattern}))
 
         return self._database.write(work)
@@ -166,7 +166,7 @@ def _insert(connection: Connection, items: list[tuple[Sequence[Owed], Stored]]) 
         return
     connection.execute(owed_events.insert(), [_row(owed) for owed in every])
     last = {owed.event.topic: owed.event.sequence for owed in every}
-    put = insert(topics)
+    put = insert(connection, topics)
     connection.execute(
         put.on_conflict_do_update(index_elements=["topic"], set_={"sequence": put.excluded.sequence}),
         [{"topic": topic, "sequence": sequence} for topic, sequence in last.items()],

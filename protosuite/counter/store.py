@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, Connection, Integer, String, Table
-from sqlalchemy.dialects.sqlite import insert
 from twisted.internet.defer import Deferred
 
 from protosuite.storage import Database, metadata
+from protosuite.storage.upsert import insert
 
 counter = Table(
     "counter",
@@ -33,7 +33,7 @@ class CounterStore:
         """Store the total. The Deferred fires when it is on stable storage."""
 
         def work(connection: Connection) -> None:
-            put = insert(counter).values(id=1, total=str(total))
+            put = insert(connection, counter).values(id=1, total=str(total))
             connection.execute(
                 put.on_conflict_do_update(index_elements=["id"], set_={"total": put.excluded.total})
             )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, String, Table
-from sqlalchemy.dialects.sqlite import insert
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -13,6 +15,7 @@ from protosuite.numbers.sequence import Session, checksum, resume_at
 from protosuite.numbers.wire import Start
 from protosuite.storage import Database, metadata
 from protosuite.storage.gathering import Gathering
+from protosuite.storage.upsert import insert
 
 log = Logger()
 
@@ -49,7 +52,10 @@ class NumbersStore:
         unstored, _ = self._acknowledged.items.pop(start.client, (0, 0))
 
         def work(connection: Connection) -> tuple[Session, int]:
-            found = self._find(connection, start.client, now, unstored)
+            # Until the end of the transaction no other node opens it.
+            query = sa.select(sessions).where(sessions.c.client == start.client).with_for_update()
+            stored = connection.execute(query).one_or_none()
+            found = self._session(stored, now, unstored)
             index = resume_at(start, found)
             session = found or fresh
             row = {
@@ -59,8 +65,12 @@ class NumbersStore:
                 "acknowledged": index,  # a client that says `next` says what it has
                 "used_at": now,
             }
-            put = insert(sessions).values(row)
-            connection.execute(put.on_conflict_do_update(index_elements=["client"], set_=row))
+            if stored is None:
+                put = insert(connection, sessions).values(row).on_conflict_do_nothing()
+                if connection.execute(put).rowcount == 0:  # another node has just made it
+                    return work(connection)
+            else:
+                connection.execute(sa.update(sessions).where(sessions.c.client == session.client).values(row))
             return session, index
 
         return self._database.write(work)
@@ -82,28 +92,36 @@ class NumbersStore:
         """Remove some of the sessions that have expired; how many."""
 
         def work(connection: Connection) -> int:
-            old = sa.select(sessions.c.client).where(sessions.c.used_at < now - self._ttl).limit(_SWEEP_BATCH)
-            return connection.execute(sa.delete(sessions).where(sessions.c.client.in_(old))).rowcount
+            before = now - self._ttl
+            old = sa.select(sessions.c.client).where(sessions.c.used_at < before).limit(_SWEEP_BATCH)
+            # Said again for those that another node uses in this moment: they are looked at anew.
+            delete = sa.delete(sessions).where(sessions.c.client.in_(old), sessions.c.used_at < before)
+            return connection.execute(delete).rowcount
 
         return self._database.write(work)
 
-    def _find(self, connection: Connection, client: str, now: int, unstored: int) -> Session | None:
-        row = connection.execute(sa.select(sessions).where(sessions.c.client == client)).one_or_none()
-        if row is None or row.used_at < now - self._ttl:
+    def _session(self, row: Sequence[Any] | None, now: int, unstored: int) -> Session | None:
+        if row is None:
             return None
-        _, seed, count, acknowledged, _ = row
+        client, seed, count, acknowledged, used_at = row
+        if used_at < now - self._ttl:
+            return None
         return Session(client, int.from_bytes(seed, "big"), count, min(max(acknowledged, unstored), count))
 
 
 _ACKNOWLEDGE = (
     sa.update(sessions)
-    .where(sessions.c.client == sa.bindparam("b_client"))
+    # What comes late from the node where the client was before does not count any more.
+    .where(sessions.c.client == sa.bindparam("b_client"), sessions.c.used_at <= sa.bindparam("b_used_at"))
     .values(acknowledged=sa.bindparam("b_acknowledged"), used_at=sa.bindparam("b_used_at"))
 )
 
 
 def _store_acknowledged(connection: Connection, items: dict[str, tuple[int, int]]) -> None:
-    rows = [{"b_client": client, "b_acknowledged": n, "b_used_at": at} for client, (n, at) in items.items()]
+    rows = [
+        {"b_client": client, "b_acknowledged": n, "b_used_at": at}
+        for client, (n, at) in sorted(items.items())
+    ]
     if rows:
         connection.execute(_ACKNOWLEDGE, rows)
 

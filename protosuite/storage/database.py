@@ -11,15 +11,16 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from protosuite.errors import Overloaded, StorageError
 from protosuite.figures import Figure, gauge
-from protosuite.storage import sqlite
+from protosuite.storage import engines
+from protosuite.storage.engines import Transactions
 from protosuite.storage.measures import Measures
+from protosuite.storage.timeouts import Timeouts
 from protosuite.storage.workers import Worker
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class _Request:
 
     work: Work
     answer: Deferred[Any]
+    asked: float  # when, in seconds of the database's clock
     outcome: Any = None
 
 
@@ -54,10 +56,11 @@ class Database:
     max_queue: int
     reader_connections: int = 4
     clock: Callable[[], float] = time.monotonic
+    timeouts: Timeouts = field(factory=Timeouts)
     measures: Measures = field(factory=Measures)
 
-    _write_engine: Engine = field(init=False)
-    _read_engine: Engine = field(init=False)
+    _writes: Transactions = field(init=False)
+    _reads: Transactions = field(init=False)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
     _waiting: deque[_Request] = field(init=False, factory=deque)  # under _lock
     _committing: bool = field(init=False, default=False)  # under _lock
@@ -66,13 +69,21 @@ class Database:
     _written: float = field(init=False, default=0.0)  # when it last committed
 
     def __attrs_post_init__(self) -> None:
-        self._write_engine = sqlite.writer(self.url)
-        self._read_engine = sqlite.readers(self.url, self.reader_connections)
+        self._writes = engines.writing(self.url, self.timeouts, self.clock)
+        self._reads = engines.reading(self.url, self.reader_connections, self.timeouts, self.clock)
+
+    @property
+    def _write_engine(self) -> Engine:
+        return self._writes.engine
+
+    @property
+    def _read_engine(self) -> Engine:
+        return self._reads.engine
 
     @contextmanager
     def at_start(self) -> Iterator[Connection]:
         """A connection for work before the reactor runs: it blocks. Committed when the block ends."""
-        with self._write_engine.begin() as connection:
+        with self._writes.at_start() as connection:
             yield connection
 
     def open_readers(self) -> None:
@@ -80,16 +91,17 @@ class Database:
         with ExitStack() as opened:
             for _ in range(self.reader_connections):
                 connection = opened.enter_context(self._read_engine.connect())
-                connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema")
+                self._reads.open_one(connection)
 
     def write(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """Run `work` in the next commit. The Deferred fires when it is on stable storage.
 
         If another work of the same commit fails, `work` may be run again in a transaction of its
-        own: it must do nothing but use the connection. Requests are answered in order. Fails with
-        :exc:`StorageError` when the storage cannot do it, or with what `work` raised.
+        own, and with a server that was away for a moment: it must do nothing but use the connection.
+        Requests are answered in order. Fails with :exc:`StorageError` when the storage cannot do it, with
+        :exc:`CommitUnknown` when that cannot be known, or with what `work` raised.
         """
-        request = _Request(work, Deferred())
+        request = _Request(work, Deferred(), self.clock())
         with self._lock:
             full = len(self._waiting) >= self.max_queue
             if not full:
@@ -104,17 +116,16 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """Run `work` on a reader's connection. It sees every write that was answered before."""
-        request = _Request(work, Deferred())
+        request = _Request(work, Deferred(), self.clock())
         if self._reading >= self.max_queue:
             self.measures.refused += 1
             request.answer.errback(Overloaded("too many reads are waiting for the database"))
             return request.answer
         self._reading += 1
-        asked = self.clock()
 
         def task() -> None:
-            self._run(self._read_engine, [request])
-            self.call_in_reactor(self._read_done, request, asked)
+            self._run(self._reads, [request])
+            self.call_in_reactor(self._read_done, request)
 
         self.readers.do(task)
         return request.answer
@@ -143,14 +154,14 @@ class Database:
         """Finish what is queued and close. Blocks; answers still come through the reactor."""
         self.writer.stop()
         self.readers.stop()
-        self._write_engine.dispose()
-        self._read_engine.dispose()
+        self._writes.stop()
+        self._reads.stop()
 
     # In the reactor's thread.
 
-    def _read_done(self, request: _Request, asked: float) -> None:
+    def _read_done(self, request: _Request) -> None:
         self._reading -= 1
-        self.measures.read_seconds.observe(self.clock() - asked)
+        self.measures.read_seconds.observe(self.clock() - request.asked)
         _answer([request])
 
     # In the writer's thread.
@@ -164,38 +175,57 @@ class Database:
                 if not group:
                     self._committing = False
                     return
-            if not self._run(self._write_engine, group):
+            if not self._run(self._writes, group):
                 # Still one commit: what somebody did wrong may not cost the others one each.
-                self._run(self._write_engine, group, apart=True)
+                self._run(self._writes, group, apart=True)
             self.call_in_reactor(_answer, group)
 
-    def _run(self, engine: Engine, group: list[_Request], apart: bool = False) -> bool:
+    def _run(self, transactions: Transactions, group: list[_Request], apart: bool = False) -> bool:
         """Run a group in one transaction and set the outcomes. False: one of several is at fault.
 
         With `apart`, which takes longer, the one that is at fault fails alone.
         """
-        run = _run_apart if apart else _run_one
-        began = self.clock()
+        began = worked = self.clock()
+
+        def work(connection: Connection) -> list[Any]:
+            nonlocal worked
+            outcomes = [self._one(request, transactions, connection, apart) for request in group]
+            worked = self.clock()
+            return outcomes
+
         try:
-            with engine.begin() as connection:
-                outcomes = [run(request, connection) for request in group]
-                worked = self.clock()
+            outcomes = transactions.run(work, group[0].asked)
         except Exception as error:  # the loop must live; whoever asked is told
-            storage = sqlite.storage_error(error) if isinstance(error, DBAPIError) else None
+            storage = error if isinstance(error, StorageError) else None
             if storage is None and len(group) > 1 and not apart:
                 return False
-            outcomes = [Failure(storage or error) for _ in group]
+            outcomes = [Failure(error) for _ in group]
             if storage is not None:
                 self._note_health(storage)
-                self.measures.failures += engine is self._write_engine
+                self.measures.failures += transactions is self._writes
         else:
-            if engine is self._write_engine:
+            if transactions is self._writes:
                 self._written = self.clock()
                 self.measures.committed(len(group), began, worked, self._written)
                 self._note_health(None)
         for request, outcome in zip(group, outcomes, strict=True):
             request.outcome = outcome
         return True
+
+    def _one(self, request: _Request, transactions: Transactions, connection: Connection, apart: bool) -> Any:
+        """The outcome of a request; `apart`, one that fails changes nothing. Raises what is the storage's."""
+        if not apart:
+            return request.work(connection)
+        savepoint = connection.begin_nested()
+        try:
+            outcome = request.work(connection)
+        except Exception as error:
+            if isinstance(error, StorageError) or transactions.failure(error) is not None:
+                raise  # there may be no transaction any more
+            savepoint.rollback()
+            return Failure(error)
+        savepoint.commit()
+        return outcome
 
     def _note_health(self, error: StorageError | None) -> None:
         """Log once when writing begins to fail and once when it works again."""
@@ -206,24 +236,6 @@ class Database:
             log.info("the database accepts writes again")
         else:
             log.error("the database refuses: {reason}", reason=str(error))
-
-
-def _run_one(request: _Request, connection: Connection) -> Any:
-    return request.work(connection)
-
-
-def _run_apart(request: _Request, connection: Connection) -> Any:
-    """The outcome of a request that changes nothing if it fails. Raises what is the storage's own failure."""
-    savepoint = connection.begin_nested()
-    try:
-        outcome = request.work(connection)
-    except Exception as error:
-        if isinstance(error, DBAPIError) and sqlite.storage_error(error) is not None:
-            raise  # there may be no transaction any more
-        savepoint.rollback()
-        return Failure(error)
-    savepoint.commit()
-    return outcome
 
 
 def _answer(group: list[_Request]) -> None:

@@ -20,7 +20,8 @@ import protosuite.bus.store
 import protosuite.chatlog.store
 import protosuite.counter.store
 import protosuite.mediachat.store
-import protosuite.numbers.store  # noqa: F401 - declares its table
+import protosuite.numbers.store
+import protosuite.storage.marks  # noqa: F401 - declares its table
 from protosuite.counter.store import counter
 from protosuite.errors import Overloaded, StartError, StorageFull
 from protosuite.storage import damage, metadata, migrate

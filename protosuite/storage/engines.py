@@ -1,0 +1,110 @@
+"""What a database URL means: which engine, and how its transactions are run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from attrs import frozen
+from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError
+
+from protosuite.errors import StorageError
+from protosuite.storage import sqlite
+from protosuite.storage.timeouts import Timeouts
+
+T = TypeVar("T")
+
+
+class Transactions(Protocol):
+    """Runs work in transactions on one sort of connections. Blocks; for threads, as many as connections."""
+
+    @property
+    def engine(self) -> Engine:
+        """Of its connections."""
+
+    def run(self, work: Callable[[Connection], T], asked: float) -> T:
+        """The result of `work`, once it is committed. Whoever waits for it does so since `asked`.
+
+        Raises :exc:`StorageError` when the storage cannot do it, or what `work` raised. `work` may be run
+        several times; all but the last are undone.
+        """
+
+    def at_start(self) -> AbstractContextManager[Connection]:
+        """A connection in a transaction that is committed at the end of the block."""
+
+    def open_one(self, connection: Connection) -> None:
+        """Read something, so that a connection has all it needs."""
+
+    def failure(self, error: Exception) -> StorageError | None:
+        """What a driver's error means if the storage itself failed; None if the statement was at fault."""
+
+    def stop(self) -> None:
+        """Close all connections."""
+
+
+@frozen
+class FileTransactions:
+    """Those of SQLite: it waits for nobody, for there is nobody else."""
+
+    engine: Engine
+
+    def run(self, work: Callable[[Connection], T], asked: float) -> T:
+        try:
+            with self.engine.begin() as connection:
+                return work(connection)
+        except DBAPIError as error:
+            raise self.failure(error) or error from error
+
+    def at_start(self) -> AbstractContextManager[Connection]:
+        return self.engine.begin()
+
+    def open_one(self, connection: Connection) -> None:
+        connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema")
+
+    def failure(self, error: Exception) -> StorageError | None:
+        return sqlite.storage_error(error) if isinstance(error, DBAPIError) else None
+
+    def stop(self) -> None:
+        self.engine.dispose()
+
+
+def is_file(url: URL) -> bool:
+    """Whether the database is a file of this machine, which one process at a time uses."""
+    return url.get_backend_name() == "sqlite"
+
+
+def resolve(url: str, data: Path) -> URL:
+    """The URL as it is opened: a relative file path is inside `data`."""
+    parsed = make_url(url)
+    return sqlite.resolve(url, data) if is_file(parsed) else parsed
+
+
+def shown(url: URL) -> str:
+    """What a person calls the database: its file, or the URL without its password."""
+    if is_file(url):
+        return str(url.database)
+    secret = {"password": "***", "sslpassword": "***"}
+    return url.set(
+        query={name: secret.get(name, value) for name, value in url.query.items()}
+    ).render_as_string(hide_password=True)
+
+
+def writing(url: URL, timeouts: Timeouts, clock: Callable[[], float]) -> Transactions:
+    """One connection, whose commits are on stable storage when they return."""
+    if is_file(url):
+        return FileTransactions(sqlite.writer(url))
+    from protosuite.storage import postgresql  # who has SQLite needs no driver
+
+    return postgresql.writing(url, timeouts, clock)
+
+
+def reading(url: URL, count: int, timeouts: Timeouts, clock: Callable[[], float]) -> Transactions:
+    """`count` connections that cannot write. A read sees one state of the database."""
+    if is_file(url):
+        return FileTransactions(sqlite.readers(url, count))
+    from protosuite.storage import postgresql
+
+    return postgresql.reading(url, count, timeouts, clock)
