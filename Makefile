@@ -76,5 +76,5 @@ $(RUN): setup.cfg pyproject.toml | $(BIN)/pip
 	@touch $@
 
 $(DEV): setup.cfg pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install -q -e '.[tls,test,fuzz,check,docs,bench]'
+	$(BIN)/pip install -q -e '.[tls,redis,test,fuzz,check,docs,bench]'
 	@touch $@ $(RUN)

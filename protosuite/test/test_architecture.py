@@ -33,6 +33,7 @@ PURE = (
     "conversation",
     "rules",
     "archive",
+    "outgoing",
 )
 # What a pure module may not know: I/O, time, threads, chance, and whoever brings them.
 IMPURE = {
@@ -72,7 +73,7 @@ LAYERS = [
     {"wire"},
     {"program"},
     {"net", "auth"},
-    {"storage"},
+    {"storage", "fabric"},
     {"config"},
     {"logs", "settings", "errors", "hours", "messages", "files", "figures"},
 ]
