@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from protosuite.counter.ledger import Ledger
+from protosuite.counter.ledger import Book
 from protosuite.figures import Figure, counter, gauge
 
 
-def figures(ledger: Ledger, stored: int, unanswered: int, storing_fails: bool) -> Iterator[Figure]:
+def figures(ledger: Book, stored: int, unanswered: int, storing_fails: bool) -> Iterator[Figure]:
     """For machines. `stored` is the total that is on stable storage."""
     yield gauge("counter_value", "The counter, to within what a double can hold.", ledger.total)
     doc = "What was added and is not on stable storage yet."
@@ -19,7 +19,7 @@ def figures(ledger: Ledger, stored: int, unanswered: int, storing_fails: bool) -
     yield counter("counter_refused_frames_total", doc, ledger.refused)
 
 
-def overview(ledger: Ledger, stored: int, storing_fails: bool) -> Mapping[str, object]:
+def overview(ledger: Book, stored: int, storing_fails: bool) -> Mapping[str, object]:
     """For people. The values are text: JavaScript has no whole numbers as large as they can be."""
     return {
         "value": str(ledger.total),

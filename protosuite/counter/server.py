@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import takewhile
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -12,13 +11,12 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from protosuite.config import CounterConfig
-from protosuite.counter.ledger import Ledger
+from protosuite.counter.connection import CounterConnection
+from protosuite.counter.ledger import Book, Ledger
 from protosuite.counter.overview import figures, overview
 from protosuite.counter.store import CounterStore
-from protosuite.counter.wire import RequestDecoder, encode_replies
 from protosuite.errors import PeerFault
 from protosuite.figures import Figure
-from protosuite.net.connection import PacedConnection
 from protosuite.net.listening import ListeningService, Publish, unheard
 
 
@@ -35,7 +33,7 @@ class CounterService(ListeningService):
     ) -> None:
         super().__init__("counter", reactor, config)
         self.config = config
-        self.ledger = Ledger(0)
+        self.ledger: Book = Ledger(0)
         self.always = config.durability == "always"
         self.storing_fails = False
         self._publish = publish
@@ -125,12 +123,13 @@ class CounterService(ListeningService):
     def _saved(self, _: None, total: int) -> None:
         self._stored = total
         if self.storing_fails:
-            self.storing_fails = False
+            self.storing_fails = self.ledger.is_closed = False
             self.log.info("the total is stored again: increments are accepted")
 
     def _not_saved(self, failure: Failure) -> None:
         if not self.storing_fails:
             self.storing_fails = True
+            self.ledger.is_closed = not self.always
             self.log.error(
                 "the total cannot be stored: no increment is accepted until it can ({reason})",
                 reason=str(failure.value),
@@ -150,96 +149,3 @@ class CounterService(ListeningService):
             requests=ledger.requests,
             refused=ledger.refused,
         )
-
-
-class CounterConnection(PacedConnection):
-    """One client's connection. It is not read while its replies are not, or while many wait for a commit."""
-
-    unfinished_code = "frame-timeout"
-
-    def __init__(self, service: CounterService) -> None:
-        super().__init__(service, service.reactor, service.config, service.config.frame_timeout)
-        self._service = service
-        self._decoder = RequestDecoder()
-        self._unsent = 0  # bytes of replies that wait for a commit
-        self._leaving = False  # finish when those have been sent
-
-    def opened(self) -> None:
-        self.start_pacing()
-
-    def received(self, data: bytes) -> None:
-        if self._leaving:
-            return
-        completed = 0
-        try:
-            for increments in self._decoder.feed(data):
-                completed = len(increments)
-                self.greeted()
-                self.spend(completed)
-                self._apply(increments)
-        except PeerFault as fault:
-            self.refuse(fault)
-        if not self._leaving:
-            self.unfinished.look(completed > 0)
-
-    def _apply(self, increments: Any) -> None:
-        service = self._service
-        fault = None
-        if service.storing_fails and not service.always and any(increments):
-            increments = list(takewhile(lambda amount: amount == 0, increments))
-            fault = PeerFault("storage", "the total cannot be stored now")
-        totals, overflow = service.ledger.apply(increments)
-        fault = overflow or fault
-        if totals:
-            replies = encode_replies(totals)
-            if service.always:
-                self._unsent += len(replies)
-                service.answer_when_stored(self, replies)
-                self.pace()
-            else:
-                self.send(replies)
-        if fault is not None:
-            raise fault
-
-    def reply(self, replies: bytes) -> None:
-        """Send what has waited for its commit."""
-        self._unsent -= len(replies)
-        if not self.finishing:
-            self.send(replies)
-            if self._leaving and not self._unsent:
-                self.finish()
-            else:
-                self.pace()
-
-    def cut_off(self) -> None:
-        """Close: what it asked for could not be stored, and a close is all that the format can say."""
-        if not self.finishing:
-            self._service.turned_down(self.peer, "storage", "the total cannot be stored now")
-            self.finish()
-
-    def peer_finished(self) -> None:
-        self._leave()
-
-    def shut_down(self) -> None:
-        self._leave()
-
-    def is_within_message(self) -> bool:
-        return self._decoder.is_within_frame
-
-    def must_wait(self) -> bool:
-        return self._unsent >= self._service.config.max_backlog
-
-    def is_owed(self) -> bool:
-        return self._unsent > 0
-
-    def refuse(self, fault: PeerFault) -> None:
-        """A frame is not applied, or there was none for long: a close is all that the format can say."""
-        self._service.refused(self, fault)
-        self._leave()
-
-    def _leave(self) -> None:
-        """Close after every reply that is owed."""
-        self._leaving = True
-        self.unfinished.stop()
-        if not self._unsent:
-            self.finish()

@@ -14,11 +14,17 @@ REQUEST_SIZE = 16
 REPLY_SIZE = 8
 
 _REQUEST = struct.Struct(">QQ")
+_REPLY = struct.Struct(">Q")
 
 
 def encode_request(increment: int) -> bytes:
     """A request to add `increment` (0 … 2^64 − 1): the number, then XXH64 of it in decimal ASCII."""
     return _REQUEST.pack(increment, xxh64_intdigest(b"%d" % increment))
+
+
+def encode_reply(total: int) -> bytes:
+    """The reply to one request."""
+    return _REPLY.pack(total)
 
 
 def encode_replies(totals: Sequence[int]) -> bytes:
@@ -36,6 +42,14 @@ class RequestDecoder:
     def is_within_frame(self) -> bool:
         """Whether a frame has been begun and not finished."""
         return bool(self._rest)
+
+    def single(self, data: bytes) -> int | None:
+        """The increment, if `data` is one good frame and none has begun; else None, for :meth:`feed`."""
+        if self._rest or len(data) != REQUEST_SIZE:
+            return None
+        increment: int
+        increment, digest = _REQUEST.unpack(data)
+        return increment if xxh64_intdigest(b"%d" % increment) == digest else None
 
     def feed(self, data: bytes) -> Iterator[Sequence[int]]:
         """The increments that `data` completes, as one run.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 from typing import Any
 
 from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -84,6 +87,53 @@ class ServerTests(Fixture):
     def test_replies_in_order(self) -> None:
         """All requests of a segment are answered with the totals after each."""
         self.assertEqual(Raw(self.service).add(1, 0, 10, 255).replies(), [1, 1, 11, 266])
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        st.lists(st.integers(0, 9) | st.just(MAX) | st.none(), min_size=1, max_size=6),
+        st.sets(st.integers(1, 95)),
+        st.booleans(),
+    )
+    def test_any_cutting(self, amounts: list[int | None], cuts: set[int], is_closed: bool) -> None:
+        """R12: however requests are cut, the same is answered, counted, kept and refused."""
+        image = b"".join(b"x" * 16 if amount is None else encode_request(amount) for amount in amounts)
+        outcomes = []
+        for edges in ((), range(16, len(image), 16), sorted(cut for cut in cuts if cut < len(image))):
+            service = CounterService(CounterConfig(), CounterStore(self.database), self.clock)
+            service.ledger.is_closed = is_closed
+            raw = Raw(service)
+            for start, end in pairwise((0, *edges, len(image))):
+                raw.protocol.dataReceived(image[start:end])
+            ledger, traffic = service.ledger, service.traffic
+            messages = None if service.refusals else traffic.messages
+            closes = raw.transport.disconnecting
+            outcomes.append((raw.replies(), closes, ledger, messages, traffic.sent, traffic.received))
+            raw.protocol.connectionLost()
+        self.assertEqual(outcomes[0], outcomes[1])
+        self.assertEqual(outcomes[0], outcomes[2])
+
+    def test_message_rate(self) -> None:
+        """R20: who sends one request after the other faster than it may is read that slowly."""
+        raw = Raw(self.make_service(message_rate=10))
+        for _ in range(10):
+            raw.add(1)
+        self.assertTrue(raw.transport.reading)
+        raw.add(1)
+        self.assertFalse(raw.transport.reading)
+        self.clock.advance(0.2)
+        self.assertTrue(raw.transport.reading)
+
+    def test_silence_behind_single_requests(self) -> None:
+        """A client that has sent one request is held to the time of silence, not of the first message."""
+        service = self.make_service(handshake_timeout=10, idle_timeout=100)
+        raw = Raw(service).add(1)
+        self.clock.advance(99)
+        raw.add(1)
+        self.clock.advance(99)
+        self.assertFalse(raw.transport.disconnecting)
+        self.clock.advance(1)
+        self.assertTrue(raw.transport.disconnecting)
+        self.assertEqual(service.refusals, {"idle-timeout": 1})
 
     def test_one_counter_for_all(self) -> None:
         """Connections share the total."""
