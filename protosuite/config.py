@@ -23,6 +23,7 @@ from protosuite.settings import (
     read_environment,
     read_file,
     seconds,
+    secret,
     setting,
     size,
     subset,
@@ -46,10 +47,29 @@ class SuiteConfig:
     )
     database: str = setting(
         "sqlite:///protosuite.sqlite3",
-        text("an SQLAlchemy URL that begins with sqlite:///", r"sqlite:///[^\x00\n?]+"),
-        "Database URL. A relative SQLite path is inside the data folder.",
+        secret(
+            "an SQLAlchemy URL that begins with sqlite:/// or postgresql+psycopg://",
+            r"sqlite:///[^\x00\n?]+|postgresql\+psycopg://[^\x00\n\s]+",
+        ),
+        "Database URL. A relative SQLite path is inside the data folder. Several nodes may use one"
+        " of PostgreSQL, whose password may be in a file that PGPASSFILE in the environment names.",
     )
     database_readers: int = setting(4, count(1, 64), "Threads that read the database.")
+    database_timeout: float = setting(
+        10.0,
+        seconds(1, 600),
+        "Seconds that a read or write may wait for PostgreSQL in all; while that is away they are tried again"
+        " so long, and then fail.",
+    )
+    database_connect_timeout: float = setting(
+        3.0, seconds(2, 60), "Seconds that one host of PostgreSQL has to accept a connection."
+    )
+    database_lock_timeout: float = setting(
+        3.0,
+        seconds(0.1, 60),
+        "Seconds that PostgreSQL has a write wait for another node's, which is tried again then; and after"
+        " which it takes its locks from a node that hangs in the midst of one.",
+    )
     database_queue: int = setting(
         100_000,
         count(1, 10_000_000),

@@ -16,6 +16,7 @@ from zope.interface import implementer
 _PLAIN = (str, int, float, bool, type(None))
 # What may be a token, good or not: a JSON object in base64, and then a dot.
 _PASSWORD = re.compile(r"(?<=://)([^\s/@:]*:)[^\s/]*@")  # of a URL
+_QUERY = re.compile(r"(?<=[?&])((?:ssl)?password=)[^\s&'\"]*")  # of a URL too
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_.-]*")
 
 
@@ -30,7 +31,7 @@ def one_line(value: str) -> str:
 
 def redacted(text: str) -> str:
     """`text` without the tokens and the passwords of URLs in it, which are not for whoever reads a log."""
-    return _PASSWORD.sub(r"\1***@", _TOKEN.sub("<token>", text))
+    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1***@", _TOKEN.sub("<token>", text)))
 
 
 def _escaped(character: str) -> str:

@@ -191,6 +191,11 @@ def text(allowed: str, pattern: str) -> Kind:
     return Kind(allowed, parse)
 
 
+def secret(allowed: str, pattern: str) -> Kind:
+    """Text that may hold a password of a URL, which is never printed."""
+    return Kind(allowed, text(allowed, pattern).parse, redacted)
+
+
 def setting(default: Any, kind: Kind, doc: str) -> Any:
     """A field of a section: its default value, its kind, and a sentence with the unit."""
     return attrs.field(default=default, metadata={"kind": kind, "doc": doc}, kw_only=True)

@@ -19,8 +19,9 @@ from protosuite.auth.guard import OPEN, Guard, TokenGuard
 from protosuite.config import Config
 from protosuite.errors import StartError
 from protosuite.net.listening import ListeningService, Publish, server_endpoint, unheard
-from protosuite.storage import Database, sqlite
+from protosuite.storage import Database, engines
 from protosuite.storage.migrate import take, upgrade
+from protosuite.storage.timeouts import Timeouts
 from protosuite.storage.workers import Calls, Threads
 
 if TYPE_CHECKING:
@@ -278,12 +279,15 @@ class Suite(Service):
     def _make_database(self) -> Database:
         config = self._config.suite
         return Database(
-            url=sqlite.resolve(config.database, self._data),
+            url=engines.resolve(config.database, self._data),
             writer=self._pools.make("database-writer"),
             readers=self._pools.make("database-reader", config.database_readers),
             call_in_reactor=self._reactor.callFromThread,
             max_queue=config.database_queue,
             reader_connections=config.database_readers,
+            timeouts=Timeouts(
+                config.database_timeout, config.database_connect_timeout, config.database_lock_timeout
+            ),
         )
 
 

@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import NoReturn
 from unittest import SkipTest
 
@@ -32,6 +33,18 @@ def require(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
             missing(f"{program} is not installed: apt-get install {PACKAGES.get(program, program)}")
+
+
+def require_postgresql() -> Path:
+    """The test runs a PostgreSQL server of its own: the folder of the newest one's programs."""
+    if importlib.util.find_spec("psycopg") is None:
+        missing("there is no driver for PostgreSQL here: pip install 'protosuite[postgres]'")
+    found = list(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if own := shutil.which("postgres"):
+        found.append(Path(own))
+    if not found:
+        missing("postgresql is not installed: apt-get install postgresql")
+    return max(found, key=lambda each: (each.parts[-3].isdecimal() and int(each.parts[-3]), each)).parent
 
 
 def require_netcat() -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
+from twisted.logger import Logger
 
-from protosuite.errors import StartError
-from protosuite.storage import damage
+from protosuite.errors import StartError, StorageError
+from protosuite.storage import damage, engines
 from protosuite.storage.database import Database
 from protosuite.storage.schema import HEAD
+
+log = Logger(namespace="protosuite.storage")
 
 RESTORING = "restoring"  # in the data folder for as long as not all of a backup is in its place
 
@@ -57,9 +61,13 @@ def take(folder: Path) -> IO[str]:
 def upgrade(database: Database) -> None:
     """Bring the schema to this version's. Blocks; for the start.
 
-    The check and all migrations are one transaction that excludes other writers. A database that is
-    damaged, or was written by a newer version, is left as it is: :exc:`StartError`.
+    The check and all migrations are one transaction that excludes other writers; with PostgreSQL, other nodes
+    that start. A database that is damaged, or was written by a newer version, is left as it is:
+    :exc:`StartError`.
     """
+    if not engines.is_file(database.url):
+        _guarded(database, _upgrade_server)
+        return
     file = Path(database.url.database or "")
     if (found := damage.find(file)) is not None:
         raise StartError(
@@ -88,10 +96,30 @@ def _guarded(database: Database, work: Callable[[Connection], None]) -> None:
         with database.at_start() as connection:
             work(connection)
     except DBAPIError as error:
+        what = "restore a backup" if engines.is_file(database.url) else "see to it"
         raise StartError(
-            f"the database {database.url.database} cannot be used ({error.orig}): "
-            "restore a backup, or change [suite] database"
+            f"the database {engines.shown(database.url)} cannot be used ({_first_line(error.orig)}): "
+            f"{what}, or change [suite] database"
         ) from None
+    except StorageError as error:
+        raise StartError(
+            f"{error}: start it, or change [suite] database, which is {engines.shown(database.url)}"
+        ) from None
+
+
+def _first_line(error: object) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]
+
+
+def _upgrade_server(connection: Connection) -> None:
+    from protosuite.storage import marks, postgresql
+
+    postgresql.take_time(connection)
+    postgresql.exclude_others(connection)
+    _upgrade(connection)
+    marks.sweep(connection, int(time.time() * 1000))
+    for sentence in postgresql.warnings(connection):
+        log.warn("{sentence}", sentence=sentence)
 
 
 def _upgrade(connection: Connection) -> None:
@@ -99,8 +127,9 @@ def _upgrade(connection: Connection) -> None:
     if found == HEAD:
         return  # the common start: alembic, which takes as long to import as all the rest, is not needed
     if found is not None and not is_known(found):
+        where = engines.shown(connection.engine.url)
         raise StartError(
-            f"the database {connection.engine.url.database} has schema {found}, newer than this version of "
+            f"the database {where} has schema {found}, newer than this version of "
             f"protosuite ({HEAD}) knows: run the newer version, or restore a backup"
         )
     _alembic(connection, "head", up=True)

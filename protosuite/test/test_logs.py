@@ -64,6 +64,9 @@ class ObserverTests(SynchronousTestCase):
                 line = self.logged(observer, "error", "cannot reach {url}", url=url)
                 self.assertNotIn("s3cr", line)
                 self.assertIn(url.rpartition("@")[2], line)
+        line = self.logged(TextObserver, "info", "at postgresql+psycopg:///x?password=s3cr%21t&host=db")
+        self.assertNotIn("s3cr", line)
+        self.assertIn("&host=db", line)
 
     def test_json(self) -> None:
         """One object a line, with the event's own fields beside its message."""

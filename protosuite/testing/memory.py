@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeAddress, FakeTransport, connect
 from zope.interface import implementer
 
-from protosuite.storage import Database, sqlite
+from protosuite.storage import Database, engines
 from protosuite.storage.migrate import upgrade
 from protosuite.storage.workers import Task
 
@@ -43,11 +43,13 @@ class HandWorker:
         self.run()
 
 
-def database(path: str, writer: HandWorker | None = None, max_queue: int = 1000) -> Database:
-    """A real database in a file below `path`, its schema in place, whose work runs at once or by hand."""
+def database(
+    path: str, writer: HandWorker | None = None, max_queue: int = 1000, url: str = "sqlite:///test.sqlite3"
+) -> Database:
+    """A real database, its schema in place, whose work runs at once or by hand; a file is below `path`."""
     Path(path).mkdir(parents=True, exist_ok=True)
     result = Database(
-        url=sqlite.resolve("sqlite:///test.sqlite3", Path(path).absolute()),
+        url=engines.resolve(url, Path(path).absolute()),
         writer=writer or HandWorker(at_once=True),
         readers=HandWorker(at_once=True),
         call_in_reactor=lambda call, *args: call(*args),
