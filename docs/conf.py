@@ -13,7 +13,10 @@ from protosuite.config import SECTIONS
 from protosuite.settings import ENVIRONMENT_PREFIX, fields_of
 
 sys.path.insert(0, str(Path(__file__).parent))
+from commandlines import CommandLine
+from frames import BusFrames, CounterRequests, CounterTalk
 from metrics import Metrics
+from openapi import OpenApi
 from promises import Promises
 
 project = "protosuite"
@@ -78,4 +81,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("roles", Roles)
     app.add_directive("metrics", Metrics)
     app.add_directive("promises", Promises)
+    app.add_directive("command-line", CommandLine)
+    app.add_directive("counter-requests", CounterRequests)
+    app.add_directive("counter-talk", CounterTalk)
+    app.add_directive("bus-frames", BusFrames)
+    app.add_directive("openapi", OpenApi)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,84 @@
+"""What the documentation makes from the code is what a suite does, and its pages say nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import TestCase
+
+from protosuite.bus import bus_pb2 as pb
+from protosuite.bus.wire import FROM_SERVER, Decoder, encode_request
+from tests.peers import connect
+from tests.processes import LIMIT, Suite
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def of_docs(name: str) -> Any:
+    """A module of the documentation's build."""
+    sys.path.insert(0, str(DOCS))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(DOCS))
+
+
+class FrameTests(TestCase):
+    """The bytes on the pages of counter/1 and bus/1."""
+
+    timeout = LIMIT
+
+    async def test_counter(self) -> None:
+        """A new counter answers the requests of its page with the replies of its page."""
+        page = of_docs("frames").CounterTalk
+        suite = Suite(self)
+        await suite.start()
+        lines = page.lines()
+        sent, got = (
+            b"".join(bytes.fromhex(re.sub(r"   \w.*", "", line[2:])) for line in lines if line[0] == sign)
+            for sign in "><"
+        )
+        peer = await connect(self, suite.counter)
+        peer.send(sent)
+        self.assertEqual(await peer.exactly(len(got)), got)
+
+    async def test_bus(self) -> None:
+        """A new bus answers the messages of its page with those of its page."""
+        suite = Suite(self)
+        await suite.start()
+        peer = await connect(self, suite.ports["bus"])
+        *before, (_, _, event) = of_docs("frames").asked_of_the_bus()
+        peer.send(b"".join(sent for _, sent, _ in before))
+        wanted = list(Decoder(FROM_SERVER).feed(b"".join(got for _, _, got in before) + event))
+        decoder, found = Decoder(FROM_SERVER), list[Any]()
+        while len(found) < len(wanted):
+            found.extend(decoder.feed(await peer.exactly(1)))
+        own = next(body for body in found if isinstance(body, pb.Event))
+        peer.send(encode_request(pb.Ack(delivery=own.delivery)) + before[0][1])
+        self.assertEqual(await peer.exactly(len(before[0][2])), before[0][2])  # and no error
+        for body in (*found, *wanted):
+            if isinstance(body, pb.Event):  # what depends on the time
+                body.published_at = body.delivery = 0
+        self.assertEqual(found[:4], wanted[:4])
+        self.assertCountEqual(map(str, found), map(str, wanted))  # a receipt may overtake an event
+
+
+class CommandLineTests(TestCase):
+    """The page of programs."""
+
+    def test_options(self) -> None:
+        """Each option that the page speaks of is one of the program's that it speaks of."""
+        commandlines = of_docs("commandlines")
+        text = (DOCS / "reference" / "programs.rst").read_text("utf-8")
+        parts = re.split(r"^(protosuite-\w+|twistd protosuite)\n-+$", text, flags=re.MULTILINE)
+        self.assertEqual({*parts[1::2]}, {*commandlines.PROGRAMS, "twistd protosuite"})
+        for name, part in zip(parts[1::2], parts[2::2], strict=True):
+            self.assertIn(f".. command-line:: {name}\n", part)
+            told = "\n".join(commandlines.helps(name))
+            for option in re.findall(r"``(--?[a-z][a-z-]*)", part):
+                if name != "twistd protosuite" or option not in ("-n", "--pidfile", "--logfile"):
+                    self.assertRegex(told, rf"(?<![\w-]){option}\b", f"{name} has no {option}")
