@@ -55,17 +55,17 @@ LAYERS = [
     {"piping", "terminal"},
     {"session", "commands"},
     {"reading", "history"},
-    {"server", "client", "load"},
+    {"server", "client", "load", "worker"},
     {"api"},
     {"overseen", "health", "metrics", "sampling"},
     {"checks", "pulse"},
     {"readiness", "series"},
     {"subscription", "member", "client_talk", "desk_talk", "download", "receiving", "posting", "telling"},
-    {"turns"},
-    {"exchange", "room", "upload", "sending", "overview"},
+    {"turns", "catching_up"},
+    {"exchange", "room", "upload", "sending", "overview", "connection", "crew"},
     {"store", "media", "saving"},
     {"pane"},
-    {"sequence", "ledger", "broker", "sequencer", "view", "conversation"},
+    {"sequence", "ledger", "shared", "broker", "sequencer", "view", "conversation"},
     {"durable"},
     {"delivery"},
     {"topics", "requests"},
@@ -154,7 +154,7 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertEqual(graph, {})
 
     def test_only_the_entries_use_the_global_reactor(self) -> None:
-        """Time and the reactor are handed in: only ``tap`` and the programs take the global one."""
+        """Time and the reactor are handed in: only ``tap``, programs and workers take the global one."""
         found = {name for name, imported in modules() if "twisted.internet.reactor" in imported}
         self.assertEqual(found, {"protosuite.tap", "protosuite.program"})
 
