@@ -19,11 +19,11 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.dialects.sqlite import insert
 from twisted.internet.defer import Deferred
 
 from protosuite.errors import BadRequest
 from protosuite.storage import Database, metadata
+from protosuite.storage.upsert import insert, lock
 
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only what is called an INTEGER
 
@@ -165,7 +165,7 @@ class MediaChatStore:
         """
 
         def work(connection: Connection) -> tuple[Chat, int]:
-            put = insert(chats).values(
+            put = insert(connection, chats).values(
                 client_id=client_id,
                 timezone=timezone,
                 created_at=now,
@@ -209,7 +209,9 @@ class MediaChatStore:
             used = connection.execute(chat.returning(chats.c.media_bytes - size)).scalar()
             self._check(new.chat_id, used, size)
             row = {name: getattr(new, name) for name in New.__annotations__}
-            id = connection.execute(insert(messages).values(row).returning(messages.c.id)).scalar_one()
+            id = connection.execute(
+                insert(connection, messages).values(row).returning(messages.c.id)
+            ).scalar_one()
             del row["key"]
             return Message(id=id, **row), True
 
@@ -316,6 +318,8 @@ class MediaChatStore:
         """The desk has read a chat up to a message: the chat as it is then. None if there is no such chat."""
 
         def work(connection: Connection) -> Chat | None:
+            # What another node adds meanwhile would not be counted.
+            lock(connection, sa.select(chats.c.id).where(chats.c.id == chat_id))
             later = (
                 sa.select(sa.func.count())
                 .select_from(messages)
