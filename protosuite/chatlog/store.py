@@ -214,7 +214,7 @@ class _Commit:
             rooms.c.name.in_(list(names))
         )
         # From here to the commit no other node gives a slot in these rooms. All take them in one order.
-        found = self._connection.execute(query.order_by(rooms.c.id).with_for_update())
+        found = self._connection.execute(query.order_by(rooms.c.name).with_for_update())
         return {name: (id, Head(head, hash)) for name, id, head, hash in found}
 
     def _known(self, ids: Mapping[str, int]) -> dict[tuple[int, str], Entry]:
