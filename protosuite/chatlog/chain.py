@@ -39,6 +39,11 @@ class Append:
     message: ClientAppend
 
 
+def epoch_of(seed: str, room: str) -> str:
+    """The epoch of a room that has none yet: the same on all nodes, and nobody else's."""
+    return blake2b(room.encode(), key=seed.encode(), digest_size=16).hexdigest()
+
+
 def digest(previous: str, entry: Entry) -> str:
     """What the hash of `entry` must be, after an entry whose hash is `previous`."""
     return _digest(

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol as Interface
 
-from protosuite.chatlog.store import RoomState
+from protosuite.chatlog.store import Committed, RoomState
 from protosuite.chatlog.wire import encode_ack
 from protosuite.net.websocket import text_frame
 
@@ -36,7 +36,10 @@ class Room:
         self.latest = 0
         self.first = 1
         self.is_open = False  # what is stored of it is known
-        self.pending = 0  # appends that have been accepted and are not committed
+        self.is_heard = False  # what other nodes store of it is
+        self.wanted = 0  # the last slot that is known to be stored
+        self.owed: deque[Committed] = deque()  # that are answered when they have been told, by slot
+        self.pending = 0  # appends that have been accepted and are not answered
         self.members: set[Follower] = set()
         self.followers: dict[Follower, None] = {}  # members who have been told everything up to `latest`
         self._recent: deque[bytes] = deque()  # up to `latest`
@@ -54,6 +57,13 @@ class Room:
         self.epoch, self.latest = state.epoch, state.latest
         self.holds_from(state.first)  # what was swept meanwhile was told before
         self.is_open = True
+
+    def begin_again(self, state: RoomState) -> None:
+        """What comes behind `latest` is not told to those who are here."""
+        self.followers.clear()
+        self._recent.clear()
+        self._recent_bytes = 0
+        self.open(state)
 
     def holds_from(self, first: int) -> None:
         """What is before slot `first` has been deleted."""

@@ -17,7 +17,8 @@ from twisted.web.server import Request
 from protosuite.auth.guard import OPEN, Guard
 from protosuite.auth.rules import Action
 from protosuite.auth.tokens import Identity
-from protosuite.chatlog.chain import Append
+from protosuite.chatlog.catching_up import CatchingUp
+from protosuite.chatlog.chain import Append, epoch_of
 from protosuite.chatlog.member import Member
 from protosuite.chatlog.overview import figures, overview
 from protosuite.chatlog.room import Room
@@ -26,6 +27,7 @@ from protosuite.chatlog.store import ChatLogStore, Committed, Outcome, RoomState
 from protosuite.chatlog.wire import DEFAULT_ROOM, SUBPROTOCOL, ClientAppend, Error, is_room
 from protosuite.config import ChatLogConfig
 from protosuite.errors import Overloaded, StorageError
+from protosuite.fabric import Fabric, Hub
 from protosuite.figures import SIZES, Figure, Histogram
 from protosuite.logs import Muffled
 from protosuite.net.listening import Publish, unheard
@@ -51,6 +53,7 @@ class ChatLogService(WebService):
         publish: Publish = unheard,
         guard: Guard = OPEN,
         secure_cookie: bool = False,
+        fabric: Fabric | None = None,
     ) -> None:
         super().__init__("chatlog", SUBPROTOCOL, config, reactor, wall, guard, secure_cookie)
         self.config = config
@@ -65,12 +68,17 @@ class ChatLogService(WebService):
         self._commits = Histogram(SIZES)  # appends in each
         self._idle: Deferred[None] | None = None  # fires when nothing is left to commit
         self._troubles = Muffled(self.log, reactor)
+        self._fabric = fabric or Hub(reactor).node("alone")
+        self._seed: str | None = None  # of epochs, where other nodes may make the same room
+        self._others = CatchingUp(self.rooms, store, config, self._fabric, reactor, self._told, self.log)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
         self.serve(_Root(self))
 
     def startService(self) -> None:
         super().startService()
+        if self._fabric.is_shared:
+            self._seed = self.store.seed(self._epoch())
         if self.config.keep_entries or self.config.keep_for:
             self._sweeping.start(self.config.sweep_interval)
 
@@ -79,6 +87,7 @@ class ChatLogService(WebService):
         super().stopService()
         if self._sweeping.running:
             self._sweeping.stop()
+        self._others.stop()
         self._idle = Deferred()
         idle = self._idle
         self.commit()
@@ -102,7 +111,7 @@ class ChatLogService(WebService):
         """The room of a name; it may still have to be opened."""
         room = self.rooms.get(name)
         if room is None:
-            epoch = f"{self._random.getrandbits(128):032x}"
+            epoch = self._epoch() if self._seed is None else epoch_of(self._seed, name)
             room = self.rooms[name] = Room(name, epoch, self.config.cache_entries, self.config.cache_bytes)
         return room
 
@@ -114,6 +123,7 @@ class ChatLogService(WebService):
         if room.is_open:
             member.opened()
         elif len(room.members) == 1:
+            self._others.opening(room)
             self.store.open(room.name, room.epoch).addCallbacks(
                 self._read, self._not_read, callbackArgs=(room,), errbackArgs=(room,)
             )
@@ -181,7 +191,7 @@ class ChatLogService(WebService):
             if isinstance(outcome, Committed) and outcome.is_new:
                 told.setdefault(outcome.append.room, []).append(outcome)
         for name, new in told.items():
-            self.rooms[name].committed([outcome.encoded for outcome in new])
+            self._others.committed(self.rooms[name], new)
             for outcome in new:
                 self._tell_others(name, outcome)
         for outcome in outcomes:
@@ -207,12 +217,19 @@ class ChatLogService(WebService):
 
     def _answer(self, outcome: Outcome) -> None:
         append = outcome.append
+        if isinstance(outcome, Committed) and outcome.entry.slot > self.rooms[append.room].latest:
+            self._others.owe(self.rooms[append.room], outcome)
+            return
         if not isinstance(outcome, Committed):
             self._settle(append, Error(outcome.error.code, outcome.error.message, append.message.seq))
             return
         if not outcome.is_new:
             self._members[append.session].acknowledge(outcome.encoded)
         self._settle(append, None)
+
+    def _told(self, outcome: Committed) -> None:
+        """The entry of an append was told here, after others that came from elsewhere."""
+        self._settle(outcome.append, None)
 
     def _settle(self, append: Append, error: Error | None) -> None:
         member, room = self._members[append.session], self.rooms[append.room]
@@ -232,6 +249,7 @@ class ChatLogService(WebService):
         room.open(state)
         for member in list(room.members):
             member.opened()
+        self._others.opened(room)
         self._forget_if_idle(room)
 
     def _not_read(self, failure: Failure, room: Room) -> None:
@@ -241,6 +259,7 @@ class ChatLogService(WebService):
             self.log.failure("a room was not read", failure)
         if self.rooms.get(room.name) is room:  # whoever comes next tries again
             del self.rooms[room.name]
+            self._others.forgotten(room)
         for member in list(room.members):
             member.dismiss("the room cannot be read now: try again")
 
@@ -251,6 +270,10 @@ class ChatLogService(WebService):
     def _forget_if_idle(self, room: Room) -> None:
         if room.is_idle and self.rooms.get(room.name) is room:
             del self.rooms[room.name]
+            self._others.forgotten(room)
+
+    def _epoch(self) -> str:
+        return f"{self._random.getrandbits(128):032x}"
 
     def _sweep(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._sweep_all()).addErrback(self._not_swept)

@@ -43,6 +43,7 @@ entries = Table(
 )
 
 _FIELDS = [entries.c[name] for name in ("slot", "author", "content", "at", "session", "seq", "key", "hash")]
+_SEED = ""  # the name under which it is
 _SWEEP_BATCH = 1000  # entries deleted at once: the writer is needed for other things too
 
 
@@ -92,6 +93,17 @@ class ChatLogStore:
         self._database = database
         self._max_rooms = max_rooms
 
+    def seed(self, proposal: str) -> str:
+        """What all nodes on this database make epochs of; `proposal` if there is nothing yet.
+
+        It is where the epoch of a room is, under a name that no room has. Blocks; before the reactor runs.
+        """
+        with self._database.at_start() as connection:
+            made = {"name": _SEED, "epoch": proposal, "head": 0, "hash": proposal, "first": 1}
+            connection.execute(insert(connection, rooms).on_conflict_do_nothing(), [made])
+            query = sa.select(rooms.c.epoch).where(rooms.c.name == _SEED)
+            return str(connection.execute(query).scalar_one())
+
     def open(self, room: str, epoch: str) -> Deferred[RoomState]:
         """A room; `epoch` is what it will get if there is none of that name yet."""
 
@@ -99,6 +111,16 @@ class ChatLogStore:
             query = sa.select(rooms.c.epoch, rooms.c.head, rooms.c.first).where(rooms.c.name == room)
             row = connection.execute(query).first()
             return RoomState(epoch) if row is None else RoomState(*row)
+
+        return self._database.read(work)
+
+    def states(self, names: Sequence[str]) -> Deferred[dict[str, RoomState]]:
+        """Those of these rooms that are stored."""
+
+        def work(connection: Connection) -> dict[str, RoomState]:
+            query = sa.select(rooms.c.name, rooms.c.epoch, rooms.c.head, rooms.c.first)
+            found = connection.execute(query.where(rooms.c.name.in_(names)))
+            return {name: RoomState(*state) for name, *state in found}
 
         return self._database.read(work)
 
