@@ -21,7 +21,8 @@ from protosuite.mediachat.desk_talk import DeskTalk
 from protosuite.mediachat.download import serve
 from protosuite.mediachat.media import MediaFolder
 from protosuite.mediachat.posting import MAX_ID, Posting, checked, id_of, key_of, refusal
-from protosuite.mediachat.store import Chat, MediaChatStore, Message, New, as_fields
+from protosuite.mediachat.store import MediaChatStore, as_fields
+from protosuite.mediachat.tables import Chat, Message, New
 from protosuite.mediachat.wire import TEXT
 from protosuite.net.access import Access
 from protosuite.net.api import Api, Nothing, Problem, body, integer, word

@@ -30,7 +30,8 @@ from protosuite.mediachat.conversation import (
     Step,
 )
 from protosuite.mediachat.media import MediaFolder, Stored
-from protosuite.mediachat.store import Chat, MediaChatStore, Message, New
+from protosuite.mediachat.store import MediaChatStore
+from protosuite.mediachat.tables import Chat, Message, New
 from protosuite.mediachat.telling import Telling
 from protosuite.mediachat.turns import Turn, Turns
 from protosuite.mediachat.upload import Upload

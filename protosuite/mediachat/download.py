@@ -13,7 +13,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from protosuite.mediachat.media import INLINE, MediaFolder
-from protosuite.mediachat.store import Message
+from protosuite.mediachat.tables import Message
 from protosuite.net.api import Problem
 from protosuite.net.ranges import Unsatisfiable, parse
 from protosuite.storage.workers import Calls

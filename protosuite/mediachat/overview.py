@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from protosuite.figures import Figure, Kind, counter, gauge, split
-from protosuite.mediachat.store import Chat, Message
+from protosuite.mediachat.tables import Chat, Message
 from protosuite.mediachat.upload import Upload
 
 _SHOWN = 20  # chats

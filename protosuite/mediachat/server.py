@@ -25,7 +25,8 @@ from protosuite.mediachat.desk_talk import DeskTalk
 from protosuite.mediachat.media import MediaFolder
 from protosuite.mediachat.overview import Awaiting, Tally, figures, overview
 from protosuite.mediachat.posting import posting
-from protosuite.mediachat.store import Chat, MediaChatStore, Message
+from protosuite.mediachat.store import MediaChatStore
+from protosuite.mediachat.tables import Chat, Message
 from protosuite.mediachat.upload import Sender, Upload
 from protosuite.mediachat.wire import KINDS, SUBPROTOCOL, Head, Status
 from protosuite.net.listening import Publish, unheard

@@ -3,152 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
-from attrs import frozen
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    ForeignKey,
-    Index,
-    Integer,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-)
-from twisted.internet.defer import Deferred
+from sqlalchemy import Connection
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
 
-from protosuite.errors import BadRequest
-from protosuite.storage import Database, metadata
+from protosuite.errors import Overloaded, StorageError
+from protosuite.mediachat.adding import Added, Adding, add_all, check
+from protosuite.mediachat.tables import CHAT, MESSAGE, UNREAD, Chat, Message, New, chats, messages
+from protosuite.storage import Database
+from protosuite.storage.gathering import Gathering
 from protosuite.storage.upsert import insert, lock
-
-_Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only what is called an INTEGER
-
-_UNREAD = sa.text("unread > 0")  # as the index has it, so that it is used
-chats = Table(
-    "mediachat_chat",
-    metadata,
-    Column("id", _Id, primary_key=True),
-    Column("client_id", BigInteger, nullable=False, unique=True),
-    Column("timezone", String(64), nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("last_message_at", BigInteger),
-    Column("active_at", BigInteger, nullable=False),  # that, or the creation: what chats are sorted by
-    Column("unread", Integer, nullable=False),  # saved messages of the client that the desk has not read
-    Column("delivered", BigInteger, nullable=False),  # the last message that a plain client was sent
-    Column("media_bytes", BigInteger, nullable=False),  # of its saved messages
-    Index("ix_mediachat_chat_active", "active_at", "id"),
-    Index("ix_mediachat_chat_awaiting", "active_at", "id", sqlite_where=_UNREAD, postgresql_where=_UNREAD),
-)
-messages = Table(
-    "mediachat_message",
-    metadata,
-    Column("id", _Id, primary_key=True),
-    Column("chat_id", BigInteger, ForeignKey("mediachat_chat.id"), nullable=False),
-    Column("sender", String(6), nullable=False),  # client or desk
-    Column("kind", String(5), nullable=False),  # text, or one of the kinds of media
-    Column("status", String(9), nullable=False),  # saved or discarded
-    Column("at", BigInteger, nullable=False),
-    Column("text", Text),
-    Column("name", String(255)),
-    Column("size", BigInteger),
-    Column("type", String(255)),
-    Column("sha256", String(64), index=True),
-    Column("key", String(80)),
-    UniqueConstraint("chat_id", "key", name="uq_mediachat_message_key"),
-    Index("ix_mediachat_message_chat_id", "chat_id", "id"),
-    Index("ix_mediachat_message_sender", "chat_id", "sender", "id"),
-    sqlite_autoincrement=True,  # an id is never given again
-)
-
-
-@frozen
-class Chat:
-    """One client's chat."""
-
-    id: int
-    client_id: int
-    timezone: str
-    created_at: int
-    last_message_at: int | None
-    unread: int
-    active_at: int
-    delivered: int
-
-    def fields(self) -> dict[str, object]:
-        """As the API gives it."""
-        return {
-            "id": self.id,
-            "client_id": self.client_id,
-            "timezone": self.timezone,
-            "created_at": self.created_at,
-            "last_message_at": self.last_message_at,
-            "unread": self.unread,
-        }
-
-
-@frozen
-class Message:
-    """One message of a chat; of media, what is known about its bytes."""
-
-    id: int
-    chat_id: int
-    sender: str
-    kind: str
-    status: str
-    at: int
-    text: str | None = None
-    name: str | None = None
-    size: int | None = None
-    type: str | None = None
-    sha256: str | None = None
-
-    def fields(self) -> dict[str, object]:
-        """As the API gives it: fields that it has not are left out."""
-        every = {
-            "id": self.id,
-            "chat_id": self.chat_id,
-            "from": self.sender,
-            "kind": self.kind,
-            "status": self.status,
-            "at": self.at,
-            "text": self.text,
-            "name": self.name,
-            "size": self.size,
-            "type": self.type,
-            "sha256": self.sha256,
-            "url": self.url,
-        }
-        return {name: value for name, value in every.items() if value is not None}
-
-    @property
-    def url(self) -> str | None:
-        """Where its bytes are, if it has any."""
-        return f"/media/{self.id}" if self.sha256 is not None else None
-
-
-@frozen
-class New:
-    """A message that is to be stored. Of two with one `key` in a chat only the first is."""
-
-    chat_id: int
-    sender: str
-    kind: str
-    at: int
-    status: str = "saved"
-    text: str | None = None
-    name: str | None = None
-    size: int | None = None
-    type: str | None = None
-    sha256: str | None = None
-    key: str | None = None
-
-
-_CHAT = [chats.c[name] for name in Chat.__annotations__]
-_MESSAGE = [messages.c[name] for name in Message.__annotations__]
 
 
 class MediaChatStore:
@@ -157,6 +25,7 @@ class MediaChatStore:
     def __init__(self, database: Database, quota: int) -> None:
         self._database = database
         self._quota = quota
+        self._adding: Gathering[list[Adding]] = Gathering(database, list, self._add_all, self._added)
 
     def enter(self, client_id: int, timezone: str, now: int) -> Deferred[tuple[Chat, int]]:
         """The chat of a client, which is made if there is none, in the zone where the client is now.
@@ -177,65 +46,53 @@ class MediaChatStore:
             connection.execute(
                 put.on_conflict_do_update(index_elements=["client_id"], set_={"timezone": timezone})
             )
-            query = sa.select(*_CHAT).where(chats.c.client_id == client_id)
+            query = sa.select(*CHAT).where(chats.c.client_id == client_id)
             chat = Chat(*connection.execute(query).one())
             last = sa.select(sa.func.max(messages.c.id)).where(messages.c.chat_id == chat.id)
             return chat, connection.execute(last).scalar() or 0
 
         return self._database.write(work)
 
-    def add(self, new: New) -> Deferred[tuple[Message, bool]]:
+    def add(self, new: New) -> Deferred[Added]:
         """Store a message; and whether it is new, for one with its key may be there already.
 
-        Fails with :exc:`BadRequest` ``quota`` or ``no-such-chat``.
+        Those that come while others are being stored share a few statements. Fails with :exc:`BadRequest`
+        ``quota`` or ``no-such-chat``, and as a write of the database.
         """
+        waiting = self._adding.items
+        if len(waiting) >= self._database.max_queue:
+            self._database.measures.refused += 1
+            return fail(Overloaded("too many messages wait to be stored"))
+        adding = Adding(new)
+        waiting.append(adding)
+        self._adding.touch()
+        return adding.answer
 
-        def work(connection: Connection) -> tuple[Message, bool]:
-            if new.key is not None:
-                there = sa.select(*_MESSAGE).where(
-                    messages.c.chat_id == new.chat_id, messages.c.key == new.key
-                )
-                if (found := connection.execute(there).first()) is not None:
-                    return Message(*found), False
-            is_kept = new.status == "saved"
-            size = new.size or 0 if is_kept and new.sha256 is not None else 0
-            changed = {
-                "media_bytes": chats.c.media_bytes + size,
-                "unread": chats.c.unread + int(is_kept and new.sender == "client"),
-                "last_message_at": new.at,
-                "active_at": new.at,
-            }
-            chat = sa.update(chats).where(chats.c.id == new.chat_id).values(changed)
-            used = connection.execute(chat.returning(chats.c.media_bytes - size)).scalar()
-            self._check(new.chat_id, used, size)
-            row = {name: getattr(new, name) for name in New.__annotations__}
-            id = connection.execute(
-                insert(connection, messages).values(row).returning(messages.c.id)
-            ).scalar_one()
-            del row["key"]
-            return Message(id=id, **row), True
+    def _add_all(self, connection: Connection, group: list[Adding]) -> None:
+        add_all(connection, self._quota, group)
 
-        return self._database.write(work)
+    def _added(self, group: list[Adding], failure: Failure | None) -> None:
+        if failure is None or len(group) == 1 or failure.check(StorageError, Overloaded):
+            for adding in group:
+                adding.told(failure)
+            return
+        for adding in group:  # whichever is at fault fails alone
+            alone = self._database.write(partial(add_all, quota=self._quota, group=[adding]))
+            alone.addBoth(adding.told)
 
     def check_room(self, chat_id: int, size: int) -> Deferred[None]:
         """Whether media of so many bytes have room now. Fails as :meth:`add`, which has the last word."""
 
         def work(connection: Connection) -> None:
-            self._check(chat_id, _used(connection, chat_id), size)
+            check(chat_id, _used(connection, chat_id), size, self._quota)
 
         return self._database.read(work)
-
-    def _check(self, chat_id: int, used: int | None, size: int) -> None:
-        if used is None:
-            raise BadRequest("no-such-chat", f"there is no chat {chat_id}")
-        if size and used + size > self._quota:
-            raise BadRequest("quota", f"the media of a chat may be {self._quota} bytes in all")
 
     def message(self, id: int) -> Deferred[Message | None]:
         """One message."""
 
         def work(connection: Connection) -> Message | None:
-            row = connection.execute(sa.select(*_MESSAGE).where(messages.c.id == id)).first()
+            row = connection.execute(sa.select(*MESSAGE).where(messages.c.id == id)).first()
             return None if row is None else Message(*row)
 
         return self._database.read(work)
@@ -244,10 +101,10 @@ class MediaChatStore:
         """The media message of a key, or None if it is still to come; then it fails as :meth:`check_room`."""
 
         def work(connection: Connection) -> Message | None:
-            query = sa.select(*_MESSAGE).where(messages.c.chat_id == chat_id, messages.c.key == key)
+            query = sa.select(*MESSAGE).where(messages.c.chat_id == chat_id, messages.c.key == key)
             if (row := connection.execute(query).first()) is not None:
                 return Message(*row)
-            self._check(chat_id, _used(connection, chat_id), size)
+            check(chat_id, _used(connection, chat_id), size, self._quota)
             return None
 
         return self._database.read(work)
@@ -258,7 +115,7 @@ class MediaChatStore:
         """Chats, those with the newest activity first; `after` is the last one's (`active_at`, `id`)."""
 
         def work(connection: Connection) -> list[Chat]:
-            query = sa.select(*_CHAT).order_by(chats.c.active_at.desc(), chats.c.id.desc()).limit(limit)
+            query = sa.select(*CHAT).order_by(chats.c.active_at.desc(), chats.c.id.desc()).limit(limit)
             if client_id is not None:
                 query = query.where(chats.c.client_id == client_id)
             if after is not None:
@@ -277,9 +134,9 @@ class MediaChatStore:
 
         def work(connection: Connection) -> tuple[int, list[Chat]]:
             count = connection.execute(
-                sa.select(sa.func.count()).select_from(chats).where(_UNREAD)
+                sa.select(sa.func.count()).select_from(chats).where(UNREAD)
             ).scalar_one()
-            oldest = sa.select(*_CHAT).where(_UNREAD).order_by(chats.c.active_at, chats.c.id).limit(limit)
+            oldest = sa.select(*CHAT).where(UNREAD).order_by(chats.c.active_at, chats.c.id).limit(limit)
             return count, [Chat(*row) for row in connection.execute(oldest)]
 
         return self._database.read(work)
@@ -302,7 +159,7 @@ class MediaChatStore:
         def work(connection: Connection) -> list[Message] | None:
             if connection.execute(sa.select(chats.c.id).where(chats.c.id == chat_id)).first() is None:
                 return None
-            query = sa.select(*_MESSAGE).where(messages.c.chat_id == chat_id).limit(limit).offset(offset)
+            query = sa.select(*MESSAGE).where(messages.c.chat_id == chat_id).limit(limit).offset(offset)
             if sender is not None:
                 query = query.where(messages.c.sender == sender, messages.c.status == "saved")
             if after is not None:
@@ -334,7 +191,7 @@ class MediaChatStore:
             # Somebody else may have read on: nothing becomes unread again.
             update = sa.update(chats).where(chats.c.id == chat_id, chats.c.unread > later)
             connection.execute(update.values(unread=later))
-            query = sa.select(*_CHAT).where(chats.c.id == chat_id)
+            query = sa.select(*CHAT).where(chats.c.id == chat_id)
             row = connection.execute(query).first()
             return None if row is None else Chat(*row)
 

@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from protosuite.mediachat.media import MediaFolder
-from protosuite.mediachat.store import MediaChatStore, Message
+from protosuite.mediachat.store import MediaChatStore
+from protosuite.mediachat.tables import Message
 from protosuite.mediachat.wire import FromDesk, MediaFromDesk, encode
 from protosuite.net.websocket import WebSocket
 from protosuite.storage.workers import Calls

@@ -12,7 +12,8 @@ from twisted.python.failure import Failure
 
 from protosuite.errors import BadRequest, Overloaded, StorageFull
 from protosuite.mediachat.media import WrongHash
-from protosuite.mediachat.store import MediaChatStore, Message, New
+from protosuite.mediachat.store import MediaChatStore
+from protosuite.mediachat.tables import Message, New
 from protosuite.mediachat.upload import TakenOver
 from protosuite.mediachat.wire import Status
 

@@ -22,7 +22,8 @@ from protosuite.chatlog.store import ChatLogStore
 from protosuite.chatlog.wire import ClientAppend
 from protosuite.counter.store import CounterStore
 from protosuite.mediachat.media import MediaFolder
-from protosuite.mediachat.store import MediaChatStore, New
+from protosuite.mediachat.store import MediaChatStore
+from protosuite.mediachat.tables import New
 from protosuite.mediachat.wire import Head
 from protosuite.storage import Database
 from protosuite.testing import database

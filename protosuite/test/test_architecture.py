@@ -64,6 +64,8 @@ LAYERS = [
     {"turns", "catching_up"},
     {"exchange", "room", "upload", "sending", "overview", "connection", "crew"},
     {"store", "media", "saving"},
+    {"adding"},
+    {"tables"},
     {"pane"},
     {"sequence", "ledger", "shared", "broker", "sequencer", "view", "conversation"},
     {"durable"},

@@ -24,7 +24,8 @@ from protosuite.mediachat.client import MediaChatClientFactory, Received, chat_u
 from protosuite.mediachat.media import MediaFolder
 from protosuite.mediachat.saving import SaveFolder, StateFile, Taken, WrongBytes, numbered, safe_name
 from protosuite.mediachat.server import MediaChatService
-from protosuite.mediachat.store import MediaChatStore, New, messages
+from protosuite.mediachat.store import MediaChatStore
+from protosuite.mediachat.tables import New, messages
 from protosuite.mediachat.wire import KINDS, Status, encode
 from protosuite.storage.workers import Calls, Task
 from protosuite.testing import HandWorker, Line, database

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import event, text
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from protosuite.errors import BadRequest
-from protosuite.mediachat.store import Chat, MediaChatStore, New
+from protosuite.errors import BadRequest, Overloaded, StorageFull
+from protosuite.mediachat.store import MediaChatStore
+from protosuite.mediachat.tables import Chat, Message, New
 from protosuite.testing import HandWorker, database
 
 QUOTA = 100
@@ -86,6 +88,136 @@ class StoreTests(SynchronousTestCase):
         (first, is_new), (second, is_new_too) = (self.successResultOf(each) for each in adding)
         self.assertEqual((first, is_new, is_new_too, first.text), (second, True, False, "a"))
         self.assertEqual(self.chat().unread, 1)
+
+    def all_at_once(self, *news: New) -> list[Any]:
+        """What became of messages that come while the writer has something else to do."""
+        self.writer.at_once = False
+        adding = [self.store.add(new) for new in (New(1, "desk", "text", 1, text="before"), *news)]
+        self.writer.run()
+        self.writer.at_once = True
+        return [self.outcome(each) for each in adding[1:]]
+
+    def page(self, chat: int = 1) -> list[Message]:
+        return self.successResultOf(self.store.page(chat, 100)) or []
+
+    def outcome(self, answer: Deferred[Any]) -> Any:
+        found: list[Any] = []
+        answer.addBoth(found.append)
+        if not isinstance(found[0], Failure):
+            return found[0]
+        return found[0].value.code if isinstance(found[0].value, BadRequest) else found[0].type
+
+    def test_many_in_one_commit(self) -> None:
+        """Of many that come at once each is stored, known before, or refused, as if it had come alone."""
+        self.enter(), self.enter(8)
+        self.add(key="old", text="old")
+        commits = self.database.measures.commit_requests.count
+        found = self.all_at_once(
+            New(1, "client", "text", 2000, text="a"),
+            New(9, "client", "text", 2001, text="nowhere"),
+            New(1, "client", "text", 2002, text="b", key="k"),
+            New(2, "client", "image", 2003, name="i", size=60, type="image/png", sha256="1" * 64, key="k"),
+            New(2, "client", "image", 2004, name="i", size=50, type="image/png", sha256="2" * 64, key="l"),
+            New(1, "client", "text", 2005, text="c", key="k"),
+            New(1, "client", "text", 2006, text="d", key="old"),
+            New(9, "client", "text", 2007, text="nowhere", key="k"),
+            New(2, "desk", "image", 2008, name="i", size=40, type="image/png", sha256="3" * 64),
+            New(1, "client", "text", 2009, "discarded"),
+        )
+        self.assertEqual(self.database.measures.commit_requests.count, commits + 2)
+        told = [each if isinstance(each, str) else (each[0].id, each[0].text, each[1]) for each in found]
+        self.assertEqual(
+            told,
+            [
+                (3, "a", True),
+                "no-such-chat",
+                (4, "b", True),
+                (5, None, True),
+                "quota",
+                (4, "b", False),
+                (1, "old", False),
+                "no-such-chat",
+                (6, None, True),
+                (7, None, True),
+            ],
+        )
+        stored = {each.id: each for chat in (1, 2) for each in self.page(chat)}
+        self.assertEqual(sorted(stored), [1, 2, 3, 4, 5, 6, 7])
+        for each in found:
+            if not isinstance(each, str):
+                self.assertEqual(stored[each[0].id], each[0])
+        first, second = self.chat(1), self.chat(2)
+        self.assertEqual((first.unread, first.last_message_at, first.active_at), (3, 2009, 2009))
+        self.assertEqual((second.unread, second.last_message_at), (1, 2008))
+        self.assertEqual(self.outcome(self.store.check_room(2, 1)), "quota")
+        self.assertEqual(
+            self.outcome(self.store.add(New(2, "client", "text", 1, text="x", key="l")))[1], True
+        )
+
+    def test_one_that_cannot_be_stored(self) -> None:
+        """What the database does not take fails alone: the rest of its commit is stored, once."""
+        self.enter()
+        found = self.all_at_once(
+            New(1, "client", "text", 2, text="a"),
+            New(1, "client", "text", 2, text="\ud800"),
+            New(1, "client", "text", 2, text="b", key="k"),
+            New(2**63, "client", "text", 2, text="x"),
+            New(1, "client", "text", 2, text="b", key="k"),
+        )
+        self.assertEqual(
+            [each for each in found if isinstance(each, type)], [UnicodeEncodeError, OverflowError]
+        )
+        self.assertEqual([each[1] for each in found if isinstance(each, tuple)], [True, True, False])
+        self.assertEqual([each.text for each in self.page()], ["before", "a", "b"])
+        self.assertEqual(self.chat().unread, 2)
+
+    def test_a_disk_that_is_full(self) -> None:
+        """Of a commit that the storage fails nothing is stored, and everybody is told; then it goes on."""
+        self.enter()
+        with self.database.at_start() as connection:
+            connection.execute(text("PRAGMA max_page_count = 1"))  # as many as there are
+        big = New(1, "client", "text", 2, text="x" * 100_000, key="k")
+        self.assertEqual(self.all_at_once(big, big, New(9, "desk", "text", 2, text="x")), [StorageFull] * 3)
+        with self.database.at_start() as connection:
+            connection.execute(text("PRAGMA max_page_count = 1000000"))
+        self.assertEqual([each[1] for each in self.all_at_once(big, big)], [True, False])
+        self.assertEqual(self.chat().unread, 1)
+
+    def test_too_many_wait(self) -> None:
+        """Of more than may wait the rest is refused at once, counted, and not stored."""
+        self.enter()
+        self.database.max_queue = 3
+        found = self.all_at_once(*(New(1, "client", "text", 1, text=str(n)) for n in range(5)))
+        self.assertEqual([each for each in found if isinstance(each, type)], [Overloaded] * 2)
+        self.assertEqual(self.database.measures.refused, 2)
+        self.assertEqual(self.chat().unread, 3)
+
+    def test_who_does_not_wait(self) -> None:
+        """Whoever does not wait for the answer any more gets none, and the others do."""
+        self.enter()
+        self.writer.at_once = False
+        adding = [self.store.add(New(1, "client", "text", 1, text="x")) for _ in range(3)]
+        adding[1].cancel()
+        self.writer.run()
+        self.failureResultOf(adding[1], CancelledError)
+        self.assertEqual([self.outcome(adding[each])[1] for each in (0, 2)], [True, True])
+
+    def test_few_statements(self) -> None:
+        """Texts that come together take one statement for what they change of their chats."""
+        self.enter()
+        seen: list[str] = []
+        event.listen(
+            self.database._write_engine,
+            "before_cursor_execute",
+            lambda c, cur, sql, args, ctx, many: seen.append(sql.partition(" ")[0]),
+        )
+        self.all_at_once(*(New(1, "client", "text", 1, text=str(n)) for n in range(100)))
+        self.assertEqual([each for each in seen if each != "INSERT"], ["BEGIN", "SELECT", "UPDATE"] * 2)
+        seen.clear()
+        self.all_at_once(*[New(1, "client", "text", 1, text="x", key="k")] * 3)
+        self.assertEqual(
+            seen, ["BEGIN", "SELECT", "INSERT", "UPDATE", "BEGIN", "SELECT", "SELECT", "INSERT", "UPDATE"]
+        )
 
     def test_equal_times(self) -> None:
         """Chats with one time come in a fixed order, page by page, each once."""

@@ -1,0 +1,144 @@
+"""What the database holds of chats and their messages. Times are milliseconds since the epoch."""
+
+from __future__ import annotations
+
+from attrs import frozen
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from protosuite.storage import metadata
+
+_Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only what is called an INTEGER
+
+UNREAD = text("unread > 0")  # as the index has it, so that it is used
+chats = Table(
+    "mediachat_chat",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("client_id", BigInteger, nullable=False, unique=True),
+    Column("timezone", String(64), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("last_message_at", BigInteger),
+    Column("active_at", BigInteger, nullable=False),  # that, or the creation: what chats are sorted by
+    Column("unread", Integer, nullable=False),  # saved messages of the client that the desk has not read
+    Column("delivered", BigInteger, nullable=False),  # the last message that a plain client was sent
+    Column("media_bytes", BigInteger, nullable=False),  # of its saved messages
+    Index("ix_mediachat_chat_active", "active_at", "id"),
+    Index("ix_mediachat_chat_awaiting", "active_at", "id", sqlite_where=UNREAD, postgresql_where=UNREAD),
+)
+messages = Table(
+    "mediachat_message",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("chat_id", BigInteger, ForeignKey("mediachat_chat.id"), nullable=False),
+    Column("sender", String(6), nullable=False),  # client or desk
+    Column("kind", String(5), nullable=False),  # text, or one of the kinds of media
+    Column("status", String(9), nullable=False),  # saved or discarded
+    Column("at", BigInteger, nullable=False),
+    Column("text", Text),
+    Column("name", String(255)),
+    Column("size", BigInteger),
+    Column("type", String(255)),
+    Column("sha256", String(64), index=True),
+    Column("key", String(80)),
+    UniqueConstraint("chat_id", "key", name="uq_mediachat_message_key"),
+    Index("ix_mediachat_message_chat_id", "chat_id", "id"),
+    Index("ix_mediachat_message_sender", "chat_id", "sender", "id"),
+    sqlite_autoincrement=True,  # an id is never given again
+)
+
+
+@frozen
+class Chat:
+    """One client's chat."""
+
+    id: int
+    client_id: int
+    timezone: str
+    created_at: int
+    last_message_at: int | None
+    unread: int
+    active_at: int
+    delivered: int
+
+    def fields(self) -> dict[str, object]:
+        """As the API gives it."""
+        return {
+            "id": self.id,
+            "client_id": self.client_id,
+            "timezone": self.timezone,
+            "created_at": self.created_at,
+            "last_message_at": self.last_message_at,
+            "unread": self.unread,
+        }
+
+
+@frozen
+class Message:
+    """One message of a chat; of media, what is known about its bytes."""
+
+    id: int
+    chat_id: int
+    sender: str
+    kind: str
+    status: str
+    at: int
+    text: str | None = None
+    name: str | None = None
+    size: int | None = None
+    type: str | None = None
+    sha256: str | None = None
+
+    def fields(self) -> dict[str, object]:
+        """As the API gives it: fields that it has not are left out."""
+        every = {
+            "id": self.id,
+            "chat_id": self.chat_id,
+            "from": self.sender,
+            "kind": self.kind,
+            "status": self.status,
+            "at": self.at,
+            "text": self.text,
+            "name": self.name,
+            "size": self.size,
+            "type": self.type,
+            "sha256": self.sha256,
+            "url": self.url,
+        }
+        return {name: value for name, value in every.items() if value is not None}
+
+    @property
+    def url(self) -> str | None:
+        """Where its bytes are, if it has any."""
+        return f"/media/{self.id}" if self.sha256 is not None else None
+
+
+@frozen
+class New:
+    """A message that is to be stored. Of two with one `key` in a chat only the first is."""
+
+    chat_id: int
+    sender: str
+    kind: str
+    at: int
+    status: str = "saved"
+    text: str | None = None
+    name: str | None = None
+    size: int | None = None
+    type: str | None = None
+    sha256: str | None = None
+    key: str | None = None
+
+
+CHAT = [chats.c[name] for name in Chat.__annotations__]  # what a Chat is made of
+MESSAGE = [messages.c[name] for name in Message.__annotations__]
