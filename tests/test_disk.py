@@ -144,8 +144,9 @@ class FullDiskTests(TestCase):
         for peer in (durable, passing):
             peer.tell(pb.EchoMessage(content="subscribed"))
             await peer.until(lambda peer=peer: bool(peer.messages))  # type: ignore[misc]
+        self.assertIsInstance(await self.publish(publisher, "kept.a", 0), pb.Receipt)  # behind what it is for
         self.fill()
-        confirmed = 0
+        confirmed = 1
         while isinstance(answer := await self.publish(publisher, "kept.a", confirmed), pb.Receipt):
             confirmed += 1
         self.assertEqual((type(answer), answer.code), (pb.Error, "overloaded"))

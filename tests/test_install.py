@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,12 @@ class InstallTests(TestCase):
     """R38's other half: what is installed is found and starts."""
 
     timeout = 4 * LIMIT
+
+    def setUp(self) -> None:
+        """Trial's workers hand on where they found their modules; what is installed must do without."""
+        found = os.environ.pop("PYTHONPATH", None)
+        if found is not None:
+            self.addCleanup(os.environ.__setitem__, "PYTHONPATH", found)
 
     def copy(self, folder: Path) -> Path:
         """The files that are kept in version control, or would be, as they are now."""
