@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import Factory, frozen
+from attrs import Factory, evolve, frozen
 
+from protosuite.extensions import BadExtension, Extended, Extension, find
 from protosuite.hours import Hours, parse
 from protosuite.settings import (
     ConfigurationError,
+    Entries,
     Entry,
     Network,
     Problem,
     choice,
     count,
     endpoints,
+    fields_of,
     fill,
+    nearest,
     networks,
     opening,
     origins,
@@ -39,7 +43,11 @@ SERVICES = ("numbers", "counter", "bus", "chatlog", "mediachat", "admin")
 class SuiteConfig:
     """``[suite]``: what all services share."""
 
-    services: tuple[str, ...] = setting(SERVICES, subset(*SERVICES), "The services to run.")
+    services: tuple[str, ...] = setting(
+        SERVICES,
+        subset(*SERVICES, others="services that are installed"),
+        "The services to run. `all` are those that come with the suite; others are named beside it.",
+    )
     data: str = setting(
         "./protosuite-data",
         text("the path of a folder", r"[^\x00\n]+"),
@@ -173,7 +181,8 @@ def _message_timeout() -> Any:
     )
 
 
-def _listen(port: int) -> Any:
+def listening_on(port: int) -> Any:
+    """The setting `listen` of a service whose port is `port` unless something else is said."""
     return setting(
         (f"tcp:{port}:interface=127.0.0.1",),
         endpoints(),
@@ -185,7 +194,7 @@ def _listen(port: int) -> Any:
 class NumbersConfig(ServiceConfig):
     """``[numbers]``: streams of numbers that resume."""
 
-    listen: tuple[str, ...] = _listen(5500)
+    listen: tuple[str, ...] = listening_on(5500)
     max_messages: int = setting(20, count(1, 65_535), "Most numbers in one stream.")
     interval: float = setting(1.0, seconds(0.001, 3600), "Seconds from one number to the next.")
     window: int = setting(64, count(1, 65_535), "Numbers sent and not acknowledged before the server waits.")
@@ -209,7 +218,7 @@ class NumbersConfig(ServiceConfig):
 class CounterConfig(ServiceConfig):
     """``[counter]``: one shared 64-bit counter."""
 
-    listen: tuple[str, ...] = _listen(8080)
+    listen: tuple[str, ...] = listening_on(8080)
     durability: str = setting(
         "everysec",
         choice("always", "everysec", "no"),
@@ -231,7 +240,7 @@ class CounterConfig(ServiceConfig):
 class BusConfig(ServiceConfig):
     """``[bus]``: echo, add, publish and subscribe."""
 
-    listen: tuple[str, ...] = _listen(8081)
+    listen: tuple[str, ...] = listening_on(8081)
     max_message: int = setting(1 << 20, size(1 << 10, 64 << 20), "Most bytes in the body of one message.")
     message_timeout: float = _message_timeout()
     depth: int = setting(
@@ -332,7 +341,7 @@ class WebConfig(HttpConfig):
 class ChatLogConfig(WebConfig):
     """``[chatlog]``: a totally ordered, durable log a room."""
 
-    listen: tuple[str, ...] = _listen(8082)
+    listen: tuple[str, ...] = listening_on(8082)
     max_message: int = setting(64 << 10, size(1 << 10, 16 << 20), "Most bytes in one message of a client.")
     max_entries: int = setting(1000, count(1, 100_000), "Most entries in one reply.")
     max_reply: int = setting(
@@ -365,7 +374,7 @@ class ChatLogConfig(WebConfig):
 class MediaChatConfig(WebConfig):
     """``[mediachat]``: text and media between clients and the people who answer."""
 
-    listen: tuple[str, ...] = _listen(8000)
+    listen: tuple[str, ...] = listening_on(8000)
     hours_text: Hours = setting(
         parse("05:00-23:59"), opening(), "When text is taken, by the clock of the client's zone."
     )
@@ -418,7 +427,7 @@ class MediaChatConfig(WebConfig):
 class AdminConfig(HttpConfig):
     """``[admin]``: health, metrics and the dashboard, for those who run the suite."""
 
-    listen: tuple[str, ...] = _listen(8001)
+    listen: tuple[str, ...] = listening_on(8001)
     min_free: int = setting(
         64 << 20,
         size(0, 1 << 50),
@@ -444,6 +453,21 @@ class Config:
     admin: AdminConfig = Factory(AdminConfig)
     mediachat: MediaChatConfig = Factory(MediaChatConfig)
     auth: AuthConfig = Factory(AuthConfig)
+    extensions: tuple[Extended, ...] = ()  # those that it names
+
+    def section(self, name: str) -> Any:
+        """A section by its name."""
+        extended = self.extended(name)
+        return getattr(self, name) if extended is None else extended.config
+
+    def extended(self, name: str) -> Extended | None:
+        """A service that does not come with the suite, by its name; None if it does."""
+        return next((each for each in self.extensions if each.name == name), None)
+
+    def sections(self) -> dict[str, Any]:
+        """All of them by name."""
+        own = {name: getattr(self, name) for name in SECTIONS}
+        return own | {each.name: each.config for each in self.extensions}
 
     def written(self) -> str:
         """The text of a ``suite.ini`` that says all of this, comments included."""
@@ -453,8 +477,8 @@ class Config:
             "# `twistd protosuite --check --config FILE` checks a file, `--print-config` prints it all.",
             "",
         ]
-        for name in SECTIONS:
-            lines.extend(written(name, getattr(self, name)))
+        for name, section in self.sections().items():
+            lines.extend(written(name, section))
         return "\n".join(lines)
 
 
@@ -480,13 +504,63 @@ def load(file: str | None, environment: Mapping[str, str], check: Check | None =
     Raises :exc:`ConfigurationError` with every problem of every sort.
     """
     problems: list[Problem] = []
-    entries = read_file(file, SECTIONS, problems) if file else {}
-    entries |= read_environment(environment, SECTIONS, problems)
-    values: dict[str, Any] = {name: fill(name, cls, entries, problems) for name, cls in SECTIONS.items()}
-    config = Config(**values)
+    known = _Sections()
+    entries = read_file(file, known, problems) if file else {}
+    first = fill("suite", SuiteConfig, entries | read_environment(environment, SECTIONS, []), [])
+    missing = [name for name in first.services if not known.look_for(name)]
+    entries |= read_environment(environment, known, problems)
+    values: dict[str, Any] = {name: fill(name, cls, entries, problems) for name, cls in known.items()}
+    services = tuple(name for name in first.services if name in values)
+    values["suite"] = evolve(values["suite"], services=services)
+    extended = tuple(Extended(name, each, values.pop(name)) for name, each in known.extensions.items())
+    config = Config(**values, extensions=extended)
+    problems += _unusable(entries, known, missing, file or "the environment")
     for section, key, what in check(config) if check else ():
         entry = entries.get((section, key), Entry("", "the defaults", 0))
         problems.append(Problem(entry.source, entry.line, what))
     if problems:
         raise ConfigurationError(sorted(problems, key=lambda p: (p.source, p.line)))
     return config
+
+
+class _Sections(dict[str, type]):
+    """The sections that there are, by name. What is not among those of the suite is looked for elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(SECTIONS)
+        self.extensions: dict[str, Extension] = {}
+        self.bad: dict[str, str] = {}  # what is wrong with a service that was named
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and self.look_for(name))
+
+    def look_for(self, name: str) -> bool:
+        """Whether there is a section of that name, be it one that cannot be used."""
+        if super().__contains__(name) or name in self.bad:
+            return True
+        try:
+            extension = find(name)
+        except BadExtension as error:
+            self.bad[name] = str(error)
+            return True
+        if extension is None:
+            return False
+        if not (isinstance(extension.config, type) and issubclass(extension.config, ServiceConfig)):
+            self.bad[name] = f"the service {name} cannot be used: its section is no ServiceConfig"
+            return True
+        self.extensions[name] = extension
+        self[name] = extension.config
+        return True
+
+
+def _unusable(entries: Entries, known: _Sections, missing: Sequence[str], source: str) -> Iterator[Problem]:
+    """What is wrong with the services that were named, and are not among those of the suite."""
+    named = entries.get(("suite", "services"), Entry("", source, 0))
+    for name, why in known.bad.items():
+        at = next((entry for (section, _), entry in entries.items() if section == name), named)
+        yield Problem(at.source, at.line, why)
+    for name in missing:
+        allowed = fields_of(SuiteConfig)["services"][1].allowed
+        what = f"[suite] services = {named.value!r}: must be {allowed}; no service {name} is installed"
+        close = nearest(name, dict.fromkeys((*SERVICES, *known.extensions)))
+        yield Problem(named.source, named.line, what + (close if "did you" in close else ""))

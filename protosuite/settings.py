@@ -148,21 +148,28 @@ def networks() -> Kind:
     )
 
 
-def subset(*names: str) -> Kind:
-    """``all``, or some of a few words separated by commas or white space."""
+def subset(*names: str, others: str = "") -> Kind:
+    """``all``, or some of a few words separated by commas or white space.
+
+    With `others`, which says what those are, words that are not in `names` are taken as well, behind these;
+    whether they mean anything is for whoever reads the value to find out.
+    """
 
     def parse(text: str) -> tuple[str, ...]:
         words = text.replace(",", " ").split()
-        if words == ["all"]:
-            return names
-        if not words or len(set(words)) != len(words) or not set(words) <= set(names):
+        if not words or len(set(words)) != len(words):
             raise ValueError
-        return tuple(name for name in names if name in words)
+        more = [word for word in words if word not in names and word != "all"]
+        if more and not (others and all(re.fullmatch(r"[a-z][a-z0-9_]*", word) for word in more)):
+            raise ValueError
+        return (*(name for name in names if name in words or "all" in words), *more)
 
     def write(value: Sequence[str]) -> str:
-        return "all" if tuple(value) == names else ", ".join(value)
+        all_first = tuple(value[: len(names)]) == names
+        return ", ".join(["all", *value[len(names) :]] if all_first else value)
 
-    return Kind("all, or some of " + ", ".join(names) + " separated by commas", parse, write)
+    more = f", and {others}," if others else ""
+    return Kind(f"all, or some of {', '.join(names)}{more} separated by commas", parse, write)
 
 
 def endpoints() -> Kind:
@@ -256,6 +263,8 @@ def read_file(name: str, sections: Mapping[str, type], problems: list[Problem]) 
     for section in parser.sections():
         if section not in sections:
             hint = nearest(section, sections)
+            if not hint.endswith("?"):
+                hint = f"; no service of that name is installed{hint}"
             problems.append(Problem(name, places.get((section, ""), 1), f"unknown section [{section}]{hint}"))
             continue
         for key, value in parser.items(section):

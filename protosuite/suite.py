@@ -16,11 +16,12 @@ from twisted.logger import Logger
 
 from protosuite.auth import exposure, tokens
 from protosuite.auth.guard import OPEN, Guard, TokenGuard
+from protosuite.auth.rules import OWN_TOPICS
 from protosuite.config import Config
 from protosuite.errors import StartError
 from protosuite.net.listening import ListeningService, Publish, server_endpoint, unheard
 from protosuite.storage import Database, engines
-from protosuite.storage.migrate import take, upgrade
+from protosuite.storage.migrate import take, upgrade, upgrade_own
 from protosuite.storage.timeouts import Timeouts
 from protosuite.storage.workers import Calls, Threads
 
@@ -150,6 +151,25 @@ SERVICES: dict[str, Callable[[Config, Shared], ListeningService]] = {
 }
 
 
+def _made(name: str, config: Config, shared: Shared) -> ListeningService:
+    extended = config.extended(name)
+    if extended is None:
+        return SERVICES[name](config, shared)
+    try:
+        service = extended.extension.make(extended.config, shared)
+    except StartError:
+        raise
+    except Exception as error:  # another's code: its author wants to see where
+        log.failure("the service {name} cannot be made", name=name)
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise StartError(f"the service {name} cannot be made ({reason}): see the log") from error
+    if not isinstance(service, ListeningService) or service.name != name:
+        raise StartError(
+            f"the service {name} cannot be used: what it makes is no ListeningService of that name"
+        )
+    return service
+
+
 class Suite(Service):
     """All services of a configuration, and the database beneath them.
 
@@ -200,7 +220,7 @@ class Suite(Service):
             bus = _bus(self._config, shared)
             self.services.append(bus)
             shared = evolve(shared, publish=bus.exchange.publish)
-        self.services += [SERVICES[name](self._config, shared) for name in names if name != "bus"]
+        self.services += [_made(name, self._config, shared) for name in names if name != "bus"]
         for service in self.services:
             service.privilegedStartService()
         self._check_exposure()
@@ -210,6 +230,9 @@ class Suite(Service):
         super().startService()
         self._lock = take(self._data)
         upgrade(self._database)
+        for extended in self._config.extensions:
+            if extended.extension.migrations is not None and extended.name in self._config.suite.services:
+                upgrade_own(self._database, extended.name, extended.extension.migrations)
         self._database.open_readers()
         self._guard.start()
         for service in self.services:
@@ -266,7 +289,7 @@ class Suite(Service):
                 if exposure.is_exposed(self._config, name, endpoint, port):
                     found.append((name, endpoint))
         if found and not self._config.suite.insecure:
-            raise StartError("; ".join(exposure.sentence(*each) for each in found))
+            raise StartError("; ".join(exposure.sentence(self._config, *each) for each in found))
         self._exposed = [f"[{name}] {endpoint}" for name, endpoint in found]
 
     def _make_guard(self, database: Database) -> Guard:
@@ -274,7 +297,8 @@ class Suite(Service):
             return OPEN
         keys = tokens.load(self._secret_file)
         interval = self._config.auth.revocation_interval
-        return TokenGuard(keys, database, interval, self._reactor, self._wall)
+        own_topics = (*OWN_TOPICS, *(extended.name for extended in self._config.extensions))
+        return TokenGuard(keys, database, interval, self._reactor, self._wall, own_topics)
 
     def _make_database(self) -> Database:
         config = self._config.suite
@@ -306,7 +330,7 @@ def check(config: Config, reactor: Any) -> list[tuple[str, str, str]]:
         except StartError as error:
             problems.append(("auth", "secret_file", f"[auth] secret_file: {error}"))
     for name in config.suite.services:
-        for endpoint in getattr(config, name).listen:
+        for endpoint in config.section(name).listen:
             if what := _wrong(config, reactor, name, endpoint):
                 problems.append((name, "listen", what))
     return problems
@@ -318,5 +342,5 @@ def _wrong(config: Config, reactor: Any, service: str, endpoint: str) -> str | N
     except StartError as error:
         return str(error)
     if exposure.is_exposed(config, service, endpoint) and not config.suite.insecure:
-        return exposure.sentence(service, endpoint)
+        return exposure.sentence(config, service, endpoint)
     return None

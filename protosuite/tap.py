@@ -168,7 +168,7 @@ def _remove_own_pidfile(name: str | None) -> None:
 
 def _raise_descriptor_limit(config: configuration.Config) -> None:
     """Ask for as many open files as the connections that are allowed need, as far as the system lets us."""
-    services = [getattr(config, name) for name in config.suite.services]
+    services = [config.section(name) for name in config.suite.services]
     needed = _SPARE_DESCRIPTORS + sum(service.max_connections for service in services)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:

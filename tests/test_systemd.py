@@ -159,7 +159,7 @@ class UnitTests(TestCase):
         """R35: it leaves the suite the open files and the time that its settings may take."""
         config = Config()
         values = dict(line.split("=", 1) for line in self.unit.read_text("utf-8").splitlines() if "=" in line)
-        services = [getattr(config, name) for name in config.suite.services]
+        services = [config.section(name) for name in config.suite.services]
         most = sum(service.max_connections for service in services)
         self.assertGreaterEqual(int(values["LimitNOFILE"]), most + 256)
         self.assertGreater(

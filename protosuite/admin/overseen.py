@@ -13,7 +13,7 @@ from attrs import frozen
 
 import protosuite
 import twisted
-from protosuite.config import SECTIONS, Config
+from protosuite.config import Config
 from protosuite.figures import Figure, Source
 from protosuite.net.listening import ListeningService
 from protosuite.settings import fields_of
@@ -96,9 +96,9 @@ def refusals(suite: Overseen, now: float, wall: float) -> list[dict[str, object]
 def configuration(config: Config) -> Mapping[str, Mapping[str, str]]:
     """Every setting as it would be written, without the passwords in it."""
     return {
-        section: {
-            key: _PASSWORD.sub(r"\1***@", kind.write(getattr(getattr(config, section), key)).strip())
-            for key, (_, kind, _) in fields_of(cls).items()
+        name: {
+            key: _PASSWORD.sub(r"\1***@", kind.write(getattr(section, key)).strip())
+            for key, (_, kind, _) in fields_of(type(section)).items()
         }
-        for section, cls in SECTIONS.items()
+        for name, section in config.sections().items()
     }

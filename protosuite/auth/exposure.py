@@ -49,8 +49,14 @@ def reach_of_port(port: Any) -> Reach:
 
 def is_guarded(config: Config, service: str, endpoint: str) -> bool:
     """Whether something keeps strangers out of an endpoint of this service."""
-    has_tokens = bool(config.auth.secret_file) and service not in WITHOUT_TOKENS
-    return has_tokens or demands_certificate(endpoint) or _keeps_out(getattr(config, service).allow)
+    has_tokens = bool(config.auth.secret_file) and takes_tokens(config, service)
+    return has_tokens or demands_certificate(endpoint) or _keeps_out(config.section(service).allow)
+
+
+def takes_tokens(config: Config, service: str) -> bool:
+    """Whether this service has those who use it present a token, where there are tokens."""
+    extended = config.extended(service)
+    return service not in WITHOUT_TOKENS if extended is None else extended.extension.has_tokens
 
 
 def is_exposed(config: Config, service: str, endpoint: str, port: Any = None) -> bool:
@@ -61,9 +67,9 @@ def is_exposed(config: Config, service: str, endpoint: str, port: Any = None) ->
     return where is Reach.REMOTE and not is_guarded(config, service, endpoint)
 
 
-def sentence(service: str, endpoint: str) -> str:
+def sentence(config: Config, service: str, endpoint: str) -> str:
     """What is wrong with an endpoint that is exposed, and what to do."""
-    tokens = "set [auth] secret_file, " if service not in WITHOUT_TOKENS else ""
+    tokens = "set [auth] secret_file, " if takes_tokens(config, service) else ""
     return (
         f"[{service}] listen = {endpoint}: anybody from elsewhere could use it: {tokens}set [{service}] "
         "allow, demand client certificates, listen on interface=127.0.0.1, or set [suite] insecure = yes"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from attrs import define, field
@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from protosuite.auth import revocations, rules
-from protosuite.auth.rules import Action
+from protosuite.auth.rules import OWN_TOPICS, AnyAction
 from protosuite.auth.tokens import LEEWAY, Expired, Identity, Keys
 from protosuite.errors import Forbidden, Unauthenticated
 from protosuite.storage import Database
@@ -51,10 +51,10 @@ class Guard:
         """Who `token` is for; None where nobody asks. Raises :exc:`Unauthenticated`."""
         return None
 
-    def check(self, identity: Identity | None, action: Action, resource: str = "") -> None:
+    def check(self, identity: Identity | None, action: AnyAction, resource: str = "") -> None:
         """Raise :exc:`Unauthenticated` for nobody, and :exc:`Forbidden` for somebody who may not."""
 
-    def may(self, identity: Identity | None, action: Action, resource: str = "") -> bool:
+    def may(self, identity: Identity | None, action: AnyAction, resource: str = "") -> bool:
         """Whether :meth:`check` would not raise."""
         try:
             self.check(identity, action, resource)
@@ -103,7 +103,7 @@ class Bearer:
         self._hold.release()
         self.identity, self._hold = identity, self._guard.hold(identity, self._end)
 
-    def check(self, action: Action, resource: str = "") -> None:
+    def check(self, action: AnyAction, resource: str = "") -> None:
         """As :meth:`Guard.check`."""
         self._guard.check(self.identity, action, resource)
 
@@ -123,9 +123,16 @@ class TokenGuard(Guard):
     is_on = True
 
     def __init__(
-        self, keys: Keys, database: Database, interval: float, reactor: Any, wall: Callable[[], float]
+        self,
+        keys: Keys,
+        database: Database,
+        interval: float,
+        reactor: Any,
+        wall: Callable[[], float],
+        own_topics: Collection[str] = OWN_TOPICS,
     ) -> None:
         self._keys = keys
+        self._own_topics = own_topics
         self._database = database
         self._interval = interval
         self._wall = wall
@@ -144,10 +151,10 @@ class TokenGuard(Guard):
             raise Revoked
         return identity
 
-    def check(self, identity: Identity | None, action: Action, resource: str = "") -> None:
+    def check(self, identity: Identity | None, action: AnyAction, resource: str = "") -> None:
         if identity is None:
             raise Unauthenticated("this needs a token")
-        rules.check(identity.role, identity.subject, action, resource)
+        rules.check(identity.role, identity.subject, action, resource, self._own_topics)
 
     def hold(self, identity: Identity | None, end: End) -> Hold:
         if identity is None:

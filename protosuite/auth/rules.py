@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 
 from attrs import frozen
@@ -55,6 +55,16 @@ class Rule:
         return {CLIENT: self.client, OPERATOR: self.operator, SERVICE: self.service}.get(role, Scope.NONE)
 
 
+@frozen
+class ServiceAction:
+    """An action of a service that does not come with the suite, with its line of the table."""
+
+    value: str
+    rule: Rule
+
+
+AnyAction = Action | ServiceAction
+
 _ALL, _OWN, _OTHERS, _NONE = Scope.ALL, Scope.OWN, Scope.OTHER_TOPICS, Scope.NONE
 
 TABLE: Mapping[Action, Rule] = {
@@ -73,26 +83,37 @@ TABLE: Mapping[Action, Rule] = {
 }
 
 
-def may(role: str, subject: str, action: Action, resource: str = "") -> bool:
-    """Whether somebody may do `action` to `resource`: a client id, a topic, an author; the action says."""
-    match TABLE[action].of(role):
+def may(
+    role: str, subject: str, action: AnyAction, resource: str = "", own_topics: Collection[str] = OWN_TOPICS
+) -> bool:
+    """Whether somebody may do `action` to `resource`: a client id, a topic, an author; the action says.
+
+    `own_topics` are the first words of those topics on which only the suite itself may say anything.
+    """
+    match _rule(action).of(role):
         case Scope.ALL:
             return True
         case Scope.OWN:
             return resource == subject
         case Scope.OTHER_TOPICS:
-            return resource.partition(".")[0] not in OWN_TOPICS
+            return resource.partition(".")[0] not in own_topics
         case _:
             return False
 
 
-def check(role: str, subject: str, action: Action, resource: str = "") -> None:
+def _rule(action: AnyAction) -> Rule:
+    return TABLE[action] if isinstance(action, Action) else action.rule
+
+
+def check(
+    role: str, subject: str, action: AnyAction, resource: str = "", own_topics: Collection[str] = OWN_TOPICS
+) -> None:
     """Raise :exc:`Forbidden`, with a sentence for whoever asked, if :func:`may` says no."""
-    if may(role, subject, action, resource):
+    if may(role, subject, action, resource, own_topics):
         return
     who = {
         Scope.OWN: f"with this token only as {subject}",
         Scope.OTHER_TOPICS: "not to the suite's own topics",
     }
-    why = who.get(TABLE[action].of(role), f"not with the role {role}")
+    why = who.get(_rule(action).of(role), f"not with the role {role}")
     raise Forbidden(f"may not {action.value}: {why}")

@@ -7,16 +7,20 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from twisted.logger import Logger
 
 from protosuite.errors import StartError, StorageError
+from protosuite.extensions import Migrations
 from protosuite.storage import damage, engines
 from protosuite.storage.database import Database
 from protosuite.storage.schema import HEAD
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 log = Logger(namespace="protosuite.storage")
 
@@ -77,6 +81,38 @@ def upgrade(database: Database) -> None:
     _guarded(database, _upgrade)
 
 
+def upgrade_own(database: Database, name: str, own: Migrations) -> None:
+    """Bring the tables of a service that does not come with the suite up to date. Blocks; for the start."""
+    table = f"{name}_version"
+
+    def work(connection: Connection) -> None:
+        if not engines.is_file(database.url):
+            from protosuite.storage import postgresql
+
+            postgresql.exclude_others(connection)
+        found = _revision(connection, table)
+        if found == own.head:
+            return
+        from alembic.script import ScriptDirectory
+        from alembic.util import CommandError
+
+        config = _config(connection, own.folder, table)
+        try:
+            known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        except CommandError as error:
+            raise StartError(f"the migrations of the service {name} cannot be read: {error}") from None
+        if own.head not in known:
+            raise StartError(f"the service {name} names the schema {own.head}, and has no such migration")
+        if found is not None and found not in known:
+            raise StartError(
+                f"the tables of {name} have schema {found}, newer than the installed version of that service "
+                f"({own.head}) knows: install the newer version, or restore a backup"
+            )
+        _run(config, own.head, up=True)
+
+    _guarded(database, work)
+
+
 def downgrade(database: Database, revision: str) -> None:
     """Take the schema back to `revision` ("base": empty). For a way back to an older version."""
     _guarded(database, lambda connection: _alembic(connection, revision, up=False))
@@ -135,10 +171,10 @@ def _upgrade(connection: Connection) -> None:
     _alembic(connection, "head", up=True)
 
 
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+def _revision(connection: Connection, table: str = "alembic_version") -> str | None:
+    if not inspect(connection).has_table(table):
         return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return connection.execute(text(f"SELECT version_num FROM {table}")).scalar()
 
 
 def _folder() -> str:
@@ -146,10 +182,25 @@ def _folder() -> str:
 
 
 def _alembic(connection: Connection, revision: str, *, up: bool) -> None:
+    _run(_config(connection), revision, up=up)
+
+
+def _run(config: Config, revision: str, *, up: bool) -> None:
     from alembic import command
+
+    (command.upgrade if up else command.downgrade)(config, revision)
+
+
+def _config(connection: Connection, versions: Path | None = None, table: str = "alembic_version") -> Config:
+    """What alembic works with: `versions` is a folder of them that is not ours, `table` counts them."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", _folder().replace("%", "%%"))
+    if versions is not None:
+        config.set_main_option("path_separator", "newline")
+        config.set_main_option("version_path_separator", "newline")
+        config.set_main_option("version_locations", str(versions).replace("%", "%%"))
     config.attributes["connection"] = connection
-    (command.upgrade if up else command.downgrade)(config, revision)
+    config.attributes["version_table"] = table
+    return config
