@@ -83,6 +83,29 @@ class SuiteConfig:
         count(1, 10_000_000),
         "Writes, and as many reads, that may wait for the database; more are refused until there is room.",
     )
+    fabric: str = setting(
+        "local",
+        secret(
+            "local, or a URL that begins with redis://, rediss://, redis+sentinel:// or rediss+sentinel://",
+            r"local|rediss?(\+sentinel)?://[^\x00\n\s]+",
+        ),
+        "How nodes that share a database hear of each other: through a Redis; local for a node alone.",
+    )
+    fabric_timeout: float = setting(
+        2.0,
+        seconds(0.05, 60),
+        "Seconds that Redis has for an answer; then the connection is given up. Nobody waits for it.",
+    )
+    catch_up_interval: float = setting(
+        5.0,
+        seconds(0.1, 3600),
+        "Seconds between two looks for what other nodes have stored and Redis has not told of.",
+    )
+    presence_ttl: float = setting(
+        30.0,
+        seconds(1, 3600),
+        "Seconds after which others forget who was on a node that ended without a word.",
+    )
     drain_delay: float = setting(
         0.0,
         seconds(0, 600),

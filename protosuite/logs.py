@@ -16,7 +16,7 @@ from zope.interface import implementer
 _PLAIN = (str, int, float, bool, type(None))
 # What may be a token, good or not: a JSON object in base64, and then a dot.
 _PASSWORD = re.compile(r"(?<=://)([^\s/@:]*:)[^\s/]*@")  # of a URL
-_QUERY = re.compile(r"(?<=[?&])((?:ssl)?password=)[^\s&'\"]*")  # of a URL too
+_QUERY = re.compile(r"(?<=[?&])((?:ssl|sentinel_)?password=)[^\s&'\"]*")  # of a URL too
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_.-]*")
 
 

@@ -14,11 +14,13 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from protosuite import fabric
 from protosuite.auth import exposure, tokens
 from protosuite.auth.guard import OPEN, Guard, TokenGuard
 from protosuite.auth.rules import OWN_TOPICS
 from protosuite.config import Config
 from protosuite.errors import StartError
+from protosuite.fabric import Fabric
 from protosuite.net.listening import ListeningService, Publish, server_endpoint, unheard
 from protosuite.storage import Database, engines
 from protosuite.storage.migrate import take, upgrade, upgrade_own
@@ -58,6 +60,7 @@ class Shared:
     data: Path  # the folder for everything that is kept
     guard: Guard = OPEN
     publish: Publish = unheard
+    fabric: Fabric | None = None  # how other nodes are told
     services: list[ListeningService] = field(factory=list)  # all of them, once they are made
     pools: Pools = field(factory=Pools)
 
@@ -109,6 +112,7 @@ def _chatlog(config: Config, shared: Shared) -> ListeningService:
         shared.publish,
         shared.guard,
         config.auth.secure_cookie,
+        shared.fabric,
     )
 
 
@@ -137,7 +141,8 @@ def _admin(config: Config, shared: Shared) -> ListeningService:
     from protosuite.admin.server import AdminService
 
     calls = Calls(shared.pools.make("admin"), shared.reactor.callFromThread)
-    overseen = Overseen(config, shared.services, shared.database, shared.pools.made, shared.data, calls)
+    more = () if shared.fabric is None else (shared.fabric,)
+    overseen = Overseen(config, shared.services, shared.database, shared.pools.made, shared.data, calls, more)
     return AdminService(overseen, shared.reactor, shared.wall, shared.guard, config.auth.secure_cookie)
 
 
@@ -195,6 +200,7 @@ class Suite(Service):
         self._secret_file = Path(config.auth.secret_file).absolute() if config.auth.secret_file else None
         self._lock: IO[str] | None = None
         self._database: Database | None = None
+        self._fabric: Fabric | None = None
         self._guard = OPEN
         self._exposed: list[str] = []
         self.services: list[ListeningService] = []
@@ -205,6 +211,7 @@ class Suite(Service):
         super().privilegedStartService()
         self._database = self._make_database()
         self._guard = self._make_guard(self._database)
+        self._fabric = self._make_fabric()
         shared = Shared(
             self._reactor,
             self._random,
@@ -212,6 +219,7 @@ class Suite(Service):
             self._database,
             self._data,
             self._guard,
+            fabric=self._fabric,
             services=self.services,
             pools=self._pools,
         )
@@ -227,6 +235,7 @@ class Suite(Service):
 
     def startService(self) -> None:
         assert self._database is not None, "privilegedStartService comes first"
+        assert self._fabric is not None
         super().startService()
         self._lock = take(self._data)
         upgrade(self._database)
@@ -235,6 +244,7 @@ class Suite(Service):
                 upgrade_own(self._database, extended.name, extended.extension.migrations)
         self._database.open_readers()
         self._guard.start()
+        self._fabric.start()
         for service in self.services:
             service.startService()
         for service in self.services:
@@ -266,6 +276,8 @@ class Suite(Service):
             group = [service for service in self.services if (service.name == "admin") == is_last]
             await self._stop_together(group, config.drain_timeout)
         self._guard.stop()
+        if self._fabric is not None:
+            await self._fabric.stop()
         database, self._database = self._database, None
         if database is not None:
             database.close()
@@ -300,6 +312,11 @@ class Suite(Service):
         own_topics = (*OWN_TOPICS, *(extended.name for extended in self._config.extensions))
         return TokenGuard(keys, database, interval, self._reactor, self._wall, own_topics)
 
+    def _make_fabric(self) -> Fabric:
+        config = self._config.suite
+        timing = fabric.Timing(config.fabric_timeout, config.catch_up_interval, config.presence_ttl)
+        return fabric.make(config.fabric, timing, self._reactor, self._random)
+
     def _make_database(self) -> Database:
         config = self._config.suite
         return Database(
@@ -329,6 +346,8 @@ def check(config: Config, reactor: Any) -> list[tuple[str, str, str]]:
             tokens.load(Path(config.auth.secret_file))
         except StartError as error:
             problems.append(("auth", "secret_file", f"[auth] secret_file: {error}"))
+    if why := fabric.problem(config.suite.fabric):
+        problems.append(("suite", "fabric", f"[suite] fabric: {why}"))
     for name in config.suite.services:
         for endpoint in config.section(name).listen:
             if what := _wrong(config, reactor, name, endpoint):

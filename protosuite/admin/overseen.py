@@ -37,10 +37,11 @@ class Overseen:
     pools: Sequence[Source]
     data: Path
     calls: Calls
+    more: Sequence[Source] = ()  # that have figures
 
     def figures(self) -> Iterator[Figure]:
         """The figures of all of it."""
-        sources: tuple[Source, ...] = (*self.services, self.database, *self.pools)
+        sources: tuple[Source, ...] = (*self.services, self.database, *self.pools, *self.more)
         for source in sources:
             yield from source.figures()
 

@@ -58,6 +58,19 @@ class SuiteTests(SynchronousTestCase):
         config = evolve(self.config, suite=SuiteConfig(data=self.mktemp(), services=("counter",)))
         self.assertEqual([s.name for s in self.start(config).services], ["counter"])
 
+    def test_the_fabric_is_checked(self) -> None:
+        """R38: a fabric that cannot be is named before the start, without its password."""
+        for wrong in ("redis://:secret@a,b", "rediss://:secret@a?ca=/nowhere", "redis://:secret@a/x"):
+            config = evolve(self.config, suite=SuiteConfig(data=self.folder, fabric=wrong))
+            [(section, key, what)] = check(config, self.reactor)
+            self.assertEqual((section, key), ("suite", "fabric"))
+            self.assertNotIn("secret", what)
+            self.assertRaises(StartError, Suite(config, self.reactor).privilegedStartService)
+        url = "redis+sentinel://:secret@a/b?sentinel_password=secret"
+        config = Config(suite=SuiteConfig(fabric=url))
+        self.assertNotIn("secret@", config.written())
+        self.assertNotIn("=secret", config.written())
+
     def test_sockets_come_before_files(self) -> None:
         """Sockets are bound with the first rights of the process; the data folder is made with the last."""
         suite = Suite(self.config, self.reactor)
