@@ -38,7 +38,7 @@ def reading(url: URL, count: int, timeouts: Timeouts, clock: Callable[[], float]
     """The transactions of `count` connections that cannot write, each of which sees one state."""
     engine = _engine(url, count, timeouts, "REPEATABLE READ")
     configure = _configuring(timeouts, read_only=True)
-    return Attempts(engine, timeouts.whole, clock, verdict, configure, Overdue(clock))
+    return Attempts(engine, timeouts.whole, clock, _read_verdict, configure, Overdue(clock))
 
 
 def verdict(error: Exception) -> Verdict:
@@ -61,6 +61,13 @@ def verdict(error: Exception) -> Verdict:
         return Verdict(StorageError(what or f"the database cannot be used ({_said(error)})"))
     # Two nodes may have put the same at the same time: who looks again finds it.
     return Verdict(is_passing=state.startswith(_DUPLICATE), most=1)
+
+
+def _read_verdict(error: Exception) -> Verdict:
+    """The same for a reader, which may not write anywhere."""
+    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == "25006":
+        return Verdict()
+    return verdict(error)
 
 
 def _is_operational(error: DBAPIError) -> bool:

@@ -25,10 +25,12 @@ DAY = 86_400
 
 
 class Fixture(SynchronousTestCase):
+    open_database = staticmethod(database)  # as tests with another engine replace it
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.folder = self.mktemp()
-        self.database = database(self.folder)
+        self.database = self.open_database(self.folder)
         self.addCleanup(self.database.close)
         self.guard = self.make()
         self.told: list[tuple[str, Unauthenticated]] = []

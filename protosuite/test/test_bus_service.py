@@ -57,12 +57,13 @@ DURABLE = pb.Subscribe(pattern="#", durable="d")
 
 class Fixture(SynchronousTestCase):
     config = BusConfig(max_durable_events=3, max_pending=4, prefetch=2)
+    open_database = staticmethod(database)  # as tests with another engine replace it
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.writer = HandWorker(at_once=True)
-        self.database = database(self.mktemp(), self.writer)
+        self.database = self.open_database(self.mktemp(), self.writer)
         self.addCleanup(self.database.close)
         self.service = self.make_service()
 
@@ -356,6 +357,21 @@ class DurableTests(Fixture):
         self.writer.run()
         self.assertEqual((self.rows(), self.rows("bus_durable")), (1, 1))
 
+    def test_a_durable_subscription_that_is_not_stored_is_none(self) -> None:
+        """When it cannot be stored the client is told, and nothing is kept for it."""
+
+        def fail() -> None:
+            raise StorageFull("no room")
+
+        store: Any = self.service.exchange.store
+        store.create = lambda name, pattern: execute(fail)
+        self.assertEqual(Raw(self.service).send(DURABLE).codes(), ["overloaded"])
+        self.assertEqual(self.service.exchange.broker.durables, {})
+
+
+class FileTests(Fixture):
+    """On SQLite's own disk."""
+
     def test_full_disk(self) -> None:
         """What cannot be stored is refused with its id, is owed to nobody, and later ones are stored."""
         one = Raw(self.service).send(DURABLE)
@@ -369,14 +385,3 @@ class DurableTests(Fixture):
         raw.send(publish(payload=b"x" * 9000, id=2))
         self.assertEqual([m.id for m in raw.received()], [2])
         self.assertEqual([e.sequence for e in one.events()], [2])
-
-    def test_a_durable_subscription_that_is_not_stored_is_none(self) -> None:
-        """When it cannot be stored the client is told, and nothing is kept for it."""
-
-        def fail() -> None:
-            raise StorageFull("no room")
-
-        store: Any = self.service.exchange.store
-        store.create = lambda name, pattern: execute(fail)
-        self.assertEqual(Raw(self.service).send(DURABLE).codes(), ["overloaded"])
-        self.assertEqual(self.service.exchange.broker.durables, {})

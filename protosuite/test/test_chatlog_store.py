@@ -38,10 +38,12 @@ def decoded(encoded: list[bytes]) -> list[Entry]:
 
 
 class Fixture(SynchronousTestCase):
+    open_database = staticmethod(database)  # as tests with another engine replace it
+
     def setUp(self) -> None:
         self.folder = self.mktemp()
         self.writer = HandWorker(at_once=True)
-        self.database = database(self.folder, self.writer)
+        self.database = self.open_database(self.folder, self.writer)
         self.addCleanup(self.database.close)
         self.store = ChatLogStore(self.database, 100)
 
@@ -78,7 +80,7 @@ class Fixture(SynchronousTestCase):
     def reopened(self) -> None:
         """The same file, after a restart."""
         self.database.close()
-        self.database = database(self.folder, self.writer)
+        self.database = self.open_database(self.folder, self.writer)
         self.addCleanup(self.database.close)
         self.store = ChatLogStore(self.database, 100)
 
@@ -151,22 +153,6 @@ class CommitTests(Fixture):
         found = self.slots(*(append(f"room-{n}", key="k") for n in range(2000)))
         self.assertEqual(found, [1] * 2000)
 
-    def test_keys_are_looked_up(self) -> None:
-        """Whether a key is there is found by an index, however many entries there are."""
-        self.commit(append("a"), append("b"))
-        seen: list[tuple[str, Any]] = []
-
-        def see(connection: Any, cursor: Any, statement: str, parameters: Any, *more: Any) -> None:
-            if statement.startswith("SELECT"):
-                seen.append((statement, parameters))
-
-        event.listen(self.database._write_engine, "before_cursor_execute", see)
-        self.commit(append("a", key="k"), append("b", key="l"))
-        self.assertEqual(len(seen), 3)  # the rooms, and the keys of each
-        for query, parameters in seen:
-            plan = self.raw().execute(f"EXPLAIN QUERY PLAN {query}", parameters).fetchall()
-            self.assertTrue(all("SEARCH" in step[3] for step in plan), (query, plan))
-
 
 class KeyTests(Fixture):
     """A key is committed once."""
@@ -208,22 +194,6 @@ class KeyTests(Fixture):
 class FailureTests(Fixture):
     """What is not committed is not there at all."""
 
-    def test_a_batch_that_fails(self) -> None:
-        """A batch that fails half way leaves nothing: neither entries nor rooms nor a moved head."""
-        self.fill(2)
-        self.raw().executescript(
-            "CREATE TRIGGER t BEFORE INSERT ON chatlog_entry WHEN NEW.content = 'bad' "
-            "BEGIN SELECT RAISE(ABORT, 'refused'); END"
-        )
-        failing = self.store.commit(
-            [append(), append("new"), append(content="bad"), append()], {"r": EPOCH, "new": EPOCH}, NOW
-        )
-        self.failureResultOf(failing)
-        self.assertEqual((len(self.log()), self.log("new"), self.state().latest), (2, [], 2))
-        self.assertEqual(self.raw().execute("SELECT name FROM chatlog_room").fetchall(), [("r",)])
-        self.assertEqual(self.slots(append(), append("new")), [3, 1])
-        self.assertIsNone(Verifier("r" * 32).first_problem(self.log()))
-
     def test_a_batch_that_is_run_again(self) -> None:
         """A batch whose neighbour in the same transaction fails is run again, and is there once."""
         self.writer.at_once = False
@@ -240,32 +210,9 @@ class FailureTests(Fixture):
         )
         self.assertEqual([entry.slot for entry in self.log("new")], [1, 2])
 
-    def test_two_writers(self) -> None:
-        """Two that write to one file at the same time cannot give one slot, or take one key, twice."""
-        self.commit(append(key="k"))
-        ours, theirs = self.raw(), self.raw()
-        put = (
-            "INSERT INTO chatlog_entry (room, slot, author, content, at, session, seq, key, hash) "
-            "VALUES (1, ?, 'b', 'y', 0, 's', 0, ?, '')"
-        )
-        ours.isolation_level = theirs.isolation_level = None
-        theirs.execute("PRAGMA busy_timeout = 0")
-        head = "SELECT head FROM chatlog_room WHERE id = 1"
-        slots = [connection.execute(head).fetchone()[0] + 1 for connection in (ours, theirs)]
-        self.assertEqual(slots, [2, 2])  # both believe that it is theirs
-        ours.execute("BEGIN IMMEDIATE")
-        ours.execute(put, (slots[0], None))
-        with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
-            theirs.execute(put, (slots[1], None))
-        ours.execute("COMMIT")
-        with self.assertRaisesRegex(sqlite3.IntegrityError, r"UNIQUE.*room.*slot"):
-            theirs.execute(put, (slots[1], None))
-        with self.assertRaisesRegex(sqlite3.IntegrityError, r"UNIQUE.*room.*key"):
-            theirs.execute(put, (9, "k"))
-
     def test_two_stores(self) -> None:
         """Two stores on one file, each with connections of its own, take turns in one chain."""
-        other = database(self.folder)
+        other = self.open_database(self.folder)
         self.addCleanup(other.close)
         second = ChatLogStore(other, 100)
         for n in range(5):
@@ -273,21 +220,6 @@ class FailureTests(Fixture):
             self.commit(append(key=f"b-{n}"), append(key=f"a-{n}"), store=second)
         self.assertEqual([entry.slot for entry in self.log()], list(range(1, 11)))
         self.assertIsNone(Verifier("r" * 32).first_problem(self.log()))
-
-    def test_a_full_disk(self) -> None:
-        """A full disk is a StorageError, and when there is room again it is as if nothing had been."""
-        self.fill(1)
-        self.limit_pages(1)  # SQLite takes as many as there are
-        self.failureResultOf(
-            self.store.commit([append(content="x" * 16_000)] * 9, {"r": EPOCH}, NOW), StorageError
-        )
-        self.limit_pages(1_000_000)
-        self.assertEqual(self.slots(append()), [2])
-        self.assertIsNone(Verifier("r" * 32).first_problem(self.log()))
-
-    def limit_pages(self, count: int) -> None:
-        with self.database.at_start() as connection:
-            connection.exec_driver_sql(f"PRAGMA max_page_count = {count}")
 
 
 class PageTests(Fixture):
@@ -418,3 +350,81 @@ class SweepTests(Fixture):
         self.commit(*(append(key=str(n)) for n in range(10)))
         self.sweep(5)
         self.assertEqual(self.slots(append(key="9"), append(key="5")), [10, 6])
+
+
+class PlanTests(Fixture):
+    """How SQLite finds things."""
+
+    def test_keys_are_looked_up(self) -> None:
+        """Whether a key is there is found by an index, however many entries there are."""
+        self.commit(append("a"), append("b"))
+        seen: list[tuple[str, Any]] = []
+
+        def see(connection: Any, cursor: Any, statement: str, parameters: Any, *more: Any) -> None:
+            if statement.startswith("SELECT"):
+                seen.append((statement, parameters))
+
+        event.listen(self.database._write_engine, "before_cursor_execute", see)
+        self.commit(append("a", key="k"), append("b", key="l"))
+        self.assertEqual(len(seen), 3)  # the rooms, and the keys of each
+        for query, parameters in seen:
+            plan = self.raw().execute(f"EXPLAIN QUERY PLAN {query}", parameters).fetchall()
+            self.assertTrue(all("SEARCH" in step[3] for step in plan), (query, plan))
+
+
+class FileTests(Fixture):
+    """With SQLite's own triggers, locks and disk: what is not committed is not there at all."""
+
+    def test_a_batch_that_fails(self) -> None:
+        """A batch that fails half way leaves nothing: neither entries nor rooms nor a moved head."""
+        self.fill(2)
+        self.raw().executescript(
+            "CREATE TRIGGER t BEFORE INSERT ON chatlog_entry WHEN NEW.content = 'bad' "
+            "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+        failing = self.store.commit(
+            [append(), append("new"), append(content="bad"), append()], {"r": EPOCH, "new": EPOCH}, NOW
+        )
+        self.failureResultOf(failing)
+        self.assertEqual((len(self.log()), self.log("new"), self.state().latest), (2, [], 2))
+        self.assertEqual(self.raw().execute("SELECT name FROM chatlog_room").fetchall(), [("r",)])
+        self.assertEqual(self.slots(append(), append("new")), [3, 1])
+        self.assertIsNone(Verifier("r" * 32).first_problem(self.log()))
+
+    def test_two_writers(self) -> None:
+        """Two that write to one file at the same time cannot give one slot, or take one key, twice."""
+        self.commit(append(key="k"))
+        ours, theirs = self.raw(), self.raw()
+        put = (
+            "INSERT INTO chatlog_entry (room, slot, author, content, at, session, seq, key, hash) "
+            "VALUES (1, ?, 'b', 'y', 0, 's', 0, ?, '')"
+        )
+        ours.isolation_level = theirs.isolation_level = None
+        theirs.execute("PRAGMA busy_timeout = 0")
+        head = "SELECT head FROM chatlog_room WHERE id = 1"
+        slots = [connection.execute(head).fetchone()[0] + 1 for connection in (ours, theirs)]
+        self.assertEqual(slots, [2, 2])  # both believe that it is theirs
+        ours.execute("BEGIN IMMEDIATE")
+        ours.execute(put, (slots[0], None))
+        with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
+            theirs.execute(put, (slots[1], None))
+        ours.execute("COMMIT")
+        with self.assertRaisesRegex(sqlite3.IntegrityError, r"UNIQUE.*room.*slot"):
+            theirs.execute(put, (slots[1], None))
+        with self.assertRaisesRegex(sqlite3.IntegrityError, r"UNIQUE.*room.*key"):
+            theirs.execute(put, (9, "k"))
+
+    def test_a_full_disk(self) -> None:
+        """A full disk is a StorageError, and when there is room again it is as if nothing had been."""
+        self.fill(1)
+        self.limit_pages(1)  # SQLite takes as many as there are
+        self.failureResultOf(
+            self.store.commit([append(content="x" * 16_000)] * 9, {"r": EPOCH}, NOW), StorageError
+        )
+        self.limit_pages(1_000_000)
+        self.assertEqual(self.slots(append()), [2])
+        self.assertIsNone(Verifier("r" * 32).first_problem(self.log()))
+
+    def limit_pages(self, count: int) -> None:
+        with self.database.at_start() as connection:
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {count}")

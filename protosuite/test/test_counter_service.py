@@ -47,11 +47,12 @@ class Fixture(SynchronousTestCase):
     """A service on a clock, with a database that works at once unless `writer` is held."""
 
     durability = "everysec"
+    open_database = staticmethod(database)  # as tests with another engine replace it
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.writer = HandWorker(at_once=True)
-        self.database = database(self.mktemp(), self.writer)
+        self.database = self.open_database(self.mktemp(), self.writer)
         self.addCleanup(self.database.close)
         self.service = self.make_service()
 

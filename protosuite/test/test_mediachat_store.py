@@ -19,12 +19,14 @@ from protosuite.testing import HandWorker, database
 QUOTA = 100
 
 
-class StoreTests(SynchronousTestCase):
-    """A database in a file."""
+class Fixture(SynchronousTestCase):
+    """A store."""
+
+    open_database = staticmethod(database)  # as tests with another engine replace it
 
     def setUp(self) -> None:
         self.writer = HandWorker(at_once=True)
-        self.database = database(self.mktemp(), self.writer)
+        self.database = self.open_database(self.mktemp(), self.writer)
         self.addCleanup(self.database.close)
         self.store = MediaChatStore(self.database, QUOTA)
 
@@ -41,6 +43,34 @@ class StoreTests(SynchronousTestCase):
     def chat(self, id: int = 1) -> Chat:
         found = self.successResultOf(self.store.chats(100))
         return next(each for each in found if each.id == id)
+
+    def all_at_once(self, *news: New) -> list[Any]:
+        """What became of messages that come while the writer has something else to do."""
+        self.writer.at_once = False
+        adding = [self.store.add(new) for new in (New(1, "desk", "text", 1, text="before"), *news)]
+        self.writer.run()
+        self.writer.at_once = True
+        return [self.outcome(each) for each in adding[1:]]
+
+    def page(self, chat: int = 1) -> list[Message]:
+        return self.successResultOf(self.store.page(chat, 100)) or []
+
+    def outcome(self, answer: Deferred[Any]) -> Any:
+        found: list[Any] = []
+        answer.addBoth(found.append)
+        if not isinstance(found[0], Failure):
+            return found[0]
+        return found[0].value.code if isinstance(found[0].value, BadRequest) else found[0].type
+
+    def plan(self, sql: str, args: Any) -> str:
+        """How SQLite would do it."""
+        with self.database._read_engine.connect() as connection:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", args).fetchall()
+        return "\n".join(row[3] for row in rows)
+
+
+class StoreTests(Fixture):
+    """Chats, and their messages."""
 
     def test_quota_in_parallel(self) -> None:
         """R27: of any number of files that come in one commit just those that fit are stored."""
@@ -89,24 +119,6 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual((first, is_new, is_new_too, first.text), (second, True, False, "a"))
         self.assertEqual(self.chat().unread, 1)
 
-    def all_at_once(self, *news: New) -> list[Any]:
-        """What became of messages that come while the writer has something else to do."""
-        self.writer.at_once = False
-        adding = [self.store.add(new) for new in (New(1, "desk", "text", 1, text="before"), *news)]
-        self.writer.run()
-        self.writer.at_once = True
-        return [self.outcome(each) for each in adding[1:]]
-
-    def page(self, chat: int = 1) -> list[Message]:
-        return self.successResultOf(self.store.page(chat, 100)) or []
-
-    def outcome(self, answer: Deferred[Any]) -> Any:
-        found: list[Any] = []
-        answer.addBoth(found.append)
-        if not isinstance(found[0], Failure):
-            return found[0]
-        return found[0].value.code if isinstance(found[0].value, BadRequest) else found[0].type
-
     def test_many_in_one_commit(self) -> None:
         """Of many that come at once each is stored, known before, or refused, as if it had come alone."""
         self.enter(), self.enter(8)
@@ -154,35 +166,6 @@ class StoreTests(SynchronousTestCase):
             self.outcome(self.store.add(New(2, "client", "text", 1, text="x", key="l")))[1], True
         )
 
-    def test_one_that_cannot_be_stored(self) -> None:
-        """What the database does not take fails alone: the rest of its commit is stored, once."""
-        self.enter()
-        found = self.all_at_once(
-            New(1, "client", "text", 2, text="a"),
-            New(1, "client", "text", 2, text="\ud800"),
-            New(1, "client", "text", 2, text="b", key="k"),
-            New(2**63, "client", "text", 2, text="x"),
-            New(1, "client", "text", 2, text="b", key="k"),
-        )
-        self.assertEqual(
-            [each for each in found if isinstance(each, type)], [UnicodeEncodeError, OverflowError]
-        )
-        self.assertEqual([each[1] for each in found if isinstance(each, tuple)], [True, True, False])
-        self.assertEqual([each.text for each in self.page()], ["before", "a", "b"])
-        self.assertEqual(self.chat().unread, 2)
-
-    def test_a_disk_that_is_full(self) -> None:
-        """Of a commit that the storage fails nothing is stored, and everybody is told; then it goes on."""
-        self.enter()
-        with self.database.at_start() as connection:
-            connection.execute(text("PRAGMA max_page_count = 1"))  # as many as there are
-        big = New(1, "client", "text", 2, text="x" * 100_000, key="k")
-        self.assertEqual(self.all_at_once(big, big, New(9, "desk", "text", 2, text="x")), [StorageFull] * 3)
-        with self.database.at_start() as connection:
-            connection.execute(text("PRAGMA max_page_count = 1000000"))
-        self.assertEqual([each[1] for each in self.all_at_once(big, big)], [True, False])
-        self.assertEqual(self.chat().unread, 1)
-
     def test_too_many_wait(self) -> None:
         """Of more than may wait the rest is refused at once, counted, and not stored."""
         self.enter()
@@ -201,23 +184,6 @@ class StoreTests(SynchronousTestCase):
         self.writer.run()
         self.failureResultOf(adding[1], CancelledError)
         self.assertEqual([self.outcome(adding[each])[1] for each in (0, 2)], [True, True])
-
-    def test_few_statements(self) -> None:
-        """Texts that come together take one statement for what they change of their chats."""
-        self.enter()
-        seen: list[str] = []
-        event.listen(
-            self.database._write_engine,
-            "before_cursor_execute",
-            lambda c, cur, sql, args, ctx, many: seen.append(sql.partition(" ")[0]),
-        )
-        self.all_at_once(*(New(1, "client", "text", 1, text=str(n)) for n in range(100)))
-        self.assertEqual([each for each in seen if each != "INSERT"], ["BEGIN", "SELECT", "UPDATE"] * 2)
-        seen.clear()
-        self.all_at_once(*[New(1, "client", "text", 1, text="x", key="k")] * 3)
-        self.assertEqual(
-            seen, ["BEGIN", "SELECT", "INSERT", "UPDATE", "BEGIN", "SELECT", "SELECT", "INSERT", "UPDATE"]
-        )
 
     def test_equal_times(self) -> None:
         """Chats with one time come in a fixed order, page by page, each once."""
@@ -256,6 +222,56 @@ class StoreTests(SynchronousTestCase):
         page = self.successResultOf(self.store.page(1, 10, after=mine[0], sender="desk")) or []
         self.assertEqual([message.id for message in page], [mine[1], mine[3]])
 
+
+class FileTests(Fixture):
+    """What SQLite alone does: its plans, its disk, what it does not take."""
+
+    def test_one_that_cannot_be_stored(self) -> None:
+        """What the database does not take fails alone: the rest of its commit is stored, once."""
+        self.enter()
+        found = self.all_at_once(
+            New(1, "client", "text", 2, text="a"),
+            New(1, "client", "text", 2, text="\ud800"),
+            New(1, "client", "text", 2, text="b", key="k"),
+            New(2**63, "client", "text", 2, text="x"),
+            New(1, "client", "text", 2, text="b", key="k"),
+        )
+        self.assertEqual(
+            [each for each in found if isinstance(each, type)], [UnicodeEncodeError, OverflowError]
+        )
+        self.assertEqual([each[1] for each in found if isinstance(each, tuple)], [True, True, False])
+        self.assertEqual([each.text for each in self.page()], ["before", "a", "b"])
+        self.assertEqual(self.chat().unread, 2)
+
+    def test_a_disk_that_is_full(self) -> None:
+        """Of a commit that the storage fails nothing is stored, and everybody is told; then it goes on."""
+        self.enter()
+        with self.database.at_start() as connection:
+            connection.execute(text("PRAGMA max_page_count = 1"))  # as many as there are
+        big = New(1, "client", "text", 2, text="x" * 100_000, key="k")
+        self.assertEqual(self.all_at_once(big, big, New(9, "desk", "text", 2, text="x")), [StorageFull] * 3)
+        with self.database.at_start() as connection:
+            connection.execute(text("PRAGMA max_page_count = 1000000"))
+        self.assertEqual([each[1] for each in self.all_at_once(big, big)], [True, False])
+        self.assertEqual(self.chat().unread, 1)
+
+    def test_few_statements(self) -> None:
+        """Texts that come together take one statement for what they change of their chats."""
+        self.enter()
+        seen: list[str] = []
+        event.listen(
+            self.database._write_engine,
+            "before_cursor_execute",
+            lambda c, cur, sql, args, ctx, many: seen.append(sql.partition(" ")[0]),
+        )
+        self.all_at_once(*(New(1, "client", "text", 1, text=str(n)) for n in range(100)))
+        self.assertEqual([each for each in seen if each != "INSERT"], ["BEGIN", "SELECT", "UPDATE"] * 2)
+        seen.clear()
+        self.all_at_once(*[New(1, "client", "text", 1, text="x", key="k")] * 3)
+        self.assertEqual(
+            seen, ["BEGIN", "SELECT", "INSERT", "UPDATE", "BEGIN", "SELECT", "SELECT", "INSERT", "UPDATE"]
+        )
+
     def test_plans(self) -> None:
         """Every page is read by an index, in its order: its cost does not grow with what is not on it."""
         self.enter()
@@ -287,9 +303,3 @@ class StoreTests(SynchronousTestCase):
             plans = "\n".join(self.plan(sql, args) for sql, args in list(seen))
             self.assertIn(index, plans)
             self.assertIsNone(re.search(r"SCAN (?!mediachat_chat USING INDEX)|TEMP B-TREE", plans), plans)
-
-    def plan(self, sql: str, args: Any) -> str:
-        """How SQLite would do it."""
-        with self.database._read_engine.connect() as connection:
-            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", args).fetchall()
-        return "\n".join(row[3] for row in rows)

@@ -43,12 +43,13 @@ class Fixture(SynchronousTestCase):
     """A service on a clock, with a database that answers at once unless `writer` is held."""
 
     config = NumbersConfig(max_messages=12)
+    open_database = staticmethod(database)  # as tests with another engine replace it
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.writer = HandWorker(at_once=True)
-        self.database = database(self.mktemp(), self.writer)
+        self.database = self.open_database(self.mktemp(), self.writer)
         self.addCleanup(self.database.close)
         self.service = self.make_service(self.config)
 

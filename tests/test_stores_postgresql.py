@@ -1,0 +1,79 @@
+"""Every store's tests again, and the database's own, with PostgreSQL in the place of SQLite."""
+
+from __future__ import annotations
+
+from protosuite.storage import Database
+from protosuite.test import (
+    test_auth_guard,
+    test_bus_service,
+    test_chatlog_store,
+    test_counter_service,
+    test_mediachat_store,
+    test_numbers_service,
+    test_storage,
+)
+from protosuite.testing import HandWorker, database
+from tests import postgresql
+
+
+class OnPostgreSQL:
+    """A fixture whose databases are PostgreSQL's: one for each folder that SQLite would have one in."""
+
+    def open_database(self, folder: str, writer: HandWorker | None = None, max_queue: int = 1000) -> Database:
+        cluster = postgresql.shared()
+        names: dict[str, str] = self.__dict__.setdefault("_names", {})
+        if folder not in names:
+            names[folder] = cluster.database()
+        return database(folder, writer, max_queue, cluster.url(names[folder]))
+
+
+class GroupCommitTests(OnPostgreSQL, test_storage.GroupCommitTests):  # type: ignore[misc]
+    """Many requests, one commit."""
+
+
+class SchemaTests(OnPostgreSQL, test_storage.SchemaTests):  # type: ignore[misc]
+    """R7 and R8: migrations, and databases that are not ours to touch."""
+
+
+class NumbersTests(OnPostgreSQL, test_numbers_service.ServerTests):  # type: ignore[misc]
+    """Sessions."""
+
+
+class CounterTests(OnPostgreSQL, test_counter_service.EverysecTests):  # type: ignore[misc]
+    """The total, stored now and then."""
+
+
+class CounterAlwaysTests(OnPostgreSQL, test_counter_service.AlwaysTests):  # type: ignore[misc]
+    """The total, stored before each answer."""
+
+
+class BusTests(OnPostgreSQL, test_bus_service.DurableTests):  # type: ignore[misc]
+    """What durable subscriptions are owed."""
+
+
+class RevocationTests(OnPostgreSQL, test_auth_guard.LiveTests):  # type: ignore[misc]
+    """Tokens that are taken back."""
+
+
+class LogCommitTests(OnPostgreSQL, test_chatlog_store.CommitTests):  # type: ignore[misc]
+    """Slots are given in the transaction that stores them."""
+
+
+class LogKeyTests(OnPostgreSQL, test_chatlog_store.KeyTests):  # type: ignore[misc]
+    """A key is stored once."""
+
+
+class LogFailureTests(OnPostgreSQL, test_chatlog_store.FailureTests):  # type: ignore[misc]
+    """What is not committed is not there at all."""
+
+
+class LogPageTests(OnPostgreSQL, test_chatlog_store.PageTests):  # type: ignore[misc]
+    """Reading."""
+
+
+class LogSweepTests(OnPostgreSQL, test_chatlog_store.SweepTests):  # type: ignore[misc]
+    """What need not be kept."""
+
+
+class ChatTests(OnPostgreSQL, test_mediachat_store.StoreTests):  # type: ignore[misc]
+    """Chats, and their messages."""
