@@ -10,7 +10,7 @@ from unittest.mock import patch
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-WIDTH = "100"  # columns
+WIDTH = "80"  # columns
 PROGRAMS = {
     script.name: script.value.partition(":")[0]
     for script in entry_points(group="console_scripts")
