@@ -82,3 +82,16 @@ class CommandLineTests(TestCase):
             for option in re.findall(r"``(--?[a-z][a-z-]*)", part):
                 if name != "twistd protosuite" or option not in ("-n", "--pidfile", "--logfile"):
                     self.assertRegex(told, rf"(?<![\w-]){option}\b", f"{name} has no {option}")
+
+
+class ApiTests(TestCase):
+    """The page of the Python API."""
+
+    def test_public_names(self) -> None:
+        """What the packages give to others by `__all__` is on the page, and nothing else stands there as theirs."""
+        text = (DOCS / "reference" / "api.rst").read_text("utf-8")
+        for name in ("numbers", "counter", "bus", "chatlog", "mediachat", "testing"):
+            package = importlib.import_module(f"protosuite.{name}")
+            told = re.findall(rf"^.. auto\w+:: protosuite\.{name}\.(\w+)$", text, re.MULTILINE)
+            values = [each for each in package.__all__ if each.isupper()]  # these have no docstrings
+            self.assertEqual(sorted([*told, *values]), sorted(package.__all__))
