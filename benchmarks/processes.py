@@ -85,7 +85,7 @@ def started(
     `settings` go into its environment, its output into ``log`` in the folder.
     """
     bench.says(command, settings)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PROTOSUITE_")}
+    environment = {name: value for name, value in os.environ.items() if not _is_foreign(name)}
     environment |= settings or {}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -96,6 +96,15 @@ def started(
             yield process
         finally:
             _stop(process)
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether a variable would change what is measured.
+
+    Python without a place for bytecode compiles the suite at each start, and nothing of what it is compared
+    with, which is installed with its bytecode.
+    """
+    return name.startswith("PROTOSUITE_") or name == "PYTHONDONTWRITEBYTECODE"
 
 
 def run(bench: Bench, command: Sequence[str | Path], folder: Path) -> tuple[str, float]:

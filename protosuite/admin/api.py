@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from typing import Protocol as Interface
 
-from prometheus_client import CollectorRegistry
 from twisted.web.server import Request
 
 from protosuite.admin import overseen
 from protosuite.admin.health import Health, Ready, checks_of
-from protosuite.admin.metrics import exposition
 from protosuite.admin.overseen import Overseen
 from protosuite.admin.readiness import Readiness, is_ready
 from protosuite.admin.sampling import Sampling
@@ -23,13 +21,15 @@ from protosuite.net.api import Api, integer
 from protosuite.net.login import add_login
 from protosuite.net.pages import Pages
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
 
 class Service(Interface):
     """What the resources need of their service."""
 
     suite: Overseen
     readiness: Readiness
-    registry: CollectorRegistry
     sampling: Sampling
     access: Access
     reactor: Any
@@ -88,9 +88,15 @@ class _Admin(Api):
 class _Metrics(_Admin):
     """``/metrics``."""
 
+    _registry: CollectorRegistry | None = None
+
     async def get(self, request: Request) -> bytes:
+        from protosuite.admin.metrics import exposition, registry  # where nobody asks, it is not needed
+
+        if self._registry is None:
+            self._registry = registry(self._service.suite.figures)
         accept = (request.getHeader(b"accept") or b"").decode("latin-1")
-        data, kind = exposition(self._service.registry, accept)
+        data, kind = exposition(self._registry, accept)
         request.setHeader(b"Content-Type", kind.encode())
         if b"gzip" in (request.getHeader(b"accept-encoding") or b""):
             request.setHeader(b"Content-Encoding", b"gzip")

@@ -12,7 +12,6 @@ from twisted.python.failure import Failure
 
 from protosuite.admin.api import Root
 from protosuite.admin.checks import Checks
-from protosuite.admin.metrics import registry
 from protosuite.admin.overseen import Overseen
 from protosuite.admin.pulse import Pulse
 from protosuite.admin.readiness import Readiness
@@ -45,7 +44,6 @@ class AdminService(ListeningService):
         self.pulse = Pulse(reactor)
         self.checks = Checks(suite.database, suite.data, config.min_free, suite.calls)
         self.readiness = Readiness(self.checks.looks(), config.probe_timeout, reactor)
-        self.registry = registry(suite.figures)
         self.website = Website(Root(self), self, reactor, config)
         self._looking = self._each(self._look)
         self._sampling = self._each(self._sample)

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jwt
 from attrs import frozen
 
 from protosuite.auth.rules import ROLES
@@ -78,6 +77,8 @@ class Keys:
             "iat": issued,
             "exp": identity.expires,
         }
+        import jwt
+
         headers = {"kid": self._signing}
         return jwt.encode(claims, self._secrets[self._signing], algorithm=ALGORITHM, headers=headers)
 
@@ -90,6 +91,8 @@ class Keys:
 
     def read(self, token: str) -> Identity:
         """Who `token` is for, if its signature is right, even if its time is over. Raises :exc:`NotValid`."""
+        import jwt  # who has no keys needs it not, and it is a tenth of a start
+
         if len(token) > MAX_TOKEN or not _COMPACT.fullmatch(token):
             raise NotValid
         try:
@@ -105,6 +108,8 @@ class Keys:
 
 def unverified(token: str) -> dict[str, Any]:
     """The claims of a token, whoever signed it, and its key id as ``kid``; none if it is no token at all."""
+    import jwt
+
     if len(token) > MAX_TOKEN or not _COMPACT.fullmatch(token):
         return {}
     try:

@@ -6,6 +6,13 @@ store together; ``server`` and ``client`` (with ``requests`` and ``subscription`
 a load on any bus/1 server, ``cli`` the program ``protosuite-bus``.
 """
 
-from protosuite.bus.client import BusClientFactory
+from typing import TYPE_CHECKING
+
+from protosuite.ondemand import on_demand
+
+if TYPE_CHECKING:
+    from protosuite.bus.client import BusClientFactory
+else:
+    __getattr__ = on_demand(__name__, {"BusClientFactory": "client"})
 
 __all__ = ["BusClientFactory"]

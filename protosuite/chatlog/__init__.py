@@ -9,6 +9,13 @@ connection. ``cli`` is the program ``protosuite-chatlog``: ``session`` what its 
 screen, whose text is laid out in ``pane``.
 """
 
-from protosuite.chatlog.client import ChatLogClientFactory
+from typing import TYPE_CHECKING
+
+from protosuite.ondemand import on_demand
+
+if TYPE_CHECKING:
+    from protosuite.chatlog.client import ChatLogClientFactory
+else:
+    __getattr__ = on_demand(__name__, {"ChatLogClientFactory": "client"})
 
 __all__ = ["ChatLogClientFactory"]

@@ -4,6 +4,13 @@
 two ends, ``load`` a load on any counter/1 server, ``cli`` the program ``protosuite-counter``.
 """
 
-from protosuite.counter.client import CounterClientFactory
+from typing import TYPE_CHECKING
+
+from protosuite.ondemand import on_demand
+
+if TYPE_CHECKING:
+    from protosuite.counter.client import CounterClientFactory
+else:
+    __getattr__ = on_demand(__name__, {"CounterClientFactory": "client"})
 
 __all__ = ["CounterClientFactory"]

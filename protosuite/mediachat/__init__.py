@@ -14,6 +14,13 @@
 ``cli`` is the program ``protosuite-mediachat``, with ``commands``, ``history`` and ``lines``.
 """
 
-from protosuite.mediachat.client import MediaChatClientFactory
+from typing import TYPE_CHECKING
+
+from protosuite.ondemand import on_demand
+
+if TYPE_CHECKING:
+    from protosuite.mediachat.client import MediaChatClientFactory
+else:
+    __getattr__ = on_demand(__name__, {"MediaChatClientFactory": "client"})
 
 __all__ = ["MediaChatClientFactory"]

@@ -15,7 +15,6 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import puremagic
 from attrs import define, field, frozen
 
 from protosuite.errors import Overloaded
@@ -212,6 +211,8 @@ def _part_name(chat_id: int, head: Head) -> str:
 
 def _type(begin: bytes) -> str:
     """What the first bytes say that a file is."""
+    import puremagic  # by whoever gets the first file: its tables take a while
+
     try:
         found = puremagic.from_string(begin, mime=True)
     except (puremagic.PureError, ValueError):

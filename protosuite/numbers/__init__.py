@@ -4,7 +4,16 @@
 the two ends, ``cli`` the program ``protosuite-numbers``.
 """
 
-from protosuite.numbers.client import NumbersClientFactory, Result
-from protosuite.numbers.sequence import Progress
+from typing import TYPE_CHECKING
+
+from protosuite.ondemand import on_demand
+
+if TYPE_CHECKING:
+    from protosuite.numbers.client import NumbersClientFactory, Result
+    from protosuite.numbers.sequence import Progress
+else:
+    __getattr__ = on_demand(
+        __name__, {"NumbersClientFactory": "client", "Progress": "sequence", "Result": "client"}
+    )
 
 __all__ = ["NumbersClientFactory", "Progress", "Result"]

@@ -77,7 +77,7 @@ LAYERS = [
     {"net", "auth"},
     {"storage", "fabric"},
     {"config"},
-    {"logs", "settings", "errors", "hours", "messages", "files", "figures", "extensions"},
+    {"logs", "settings", "errors", "hours", "messages", "files", "figures", "extensions", "ondemand"},
 ]
 
 
