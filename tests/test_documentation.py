@@ -88,7 +88,7 @@ class ApiTests(TestCase):
     """The page of the Python API."""
 
     def test_public_names(self) -> None:
-        """What the packages give to others by `__all__` is on the page, and nothing else stands there as theirs."""
+        """What packages give to others by `__all__` is on the page, and nothing else of theirs is."""
         text = (DOCS / "reference" / "api.rst").read_text("utf-8")
         for name in ("numbers", "counter", "bus", "chatlog", "mediachat", "testing"):
             package = importlib.import_module(f"protosuite.{name}")
