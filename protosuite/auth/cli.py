@@ -24,11 +24,12 @@ from protosuite.auth.guard import Revoked
 from protosuite.auth.revocations import Revocation
 from protosuite.auth.rules import ROLES
 from protosuite.auth.tokens import Identity, Keys, NotValid
-from protosuite.errors import StartError, Unauthenticated
+from protosuite.errors import StartError, StorageError, Unauthenticated
 from protosuite.logs import one_line, redacted
 from protosuite.program import EXIT_FAILED, EXIT_OK, Failed
 from protosuite.settings import ConfigurationError
-from protosuite.storage import sqlite
+from protosuite.storage import engines
+from protosuite.storage.timeouts import Timeouts
 
 NAME = "protosuite-token"
 
@@ -161,7 +162,7 @@ def _show(arguments: Namespace) -> int:
 def _status(config: configuration.Config, its_keys: Keys, token: str) -> str:
     try:
         identity = its_keys.verify(token, time.time())
-        if _database_file(config).exists():  # without one nothing was ever revoked
+        if _has_database(_url(config)):  # without one nothing was ever revoked
             with _database(config) as connection:
                 if any(revocation.id == identity.id for revocation in revocations.read(connection)):
                     raise Revoked
@@ -231,26 +232,29 @@ def _given(text: str) -> str:
 @contextmanager
 def _database(config: configuration.Config) -> Iterator[Connection]:
     """The suite's database in one transaction, whether the suite runs or not."""
-    file = _database_file(config)
-    if not file.exists():
-        raise Failed(f"there is no database {file}: start the suite once, or check [suite] data")
-    engine = sqlite.writer(_url(config))
+    url = _url(config)
+    if not _has_database(url):
+        raise Failed(f"there is no database {url.database}: start the suite once, or check [suite] data")
+    transactions = engines.writing(url, Timeouts(), time.monotonic)
     try:
-        with engine.begin() as connection:
+        with transactions.at_start() as connection:
             yield connection
+    except StorageError as error:
+        raise Failed(f"{error}; it is {engines.shown(url)}") from None
     except DBAPIError as error:
-        what = f"the database {file} cannot be used ({error.orig})"
+        what = f"the database {engines.shown(url)} cannot be used ({error.orig})"
         raise Failed(f"{what}: has this version of the suite been started with it?") from None
     finally:
-        engine.dispose()
+        transactions.stop()
 
 
 def _url(config: configuration.Config) -> URL:
-    return sqlite.resolve(config.suite.database, Path(config.suite.data).absolute())
+    return engines.resolve(config.suite.database, Path(config.suite.data).absolute())
 
 
-def _database_file(config: configuration.Config) -> Path:
-    return Path(str(_url(config).database))
+def _has_database(url: URL) -> bool:
+    """Whether there is one, as far as that is seen without asking for it."""
+    return not engines.is_file(url) or Path(str(url.database)).exists()
 
 
 def _day(seconds: Any) -> str:

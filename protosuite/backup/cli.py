@@ -28,7 +28,7 @@ from protosuite.backup.restoring import restore
 from protosuite.errors import StartError
 from protosuite.program import EXIT_FAILED, EXIT_OK, Failed
 from protosuite.settings import ConfigurationError
-from protosuite.storage import sqlite
+from protosuite.storage import engines
 
 NAME = "protosuite-backup"
 
@@ -167,7 +167,13 @@ def _place(arguments: Namespace) -> Source:
     """Where the configuration says that everything is."""
     config = configuration.load(arguments.config, os.environ).suite
     data = Path(config.data).absolute()
-    return Source(data, Path(sqlite.resolve(config.database, data).database or ""))
+    url = engines.resolve(config.database, data)
+    if not engines.is_file(url):
+        raise Failed(
+            f"the database is PostgreSQL's ({engines.shown(url)}): pg_dump backs it up, and then the folder"
+            f" {data / 'media'} is to be copied"
+        )
+    return Source(data, Path(url.database or ""))
 
 
 @contextmanager
