@@ -67,7 +67,9 @@ class NumbersStore:
             }
             if stored is None:
                 put = insert(connection, sessions).values(row).on_conflict_do_nothing()
-                if connection.execute(put).rowcount == 0:  # another node has just made it
+                if (
+                    connection.execute(put.returning(sessions.c.client)).first() is None
+                ):  # another node has just made it
                     return work(connection)
             else:
                 connection.execute(sa.update(sessions).where(sessions.c.client == session.client).values(row))
