@@ -256,6 +256,12 @@ class CounterConfig(ServiceConfig):
         size(1 << 10, 1 << 30),
         "Replies waiting for one connection, in bytes, before the server stops reading from it.",
     )
+    workers: int = setting(
+        1,
+        count(1, 64),
+        "Processes that serve connections. 1: the suite's own; with more, as many of theirs, which share the"
+        " counter. Not with durability = always.",
+    )
     max_connections: int = setting(4_000, count(1, 1_000_000), "Most connections at once; more are closed.")
 
 

@@ -348,6 +348,10 @@ def check(config: Config, reactor: Any) -> list[tuple[str, str, str]]:
             problems.append(("auth", "secret_file", f"[auth] secret_file: {error}"))
     if why := fabric.problem(config.suite.fabric):
         problems.append(("suite", "fabric", f"[suite] fabric: {why}"))
+    if config.counter.workers > 1 and config.counter.durability == "always":
+        remedy = "set workers = 1, or durability = everysec"
+        why = f"[counter] workers: with durability = always one process has to answer: {remedy}"
+        problems.append(("counter", "workers", why))
     for name in config.suite.services:
         for endpoint in config.section(name).listen:
             if what := _wrong(config, reactor, name, endpoint):

@@ -114,7 +114,10 @@ class StopTests(CounterCase):
 
     async def stop_under_load(self, durability: str) -> None:
         """Start, load and stop several times over, and compare all the books that are kept."""
-        suite, tally = Suite(self, counter={"durability": durability}), Tally()
+        await self.stop_again_and_again(Suite(self, counter={"durability": durability}), Tally())
+
+    async def stop_again_and_again(self, suite: Suite, tally: Tally) -> None:
+        """Several times over, on the same data."""
         for number in range(STOPS):
             await suite.start()
             self.assertEqual(await add(self, suite), tally.answered)

@@ -35,9 +35,12 @@ class Book(Protocol):
     """What there is to know of a counter: the total, what has been asked of it, and what comes of more."""
 
     total: int
-    requests: int
     refused: int
     is_closed: bool
+
+    @property
+    def requests(self) -> int:
+        """How many have been applied."""
 
     def apply(self, increments: Sequence[int]) -> tuple[list[int], PeerFault | None]:
         """Add each in turn. Returns what :func:`outcomes` does."""

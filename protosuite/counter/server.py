@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
@@ -15,9 +15,12 @@ from protosuite.counter.connection import CounterConnection
 from protosuite.counter.ledger import Book, Ledger
 from protosuite.counter.overview import figures, overview
 from protosuite.counter.store import CounterStore
-from protosuite.errors import PeerFault
+from protosuite.errors import PeerFault, StartError
 from protosuite.figures import Figure
-from protosuite.net.listening import ListeningService, Publish, unheard
+from protosuite.net.listening import ConnectionFactory, ListeningService, Publish, unheard
+
+if TYPE_CHECKING:
+    from protosuite.counter.crew import Crew
 
 
 class CounterService(ListeningService):
@@ -34,6 +37,7 @@ class CounterService(ListeningService):
         super().__init__("counter", reactor, config)
         self.config = config
         self.ledger: Book = Ledger(0)
+        self._crew = self._make_crew() if config.workers > 1 else None
         self.always = config.durability == "always"
         self.storing_fails = False
         self._publish = publish
@@ -46,12 +50,35 @@ class CounterService(ListeningService):
         self._syncing = LoopingCall(self._sync)
         self._syncing.clock = reactor
 
+    def _make_crew(self) -> Crew:
+        from protosuite.counter.crew import Crew
+        from protosuite.counter.shared import SharedLedger, is_possible, memory
+
+        if not is_possible():
+            raise StartError("[counter] workers: this system cannot share a counter: set workers = 1")
+        descriptor = memory()
+        self.ledger = ledger = SharedLedger(descriptor)
+        ledger.prepare()
+        return Crew(self, descriptor)
+
     def connection(self, address: IAddress | None) -> CounterConnection:
         return CounterConnection(self)
+
+    def factory(self, endpoint: str = "tcp:0") -> ConnectionFactory:
+        if self._crew is not None and self._crew.takes(endpoint):
+            return ConnectionFactory(self._crew.connection, self._shortage, endpoint)
+        return super().factory(endpoint)
+
+    def _opened(self, port: Any, endpoint: str) -> None:
+        super()._opened(port, endpoint)
+        if self._crew is not None and self._crew.takes(endpoint):
+            port.transport = self._crew.transport
 
     def startService(self) -> None:
         super().startService()
         self._stored = self.ledger.total = self._store.load()
+        if self._crew is not None:
+            self._crew.start()
         if self.config.durability == "everysec":
             self._syncing.start(self.config.sync_interval, now=False)
 
@@ -60,7 +87,9 @@ class CounterService(ListeningService):
         super().stopService()
         if self._syncing.running:
             self._syncing.stop()
-        return (self._saving or succeed(None)).addCallback(lambda _: self._save()).addCallback(self._log_end)
+        ending = succeed(None) if self._crew is None else self._crew.stop()
+        ending.addCallback(lambda _: self._saving or succeed(None))
+        return ending.addCallback(lambda _: self._save()).addCallback(self._log_end)
 
     def figures(self) -> Iterator[Figure]:
         yield from super().figures()

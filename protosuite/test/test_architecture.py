@@ -34,6 +34,7 @@ PURE = (
     "rules",
     "archive",
     "outgoing",
+    "combining",
 )
 # What a pure module may not know: I/O, time, threads, chance, and whoever brings them.
 IMPURE = {
@@ -67,8 +68,8 @@ LAYERS = [
     {"adding"},
     {"tables"},
     {"pane"},
-    {"sequence", "ledger", "shared", "broker", "sequencer", "view", "conversation"},
-    {"durable"},
+    {"sequence", "ledger", "shared", "redis_total", "broker", "sequencer", "view", "conversation"},
+    {"durable", "combining"},
     {"delivery"},
     {"topics", "requests"},
     {"chain", "lines"},
@@ -158,7 +159,7 @@ class ArchitectureTests(SynchronousTestCase):
     def test_only_the_entries_use_the_global_reactor(self) -> None:
         """Time and the reactor are handed in: only ``tap``, programs and workers take the global one."""
         found = {name for name, imported in modules() if "twisted.internet.reactor" in imported}
-        self.assertEqual(found, {"protosuite.tap", "protosuite.program"})
+        self.assertEqual(found, {"protosuite.tap", "protosuite.program", "protosuite.counter.worker"})
 
 
 class DiscoveryTests(SynchronousTestCase):
