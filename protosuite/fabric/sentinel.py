@@ -22,6 +22,7 @@ async def connect(
             await connection.command("SELECT", address.database)
         if address.master is not None and (await connection.command("ROLE"))[0] != b"master":
             raise Away("the Sentinels name a Redis that is no master (any more)")
+        await connection.command("PING")  # the system accepts connections for a server that hangs
     except Refused as refused:
         connection.abort()
         raise Away(f"Redis refuses: {refused}") from None

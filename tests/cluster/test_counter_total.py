@@ -1,0 +1,216 @@
+"""The counter of several nodes over a real Redis: exact, and linearizable, whatever Redis does."""
+
+from __future__ import annotations
+
+from random import Random
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from protosuite.counter.combining import OVERFLOW
+from protosuite.counter.ledger import Ledger
+from protosuite.counter.redis_total import RedisTotal
+from protosuite.counter.wire import MAX
+from protosuite.fabric.address import parse
+from protosuite.testing import FaultProxy, Faults
+from protosuite.testing.faults import Act
+from tests.cluster.redis import Redis
+from tests.faults.checks.counter import CounterCheck
+from tests.processes import LIMIT, poll, reactor
+
+_HALF = 32
+
+
+class RedisTotalTests(TestCase):
+    """Several nodes in this process, each with its own connection."""
+
+    timeout = LIMIT
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.redis = Redis(self, appendonly=True)
+        await self.redis.start()
+        self.check = CounterCheck()
+        self.faults: list[str] = []
+
+    async def node(self, port: int | None = None, engine_timeout: float = 60.0) -> RedisTotal:
+        """One more, which is connected."""
+        address = parse(f"redis://127.0.0.1:{port or self.redis.port}")
+        total = RedisTotal(address, 0.5, engine_timeout, reactor, Random())
+        total.start()
+        self.addCleanup(total.stop)
+        await poll(lambda: total.is_reachable, "it is connected")
+        return total
+
+    def put(self, total: int) -> None:
+        """The total in Redis, whatever it was."""
+        self.redis.ask("HSET", "protosuite/counter", "high", str(total >> _HALF))
+        self.redis.ask("HSET", "protosuite/counter", "low", str(total & (2**_HALF - 1)))
+
+    async def ask(self, node: RedisTotal, increments: list[int]) -> None:
+        """Add, and hold the answers against all others."""
+        requests = [self.check.sent(amount) for amount in increments]
+        totals, fault = await node.add(increments)
+        for request, total in zip(requests, totals, strict=False):
+            self.check.answered(request, total)
+        for request in requests[len(totals) :]:
+            self.check.unknown(request)
+        if fault is not None:
+            self.faults.append(fault.code)
+
+    async def load(self, nodes: list[RedisTotal], rounds: int, seed: int = 1) -> None:
+        """Clients on all nodes, each with one group after the other."""
+        random = Random(seed)
+
+        async def client(node: RedisTotal) -> None:
+            for _ in range(rounds):
+                await self.ask(node, [random.choice((0, 1, 1, 1, 1000)) for _ in range(random.randint(1, 5))])
+
+        await gatherResults([Deferred.fromCoroutine(client(node)) for node in nodes * 5])
+
+    async def total(self, node: RedisTotal) -> int:
+        """What it has."""
+        (total,), _ = await node.add([0])
+        return total
+
+    async def test_linearizable(self) -> None:
+        """Three nodes add and read at once: no step twice, none missing, none back; many share one."""
+        nodes = [await self.node() for _ in range(3)]
+        await self.load(nodes, 100)
+        for node in nodes:
+            self.check.settle(await self.total(node))
+        self.assertEqual(self.faults, [])
+        operations = sum(node.operations.count for node in nodes)
+        self.assertLess(operations, self.check.answered_count / 5)
+
+    async def test_all_64_bits(self) -> None:
+        """Totals and increments up to 2^64 − 1 are exact; what would pass it is refused, and only that."""
+        one, two = await self.node(), await self.node()
+        for start in (0, 2**31 - 1, 2**32 - 2, 2**53 - 1, 2**63 - 3, MAX - 5):
+            self.put(start)
+            one._combiner.highest = two._combiner.highest = 0
+            ledger = Ledger(start)
+            for increments in (
+                [1, 1, 0],
+                [2**32 - 1, 1],
+                [MAX, 1],
+                [2**63, 1],
+                [2],
+                [0],
+                [MAX - start],
+                [1],
+                [0],
+            ):
+                node = two if len(increments) == 1 else one
+                expected, fault = ledger.apply(increments)
+                self.assertEqual(await node.add(increments), (expected, fault and OVERFLOW))
+
+    async def test_many_overflow_at_once(self) -> None:
+        """Near the end, of many who add in one turn exactly those are refused who would pass it."""
+        node = await self.node()
+        self.put(MAX - 10)
+        answers = await gatherResults([node.add([1, 1, 1]) for _ in range(5)])
+        self.assertEqual([len(totals) for totals, _ in answers], [3, 3, 3, 1, 0])
+        self.assertEqual([fault is None for _, fault in answers], [True, True, True, False, False])
+        self.assertEqual(await self.total(node), MAX)
+
+    async def test_answers_that_get_lost(self) -> None:
+        """R33: connections break at any place between question and answer: nothing counts twice."""
+        faults = Faults(acts={Act.RESET: 1, Act.CUT: 1}, stretch=800, segment=30)
+        proxy = FaultProxy(reactor, Random(7), self.redis.port, faults)
+        port = proxy.listen()
+        self.addCleanup(proxy.close)
+        nodes = [await self.node(port), await self.node(port), await self.node()]
+        await self.load(nodes, 60)
+        proxy.faults = Faults()
+        self.assertEqual(self.faults, [])
+        self.check.settle(await self.total(nodes[2]))
+        self.assertEqual(await self.total(nodes[2]), self.check._answered)
+        self.assertGreater(proxy.connections, 10)
+
+    async def test_slow(self) -> None:
+        """R33: a Redis that takes its time makes operations larger, not more of them."""
+        proxy = FaultProxy(reactor, Random(3), self.redis.port, Faults(latency=0.05))
+        port = proxy.listen()
+        self.addCleanup(proxy.close)
+        node = await self.node(port)
+        await self.load([node], 20)
+        self.check.settle(await self.total(node))
+        self.assertEqual(self.faults, [])
+
+    async def test_frozen_and_killed(self) -> None:
+        """R33: while Redis is frozen or gone all wait, and then go on; nothing is lost or twice."""
+        nodes = [await self.node() for _ in range(3)]
+        loading = Deferred.fromCoroutine(self.load(nodes, 200))
+        for trouble in (self.freeze, self.restart):
+            count = self.check.answered_count
+            await poll(lambda: self.check.answered_count > count + 50, "they add")  # noqa: B023
+            await trouble(nodes)
+        await loading
+        self.assertEqual(self.faults, [])
+        self.check.settle(await self.total(nodes[0]))
+        self.assertEqual(await self.total(nodes[0]), self.check._answered)
+
+    async def freeze(self, nodes: list[RedisTotal]) -> None:
+        """Long enough that every node gives its connection up."""
+        self.redis.freeze()
+        await poll(lambda: not any(node.is_reachable for node in nodes), "it is seen")
+        self.redis.thaw()
+
+    async def restart(self, nodes: list[RedisTotal]) -> None:
+        """Killed, and started with what it has synced."""
+        await self.redis.kill()
+        await self.redis.start()
+
+    async def test_away_for_too_long(self) -> None:
+        """R33: who waited for the engine's timeout is told; it counted once or not; others go on."""
+        node = await self.node(engine_timeout=0.3)
+        await self.ask(node, [5])
+        self.redis.freeze()
+        await self.ask(node, [1])  # may be done when it thaws
+        await poll(lambda: not node.is_reachable, "it is seen")
+        await self.ask(node, [1])  # was never sent
+        self.assertEqual(self.faults, ["engine", "engine"])
+        self.redis.thaw()
+        await poll(lambda: node.is_reachable, "it is back")
+        await self.ask(node, [10])
+        total = await self.total(node)
+        self.assertIn(total, (15, 16))
+        self.check.settle(total)
+
+    async def test_emptied(self) -> None:
+        """R33: after Redis has lost everything no node hears of a total below one that it knew."""
+        one, two = await self.node(), await self.node()
+        await self.ask(one, [100])
+        await self.ask(two, [1])
+        self.assertEqual(self.redis.ask("FLUSHALL"), "+OK")
+        await self.ask(two, [1])
+        self.assertEqual(await self.total(one), 102)
+
+    async def test_memory(self) -> None:
+        """What Redis keeps does not grow with what is added: the total, and a little for each node."""
+        nodes = [await self.node() for _ in range(3)]
+        await self.load(nodes, 20)
+        self.assertEqual(self.redis.ask("DBSIZE"), ":4")
+        for node in nodes:
+            self.assertNotIn(self.redis.ask("PTTL", f"protosuite/counter/{node._node}"), (":-1", ":-2"))
+
+    async def test_durability(self) -> None:
+        """What Redis promises is known."""
+        node = await self.node()
+        self.assertEqual(await node.durability(), "always")
+        self.redis.ask("CONFIG", "SET", "appendfsync", "everysec")
+        self.assertEqual(await node.durability(), "everysec")
+        self.redis.ask("CONFIG", "SET", "appendonly", "no")
+        self.assertEqual(await node.durability(), "no")
+
+    async def test_stop(self) -> None:
+        """A node that stops answers those who wait."""
+        node = await self.node()
+        self.redis.freeze()
+        waiting = node.add([1])
+        await deferLater(reactor, 0)
+        await node.stop()
+        _, fault = await waiting
+        self.redis.thaw()
+        self.assertEqual(getattr(fault, "code", None), "engine")
