@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "protosuite.services"
 
@@ -82,6 +84,8 @@ def is_name(text: str) -> bool:
 
 @cache
 def _installed() -> Mapping[str, list[EntryPoint]]:
+    from importlib.metadata import entry_points  # not for those who need none
+
     return by_name(entry_points(group=GROUP))
 
 

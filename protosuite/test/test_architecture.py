@@ -52,6 +52,7 @@ IMPURE = {
 # From the top down. A module imports only from its own layer or from those below.
 LAYERS = [
     {"tap"},
+    {"extending"},
     {"suite", "cli", "testing", "backup"},
     {"piping", "terminal"},
     {"session", "commands"},

@@ -1,0 +1,1 @@
+"""trial protosuite_tally"""
