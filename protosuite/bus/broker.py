@@ -30,10 +30,10 @@ class _Topic:
 
 @frozen
 class Published:
-    """An event, who has something to send for it now, and the durable copies that have to be stored."""
+    """An event, the best-effort subscriptions that it goes `to`, and the durable copies to be stored."""
 
     event: Event
-    woken: tuple[Subscriber, ...]
+    to: tuple[BestEffort, ...]
     owed: tuple[Owed, ...]
 
 
@@ -80,9 +80,11 @@ class Broker:
         return any(durable.is_full for durable in self._matching(topic)[1])
 
     def publish(self, topic: str, payload: bytes, content_type: str, published_at: int) -> Published:
-        """Give the event its place, keep it for replay, and hand it to whoever matches.
+        """Give the event its place, keep it for replay, and find whoever matches.
 
-        Durable subscriptions get it by :meth:`Durable.stored`, once their copies are.
+        Best-effort subscriptions get it by :meth:`BestEffort.offer`, or by way of a :class:`.fanout.FanOut`;
+        durable ones by :meth:`Durable.stored`, once their copies are. As long as no subscription changes,
+        `to` is one object for a topic.
         """
         state = self._touched(topic)
         state.sequence += 1
@@ -90,10 +92,7 @@ class Broker:
         event = Event(topic, payload, content_type, state.sequence, published_at, self._order)
         self._retain(state, event)
         subscriptions, durables = self._matching(topic)
-        for subscription in subscriptions:
-            subscription.offer(event)
-        owed = tuple(self._owe(durable, event) for durable in durables)
-        return Published(event, tuple(subscription.subscriber for subscription in subscriptions), owed)
+        return Published(event, subscriptions, tuple([self._owe(durable, event) for durable in durables]))
 
     def restore(self, sequences: dict[str, int]) -> None:
         """Go on after these sequences, by topic. At a start."""

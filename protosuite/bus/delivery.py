@@ -43,15 +43,21 @@ class Subscription(Protocol):
         """The next event to send, if there is one."""
 
 
+def _passes_nothing_on(data: bytes) -> bool:
+    return False
+
+
 @define(eq=False)
 class Subscriber:
     """A connection as the broker sees it: its subscriptions, and whose turn it is among them.
 
-    `wake` is for whoever moves the bytes: to be called when :meth:`take` has something.
+    Both calls are for whoever moves the bytes: `wake` says that :meth:`take` has something, `pass_on` hands
+    over encoded events that go out now, or are left (False) because the peer is behind.
     """
 
     max_queued_bytes: int
     wake: Callable[[], None]
+    pass_on: Callable[[bytes], bool] = _passes_nothing_on
     subscriptions: dict[str, Subscription] = field(factory=dict)
     queued_bytes: int = 0
     _turns: OrderedDict[Subscription, None] = field(factory=OrderedDict)
@@ -96,6 +102,11 @@ class BestEffort:
     all_dropped: Dropped
     queue: deque[Event] = field(factory=deque)
     dropped: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits, and nothing was lost that the subscriber has not been told of."""
+        return not self.queue and not self.dropped
 
     def offer(self, event: Event) -> None:
         """Queue an event, and make room for it."""

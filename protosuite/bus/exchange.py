@@ -15,6 +15,7 @@ from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.broker import Broker
 from protosuite.bus.delivery import Delivery, Event
 from protosuite.bus.durable import Durable, Limits, Owed
+from protosuite.bus.fanout import FanOut
 from protosuite.bus.overview import figures, overview
 from protosuite.bus.store import BusStore
 from protosuite.bus.wire import encode_reply
@@ -60,6 +61,7 @@ class Exchange:
             ack_timeout=config.ack_timeout,
         )
         self.broker = Broker(self.limits)
+        self.fan_out = FanOut(_encode_event)
         self.store = store
         self.latency = Histogram()  # of publishes that are stored
         self.internal_dropped = 0  # events of the suite's own that would have had to wait
@@ -122,8 +124,7 @@ class Exchange:
                 self._retry_parked()
 
             self.store.append(published.owed, stored)
-        for subscriber in published.woken:
-            subscriber.wake()
+        self.fan_out.add(event, published.to)
         if not published.owed:
             done(event, None)
 
@@ -207,6 +208,10 @@ class Exchange:
                 publisher.give_up(now - self._config.publish_timeout)
         except Exception:  # an exception that got out would end the loop for good
             log.failure("redelivery failed; it goes on")
+
+
+def _encode_event(event: Event, pattern: str) -> bytes:
+    return _encode(Delivery(event, pattern, 0, 0))
 
 
 def _encode(delivery: Delivery) -> bytes:

@@ -86,7 +86,7 @@ class BusConnection(PacedConnection):
         self._service = service
         self._exchange = service.exchange
         self._decoder = Decoder(FROM_CLIENT, service.config.max_message)
-        self._subscriber = Subscriber(service.config.max_backlog, self._wake)
+        self._subscriber = Subscriber(service.config.max_backlog, self._wake, self._pass_on)
         self._held: deque[Message | Malformed] = deque()  # a publish that waits, and what is behind it
         self._held_bytes = 0
         self._parked_since: float | None = None
@@ -116,20 +116,14 @@ class BusConnection(PacedConnection):
             return  # within it already, or past it
         self._gathered = []
         has_ended = False
+        fan_out = self._exchange.fan_out
+        fan_out.hold()
         try:
-            arrived = self._decoder.feed(data)
-            while True:
-                self._take_held()
-                while not self.must_wait() and (body := next(arrived, None)) is not None:
-                    has_ended = True
-                    self.greeted()
-                    self.spend()
-                    self._take(body)
-                if not self._held or self._parked_since is not None:
-                    break  # otherwise an acknowledgement among these has made room for what is held
+            has_ended = self._take_all(data)
         except PeerFault as fault:
             self.refuse(fault)
         finally:
+            fan_out.release()
             gathered, self._gathered = self._gathered, None
             if gathered:
                 self.send(b"".join(gathered))
@@ -138,6 +132,26 @@ class BusConnection(PacedConnection):
         self.pace()
         if not self.finishing and not self._leaving:
             self.unfinished.look(has_ended)
+
+    def _take_all(self, data: bytes) -> bool:
+        """What has been held, then what has arrived; whether a message has come to its end."""
+        arrived = self._decoder.feed(data)
+        taken = 0
+        try:
+            while True:
+                if self._held:
+                    self._take_held()
+                while not self.must_wait() and (body := next(arrived, None)) is not None:
+                    taken += 1
+                    self._take(body)
+                if not self._held or self._parked_since is not None:
+                    return (
+                        taken > 0
+                    )  # otherwise an acknowledgement among these has made room for what is held
+        finally:
+            if taken:
+                self.greeted()
+                self.spend(taken)
 
     def is_within_message(self) -> bool:
         return self._decoder.is_within_message
@@ -217,6 +231,7 @@ class BusConnection(PacedConnection):
     def _subscribe(self, body: pb.Subscribe) -> None:
         self._bearer.check(Action.BUS_SUBSCRIBE, body.pattern)
         exchange = self._exchange
+        exchange.fan_out.flush()
         if not body.durable:
             exchange.broker.subscribe(self._subscriber, body.pattern, body.depth, body.replay)
             return
@@ -235,6 +250,7 @@ class BusConnection(PacedConnection):
     def _unsubscribe(self, body: pb.Unsubscribe) -> None:
         self._bearer.check(Action.BUS_SUBSCRIBE, body.pattern)
         broker = self._exchange.broker
+        self._exchange.fan_out.flush()
         if body.durable:
             broker.delete(body.durable)
             self._exchange.deleted(body.durable)
@@ -278,6 +294,13 @@ class BusConnection(PacedConnection):
                 if size >= _BATCH_BYTES:
                     break
             self.send(b"".join(batch))
+
+    def _pass_on(self, frames: bytes) -> bool:
+        """Send events past the queue, which is empty, if the client takes them."""
+        if self.is_blocked or self.finishing or self._leaving or self._gathered is not None:
+            return False
+        self.send(frames)
+        return True
 
     def _reply(self, body: Message) -> None:
         if self._gathered is not None:
@@ -328,5 +351,6 @@ class BusConnection(PacedConnection):
         self._held.clear()
         self._bearer.release()
         self._exchange.unpark(self)
+        self._exchange.fan_out.flush()
         for durable in self._exchange.broker.leave(self._subscriber):
             self._exchange.dispatch(durable)

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from protosuite.bus.broker import Broker, Published
 from protosuite.bus.delivery import Delivery, Event, Subscriber
 from protosuite.bus.durable import Consumer, Durable, Limits, Owed
+from protosuite.bus.fanout import FanOut
 from protosuite.errors import BadRequest
 
 
@@ -38,6 +39,8 @@ class Fixture(SynchronousTestCase):
     def publish(self, topic: str, payload: bytes = b"", *, store: bool = True) -> Published:
         """Publish, and by default store the durable copies at once."""
         published = self.broker.publish(topic, payload, "", 0)
+        for subscription in published.to:
+            subscription.offer(published.event)
         if store:
             for owed in published.owed:
                 owed.durable.stored(owed)
@@ -180,14 +183,90 @@ class BestEffortTests(Fixture):
             subscribers.append((one, f"sensor.{i % 50}" if i % 4 < 3 else None))
         counts = dict.fromkeys(range(1000), 0)
         for n in range(10_000):
-            for one in broker.publish(f"sensor.{n % 100}", b"", "", 0).woken:
-                self.assertTrue(one.is_waiting)
+            published = broker.publish(f"sensor.{n % 100}", b"", "", 0)
+            for subscription in published.to:
+                subscription.offer(published.event)
+                self.assertTrue(subscription.subscriber.is_waiting)
         for i, (one, topic) in enumerate(subscribers):
             found = taken(one)
             counts[i] = len(found)
             self.assertTrue(all(d.event.topic == topic and not d.dropped for d in found))
             self.assertEqual([d.event.sequence for d in found], list(range(1, len(found) + 1)))
         self.assertEqual(counts, {i: 100 if i % 4 < 3 else 0 for i in range(1000)})
+
+
+class FanOutTests(Fixture):
+    """Events that are handed on together."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.fan_out = FanOut(lambda event, pattern: f"{pattern}:{event.topic}{event.sequence} ".encode())
+        self.passed: list[bytes] = []
+
+    def quick(self) -> Subscriber:
+        """A subscriber that takes everything at once."""
+
+        def pass_on(data: bytes) -> bool:
+            self.passed.append(data)
+            return True
+
+        return Subscriber(1 << 20, lambda: None, pass_on)
+
+    def spread(self, *topics: str, payload: bytes = b"") -> None:
+        """Publish to these topics, by way of the fan-out."""
+        for topic in topics:
+            published = self.broker.publish(topic, payload, "", 0)
+            self.fan_out.add(published.event, published.to)
+
+    def test_together(self) -> None:
+        """What is held goes out in one piece a subscriber, in order; without a hold each event at once."""
+        for pattern in ("a", "#"):
+            self.broker.subscribe(self.quick(), pattern, 0, 0)
+        self.spread("a")
+        self.assertEqual(sorted(self.passed), [b"#:a1 ", b"a:a1 "])
+        self.passed.clear()
+        self.fan_out.hold()
+        self.spread("a", "a")
+        self.assertEqual(self.passed, [])
+        self.fan_out.release()
+        self.assertEqual(sorted(self.passed), [b"#:a2 #:a3 ", b"a:a2 a:a3 "])
+
+    def test_different_topics(self) -> None:
+        """Events of different topics stay in their order for who gets all of them."""
+        self.broker.subscribe(self.quick(), "#", 0, 0)
+        self.broker.subscribe(subscriber(), "b", 0, 0)
+        self.fan_out.hold()
+        self.spread("a", "b", "c", "a")
+        self.fan_out.release()
+        self.assertEqual(b"".join(self.passed), b"#:a1 #:b1 #:c1 #:a2 ")
+
+    def test_behind(self) -> None:
+        """R16: who is behind has events queued and the oldest dropped, and the next behind those."""
+        slow = subscriber()
+        self.broker.subscribe(slow, "a", 2, 0)
+        self.fan_out.hold()
+        self.spread("a", "a", "a")
+        self.fan_out.release()
+        self.assertEqual([(d.event.sequence, d.dropped) for d in taken(slow)], [(2, 1), (3, 0)])
+
+    def test_nothing_overtakes(self) -> None:
+        """An event never goes past one that waits, nor past the word that some were lost."""
+        one = self.quick()
+        self.broker.subscribe(one, "a", 1, 0)
+        (queued,) = self.broker._matching("a")[0]
+        queued.offer(self.broker.publish("a", b"", "", 0).event)
+        self.spread("a")
+        self.assertEqual(self.passed, [])
+        self.assertEqual([(d.event.sequence, d.dropped) for d in taken(one)], [(2, 1)])
+
+    def test_bound(self) -> None:
+        """What is held is bounded: when there is enough for a write it goes out."""
+        self.broker.subscribe(self.quick(), "a", 0, 0)
+        self.fan_out.hold()
+        self.spread(*["a"] * 100, payload=b"x" * 1000)
+        self.assertEqual([len(data.split()) for data in self.passed], [55])
+        self.fan_out.release()
+        self.assertEqual(sum(len(data.split()) for data in self.passed), 100)
 
 
 class DurableTests(Fixture):
@@ -349,6 +428,8 @@ class Machine(RuleBasedStateMachine):
     def publish(self, topics: list[str]) -> None:
         for topic in topics:
             published = self.broker.publish(topic, b"", "", 0)
+            for subscription in published.to:
+                subscription.offer(published.event)
             self.uncommitted.extend(published.owed)
             if topic != "c":
                 self.queue.append(published.event.order)

@@ -204,6 +204,21 @@ class EventTests(Fixture):
         slow.transport.producer.resumeProducing()
         self.assertEqual([(e.sequence, e.dropped) for e in slow.events()], [(4, 3), (5, 0)])
 
+    def test_many_at_once(self) -> None:
+        """What one segment publishes comes to everybody in order, whoever subscribes or leaves meanwhile."""
+        others = [Raw(self.service).send(pb.Subscribe(pattern=pattern)) for pattern in ("a", "#", "a")]
+        raw = Raw(self.service)
+        subscribe = pb.Subscribe(pattern="a", replay=1)
+        raw.send(*[publish()] * 3, subscribe, publish("b"), publish(), pb.Unsubscribe(pattern="a"), publish())
+        found = [[(e.topic, e.sequence) for e in one.events()] for one in others]
+        only_a = [("a", n) for n in range(1, 6)]
+        self.assertEqual(found, [only_a, [*only_a[:3], ("b", 1), *only_a[3:]], only_a])
+
+    def test_replay_of_ones_own(self) -> None:
+        """What is published before a subscription in one segment comes by its replay, once."""
+        raw = Raw(self.service).send(publish(), publish(), pb.Subscribe(pattern="a", replay=2), publish())
+        self.assertEqual([e.sequence for e in raw.events()], [1, 2, 3])
+
     def test_ones_own_events(self) -> None:
         """A client that publishes what it subscribes to gets answers first, then events, in order."""
         raw = Raw(self.service).send(pb.Subscribe(pattern="a"), publish(id=1), publish(id=2))
