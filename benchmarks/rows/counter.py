@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from attrs import fields
-
-from benchmarks.bench import Bench, Figures, NotYet, Wrong
+from benchmarks.bench import Bench, Figures, Wrong
 from benchmarks.comparing import Goal, Row, Side
 from benchmarks.loading import Load, put
 from benchmarks.loads.asking import exactly
@@ -17,7 +15,6 @@ from benchmarks.loads.counter import frame
 from benchmarks.peers import go, redis
 from benchmarks.processes import Running
 from benchmarks.suite import serving
-from protosuite.config import CounterConfig
 
 _CONNECTIONS = 40
 
@@ -32,12 +29,6 @@ def _ours(
     load = _load("increments", depth, different=different)
     with serving(bench, "counter", settings) as server:
         return _measured(bench, server, load)
-
-
-def _workers(bench: Bench) -> Figures:
-    if "workers" not in {field.name for field in fields(CounterConfig)}:
-        raise NotYet("[counter] has no setting `workers`")
-    return _ours(bench, 1, settings={"workers": 2})
 
 
 def _go(bench: Bench) -> Figures:
@@ -93,7 +84,7 @@ ROWS = (
         "counter-1-workers",
         f"{_work(1)}; two processes",
         _VALUE,
-        Side("counter, workers = 2", _workers),
+        Side("counter, workers = 2", partial(_ours, depth=1, settings={"workers": 2})),
         _GO,
         (Goal("ratio", at_least=1.0),),
     ),
