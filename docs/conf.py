@@ -18,6 +18,7 @@ from frames import BusFrames, CounterRequests, CounterTalk
 from metrics import Metrics
 from openapi import OpenApi
 from promises import Promises
+from states import Drawing, States
 
 project = "protosuite"
 author = "the protosuite authors"
@@ -26,6 +27,8 @@ version = release = protosuite.__version__
 extensions = ["sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["drawings.css"]
 html_title = f"protosuite {release}"
 
 autodoc_typehints = "description"
@@ -86,4 +89,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("counter-talk", CounterTalk)
     app.add_directive("bus-frames", BusFrames)
     app.add_directive("openapi", OpenApi)
+    app.add_directive("states", States)
+    app.add_directive("drawing", Drawing)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

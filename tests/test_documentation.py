@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,20 @@ class ApiTests(TestCase):
             told = re.findall(rf"^.. auto\w+:: protosuite\.{name}\.(\w+)$", text, re.MULTILINE)
             values = [each for each in package.__all__ if each.isupper()]  # these have no docstrings
             self.assertEqual(sorted([*told, *values]), sorted(package.__all__))
+
+
+class DependencyTests(TestCase):
+    """The page that says why each dependency is there."""
+
+    def test_all(self) -> None:
+        """Each package that the suite installs, extras that it runs with among them, has its paragraph."""
+        text = (DOCS / "explanation" / "dependencies.rst").read_text("utf-8")
+        told = set(
+            re.findall(r"[a-z0-9_]+", " ".join(re.findall(r"^(\S.*)\n    \S", text, re.MULTILINE)).lower())
+        )
+        setup = ConfigParser()
+        setup.read(DOCS.parent / "setup.cfg", "utf-8")
+        extras = setup["options.extras_require"]
+        lines = f"{setup['options']['install_requires']}\n{extras['redis']}\n{extras['postgres']}".split("\n")
+        needed = {re.split(r"[ \[><=;]", line)[0].lower() for line in lines if line and line[0] not in "#"}
+        self.assertEqual(needed - told, set())
