@@ -76,6 +76,7 @@ LAYERS = [
     {"topics", "requests"},
     {"chain", "lines"},
     {"wire"},
+    {"cert"},
     {"program"},
     {"net", "auth"},
     {"storage", "fabric"},
