@@ -9,13 +9,14 @@ BIN := .venv/bin
 RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
 
-.PHONY: help run test nightly fuzz torture check bench docs proto clean
+.PHONY: help run cluster test nightly fuzz torture check bench docs proto clean
 
 help:
 	@echo 'make run    the suite on this machine, with suite.ini (Ctrl-C stops it)'
 	@echo 'make test   every test'
 	@echo 'make nightly  what takes too long for every change'
 	@echo 'make fuzz   each place where bytes of others are read, FUZZ_SECONDS long'
+	@echo 'make cluster  three nodes with PostgreSQL, Redis and HAProxy on this machine (Ctrl-C stops them)'
 	@echo 'make torture  all services under all faults, TORTURE_SECONDS long; SEED=… does one again'
 	@echo 'make check  lint, types, documentation, packaging'
 	@echo 'make bench  how fast it is, beside what one would use instead; ROWS="counter-1 start" for some of it'
@@ -44,6 +45,10 @@ fuzz: $(DEV)
 # By hand. A summary and a plot are in build/torture; what was violated ends it with 1, and the seed.
 torture: $(DEV)
 	@$(BIN)/python -m tests.faults.torture --seconds $(TORTURE_SECONDS) $(if $(SEED),--seed $(SEED))
+
+# Debian's packages postgresql, redis-server and haproxy have to be there.
+cluster: $(DEV)
+	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.cluster
 
 check: $(DEV)
 	$(BIN)/ruff check .

@@ -1,0 +1,98 @@
+"""Several nodes of one suite, with PostgreSQL and Redis beneath them and HAProxy before them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.redis import Redis
+from tests.postgresql import Cluster, shared
+from tests.processes import Program, Scope, Suite, free_port, poll, together
+from tests.requirements import require
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+SERVICES = ("numbers", "chatlog", "admin")
+DEFAULTS = {"numbers": 5500, "chatlog": 8082, "admin": 8001}  # ports, as deploy/haproxy.cfg has them
+
+
+class Node(Suite):
+    """One of several. On `proxied` it takes the connections of HAProxy, on its other ports anybody's."""
+
+    def __init__(self, scope: Scope, database: str, redis: Redis, **more: dict[str, object]) -> None:
+        self.proxied = {name: free_port() for name in DEFAULTS if name != "admin"}
+        suite = {
+            "services": ", ".join(SERVICES),
+            "database": database,
+            "fabric": redis.url,
+            "fabric_timeout": 0.5,
+            **more.pop("suite", {}),
+        }
+        sections: Any = more  # of settings
+        super().__init__(scope, suite=suite, **sections)
+        listen = {
+            name: {
+                "listen": f"\n    tcp:{self.ports[name]}:interface=127.0.0.1"
+                f"\n    haproxy:tcp:{port}:interface=127.0.0.1"
+            }
+            for name, port in self.proxied.items()
+        }
+        self.write(**listen)
+
+
+class Nodes:
+    """`count` nodes on a database and a Redis of their own. They end with `scope`."""
+
+    def __init__(
+        self, scope: Scope, count: int = 3, postgresql: Cluster | None = None, **more: dict[str, object]
+    ) -> None:
+        self.postgresql = postgresql or shared()
+        self.database = self.postgresql.url(self.postgresql.database(schema=False))
+        self.redis = Redis(scope)
+        self.nodes = [
+            Node(scope, self.database, self.redis, **{k: dict(v) for k, v in more.items()})
+            for _ in range(count)
+        ]
+        self.ports: dict[str, int] = {}  # of HAProxy
+        self._scope = scope
+
+    async def start(self) -> None:
+        """Redis, and then all nodes at once: one of them makes the schema."""
+        await self.redis.start()
+        await together(node.start() for node in self.nodes)
+
+    async def start_proxy(self) -> Program:
+        """HAProxy, with the configuration of ``deploy/`` and the ports that there are here."""
+        require("haproxy")
+        folder = Path(self._scope.mktemp()).absolute()
+        folder.mkdir(parents=True)
+        self.ports = {name: free_port() for name in DEFAULTS if name != "admin"}
+        path = folder / "haproxy.cfg"
+        path.write_text(self._proxy_configuration(), "utf-8")
+        program = Program(self._scope, "haproxy", "-db", "-f", path, folder=folder)
+        for name in self.ports:
+            await poll(lambda: program.over or self._listens(name), "HAProxy listens")  # noqa: B023
+        if program.over:
+            raise AssertionError(program.story())
+        return program
+
+    def _proxy_configuration(self) -> str:
+        """That of ``deploy/``, for these ports."""
+        names = {port: name for name, port in DEFAULTS.items()}
+
+        def bind(match: re.Match[str]) -> str:
+            return f"bind 127.0.0.1:{self.ports[names[int(match[1])]]}"
+
+        def server(match: re.Match[str]) -> str:
+            node = self.nodes[int(match[1]) - 1]
+            return f"127.0.0.1:{node.proxied[names[int(match[2])]]} check port {node.ports['admin']}"
+
+        text = (DEPLOY / "haproxy.cfg").read_text("utf-8")
+        text = re.sub(r"bind :(\d+)", bind, text)
+        text = re.sub(r"\bnode(\d):(\d+) check port 8001", server, text)
+        return text.replace("maxconn 40000", "maxconn 1000")
+
+    def _listens(self, name: str) -> bool:
+        # What is listening is in the table of the kernel: asking would make a connection to a node.
+        wanted = f"0100007F:{self.ports[name]:04X} 00000000:0000 0A"
+        return wanted in Path("/proc/net/tcp").read_text("ascii")
