@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = Logger(namespace="protosuite.storage")
 
+MOVING = "protosuite_move"  # the table of a database that is not yet filled from another one
 RESTORING = "restoring"  # in the data folder for as long as not all of a backup is in its place
 
 
@@ -78,7 +79,7 @@ def upgrade(database: Database) -> None:
             f"the database {file} cannot be used, it is damaged ({found}): "
             "restore a backup, or change [suite] database"
         )
-    _guarded(database, _upgrade)
+    _guarded(database, bring_up_to_date)
 
 
 def upgrade_own(database: Database, name: str, own: Migrations) -> None:
@@ -150,15 +151,20 @@ def _first_line(error: object) -> str:
 def _upgrade_server(connection: Connection) -> None:
     from protosuite.storage import marks, postgresql
 
-    postgresql.take_time(connection)
     postgresql.exclude_others(connection)
-    _upgrade(connection)
+    if inspect(connection).has_table(MOVING):
+        raise StartError(
+            f"the database {engines.shown(connection.engine.url)} has only a part of what is moved to it: "
+            "run protosuite-migrate again, which goes on"
+        )
+    bring_up_to_date(connection)
     marks.sweep(connection, int(time.time() * 1000))
     for sentence in postgresql.warnings(connection):
         log.warn("{sentence}", sentence=sentence)
 
 
-def _upgrade(connection: Connection) -> None:
+def bring_up_to_date(connection: Connection) -> None:
+    """The same in a transaction of the caller's, without looking whether the database is sound."""
     found = _revision(connection)
     if found == HEAD:
         return  # the common start: alembic, which takes as long to import as all the rest, is not needed

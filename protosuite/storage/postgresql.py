@@ -159,9 +159,20 @@ def take_time(connection: Connection) -> None:
 _MIGRATION = 0x70726F746F737569  # "protosui": the lock of whoever changes the schema
 
 
-def exclude_others(connection: Connection) -> None:
-    """Wait until no other node is within this, up to the end of the transaction."""
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION})
+def exclude_others(connection: Connection, wait: float = 0.0) -> bool:
+    """Wait until no other node is within this, up to the end of the transaction.
+
+    With `wait`, in seconds, no longer than that: False. The transaction is then of no use.
+    """
+    take_time(connection)
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {wait * 1000:.0f}")
+    try:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION})
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != "55P03":
+            raise
+        return False
+    return True
 
 
 def warnings(connection: Connection) -> list[str]:

@@ -54,7 +54,7 @@ IMPURE = {
 LAYERS = [
     {"tap"},
     {"extending"},
-    {"suite", "cli", "testing", "backup"},
+    {"suite", "cli", "testing", "backup", "moving"},
     {"piping", "terminal"},
     {"session", "commands"},
     {"reading", "history"},
