@@ -9,7 +9,7 @@ BIN := .venv/bin
 RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
 
-.PHONY: help run cluster test nightly fuzz torture check bench docs proto clean
+.PHONY: help run cluster test nightly fuzz torture check bench bench-docs docs proto clean
 
 help:
 	@echo 'make run    the suite on this machine, with suite.ini (Ctrl-C stops it)'
@@ -20,6 +20,7 @@ help:
 	@echo 'make torture  all services under all faults, TORTURE_SECONDS long; SEED=… does one again'
 	@echo 'make check  lint, types, documentation, packaging'
 	@echo 'make bench  how fast it is, beside what one would use instead; ROWS="counter-1 start" for some of it'
+	@echo 'make bench-docs  what the last make bench has found, into the documentation'
 	@echo 'make docs   the documentation, in docs/_build/html'
 	@echo 'make proto  the code generated from bus.proto'
 	@echo 'make clean  remove what these made'
@@ -60,6 +61,10 @@ check: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks $(ROWS)
+
+# Copies build/bench to docs/explanation/performance and writes its tables there, to be committed.
+bench-docs: $(DEV)
+	$(BIN)/python -m benchmarks.publish
 
 docs: $(DEV)
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

@@ -14,6 +14,7 @@ from benchmarks import report
 from benchmarks.bench import ROOT, Bench, Missing, Wrong
 from benchmarks.comparing import Result, Row, excuse
 from benchmarks.growth import GrowthResult
+from benchmarks.loads.measuring import Stopwatch
 from benchmarks.machine import machine
 from benchmarks.rows import ROWS
 
@@ -28,7 +29,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _ended)
     bench = Bench(
         arguments.quick,
-        arguments.seconds or (0.2 if arguments.quick else 5.0),
+        arguments.seconds or (0.2 if arguments.quick else 3.0),
         1 if arguments.quick else arguments.pairs,
         arguments.out.absolute(),
     )
@@ -44,8 +45,10 @@ def _measure(bench: Bench, names: Sequence[str], only_ours: bool) -> int:
         row = ROWS[name]
         if only_ours and isinstance(row, Row):
             row = evolve(row, theirs=None)
+        watch = Stopwatch()
         try:
             results.append(row.run(bench))
+            results[-1].took = watch.seconds()
         except (Wrong, Missing) as error:
             print(f"{name}: {error}", file=sys.stderr, flush=True)
             bench.said()  # of it
@@ -63,7 +66,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="see that it runs; the figures mean nothing")
     parser.add_argument("--ours", action="store_true", help="leave the others out")
     parser.add_argument("--pairs", type=int, default=5, metavar="N", help="turns of each row (default: 5)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="of each load (default: 5)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="of each load (default: 3)")
     parser.add_argument(
         "--out", type=Path, default=Path("build/bench"), help="where to write (default: build/bench)"
     )

@@ -14,6 +14,9 @@ from benchmarks.bench import Bench, Figures, Missing, NotYet
 IN_CI = frozenset({"redis-server", "redis-benchmark", "nginx", "dd", "matplotlib"})
 
 
+_ALONE = 3  # runs where there is nobody to take turns with: a figure of ours alone is compared with nothing
+
+
 @frozen
 class Spread:
     """Several figures of one thing: the middle one, and how far the others are from it."""
@@ -80,7 +83,7 @@ class Row:
 
     def _take_turns(self, bench: Bench, result: Result) -> None:
         theirs = self.theirs
-        for _ in range(bench.pairs):
+        for _ in range(bench.pairs if theirs is not None else min(bench.pairs, _ALONE)):
             result.ours.append(self.ours.run(bench))
             result.commands["ours"] = result.commands.get("ours") or bench.said()
             if theirs is None:
@@ -103,6 +106,7 @@ class Result:
     theirs: list[Figures] = Factory(list)
     commands: dict[str, list[str]] = Factory(dict)
     note: str = ""  # why something was not measured
+    took: float = 0.0  # seconds, all of it
 
     def measures(self) -> dict[str, Spread]:
         """Everything that a goal can be about."""

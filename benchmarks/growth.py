@@ -47,6 +47,7 @@ class GrowthResult:
     points: dict[int, Figures] = Factory(dict)
     commands: dict[str, list[str]] = Factory(dict)
     note: str = ""
+    took: float = 0.0  # seconds, all of it
 
     def verdicts(self) -> Iterator[tuple[Goal, bool]]:
         """The goals, and whether they are met."""

@@ -67,7 +67,7 @@ def fields(result: AnyResult) -> dict[str, Any]:
     """A row for JSON."""
     row = result.row
     told: dict[str, Any] = {"name": row.name, "work": row.work, "value": row.value, "note": result.note}
-    told["commands"] = result.commands
+    told["commands"], told["took"] = result.commands, round(result.took, 1)
     told["goals"] = [{"goal": str(goal), "met": is_met} for goal, is_met in result.verdicts()]
     if isinstance(result, Result):
         told["measures"] = {name: asdict(spread) for name, spread in result.measures().items()}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from benchmarks import publish, report
 from benchmarks.bench import Bench, Figures, Missing, NotYet
 from benchmarks.comparing import Goal, Result, Row, Side, Spread
 from benchmarks.growth import STEEPEST, WORST, Growth, GrowthResult, each
@@ -112,6 +114,62 @@ class QuickTests(TestCase):
         program, _ = await self.run_rows("counter-2")
         self.assertEqual(program.code, 2, program.story())
         self.assertIn("unknown row counter-2", program.story())
+
+
+class PublishTests(SynchronousTestCase):
+    """What the documentation shows."""
+
+    def results(self, *rows: Row | Growth) -> dict[str, Any]:
+        """As they are in the file of a run."""
+        bench = Bench(False, 1.0, 3, Path(self.mktemp()))
+        path = Path(self.mktemp())
+        report.write(path, {"processor": "fast"}, False, [row.run(bench) for row in rows])
+        told: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return told
+
+    def test_page(self) -> None:
+        """The tables of the documentation are those that follow from the results beside them."""
+        path = publish.FOLDER / "results.json"
+        if path.exists():
+            told = json.loads(path.read_text("utf-8"))
+            self.assertFalse(told["quick"])
+            found = (publish.FOLDER / publish.TABLES).read_text("utf-8")
+            self.assertEqual(found, publish.tables(told, publish.FOLDER.name))
+            there = {picture.name for picture in publish.FOLDER.glob("*.png")}
+            self.assertEqual(there, set(publish.pictures(told)))
+
+    def test_tables(self) -> None:
+        """A row has both medians, the ratio with its spread, whether its goal is met; growth its sizes."""
+        figures = iter((10.0, 2.0, 30.0, 3.0, 40.0, 20.0))
+        a, b = (
+            Side(name, lambda bench: Figures(next(figures), {"server CPU µs each": 7.0})) for name in "ab"
+        )
+        row = Row("up", "work", "/s", a, b, (Goal("ratio", at_least=6),))
+        growth = Growth("wide", "work", "ms", "n", (1, 2000), (1,), each(lambda bench, n: Figures(n)))
+        text = publish.tables(self.results(row, growth), "pictures")
+        for part in (
+            ":processor: fast",
+            "``up``",
+            "- 30",
+            "- 3 (b)",
+            "5 (2 … 10)",
+            "ratio ≥ 6: **not met**",
+            "7, 7",
+            "2,000",
+            "pictures/ratios.png",
+            "pictures/wide.png",
+            "$ python -m benchmarks up",
+        ):
+            self.assertIn(part, text)
+
+    def test_quick(self) -> None:
+        """The figures of a quick run are not published."""
+        source, target = Path(self.mktemp()), Path(self.mktemp())
+        report.write(source / "results.json", {}, True, [])
+        self.patch(sys, "argv", ["publish", "--source", str(source), "--target", str(target)])
+        self.patch(sys, "stderr", StringIO())
+        self.assertEqual(publish.main(), 1)
+        self.assertFalse(target.exists())
 
 
 class Liar(Protocol):
