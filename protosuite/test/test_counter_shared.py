@@ -75,13 +75,12 @@ class DeathTests(SharedCase):
         """One that is killed while nobody else may add holds nobody up, and leaves the total whole."""
 
         def die(ledger: Any, writes: int) -> NoReturn:
-            ledger._enter()
-            words = ledger._words
-            newest = words[0]
+            ledger._lock(ledger._mutex)
+            newest = ledger._words[0]
             if writes > 0:
-                words[2 - newest] = 99
+                ledger._memory[16 + 16 * (1 - newest)] = 99  # a part of the state that is not the newest
             if writes > 1:
-                words[0] = 1 - newest
+                ledger._put(99, 7)
             os.kill(os.getpid(), signal.SIGKILL)
             raise AssertionError
 
