@@ -23,6 +23,7 @@ from protosuite.storage import Database, sqlite
 from protosuite.storage.migrate import upgrade
 from protosuite.test.web_peers import Pipe, close, frame, handshake, parse, text
 from protosuite.testing import HandWorker
+from protosuite.testing.memory import begin_file
 
 
 @define(eq=False)
@@ -49,6 +50,7 @@ class Workers:
 
     def __init__(self, folder: str, max_queue: int = 1000) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
+        begin_file(Path(folder) / "test.sqlite3")
         self.writer = HandWorker(at_once=True)
         self.reader = HandWorker(at_once=True)
         self.answers: deque[tuple[Any, ...]] = deque()
