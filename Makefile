@@ -9,10 +9,11 @@ BIN := .venv/bin
 RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
 
-.PHONY: help run cluster test nightly fuzz torture check bench bench-docs docs proto clean
+.PHONY: help run demo cluster test nightly fuzz torture check bench bench-docs docs proto clean
 
 help:
 	@echo 'make run    the suite on this machine, with suite.ini (Ctrl-C stops it)'
+	@echo 'make demo   the suite with somebody at each service, to look at (Ctrl-C ends it)'
 	@echo 'make test   every test'
 	@echo 'make nightly  what takes too long for every change'
 	@echo 'make fuzz   each place where bytes of others are read, FUZZ_SECONDS long'
@@ -27,6 +28,9 @@ help:
 
 run: $(RUN)
 	@exec $(BIN)/twistd -n --pidfile= protosuite --config suite.ini
+
+demo: $(RUN)
+	@exec $(BIN)/python -m demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
 test: $(DEV)
 	@mkdir -p build; failed=0; \
