@@ -88,8 +88,10 @@ class KillTests(WorkersCase):
                 await poll(lambda: len(workers(suite)) == WORKERS, "all workers run")
                 await load.rises_by(chance.choice((1, chance.randrange(2, 1000))))
                 await deferLater(reactor, chance.random() * MOMENT)
-                for pid in chance.sample(workers(suite), chance.choice((1, 1, 2))):
+                victims = chance.sample(workers(suite), chance.choice((1, 1, 2)))
+                for pid in victims:
                     os.kill(pid, signal.SIGKILL)
+                await poll(lambda: not any(map(is_alive, victims)), "they have ended")  # noqa: B023
             await poll(lambda: len(workers(suite)) == WORKERS, "all workers run again")
             await load.finish()
             await load.leave()
