@@ -9,7 +9,7 @@ BIN := .venv/bin
 RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
 
-.PHONY: help run demo cluster test nightly fuzz torture check bench bench-docs docs proto clean
+.PHONY: help run demo cluster man test nightly fuzz torture check bench bench-docs docs proto clean
 
 help:
 	@echo 'make run    the suite on this machine, with suite.ini (Ctrl-C stops it)'
@@ -23,6 +23,7 @@ help:
 	@echo 'make bench  how fast it is, beside what one would use instead; ROWS="counter-1 start" for some of it'
 	@echo 'make bench-docs  what the last make bench has found, into the documentation'
 	@echo 'make docs   the documentation, in docs/_build/html'
+	@echo 'make man    manual pages of the programs, in build/man'
 	@echo 'make proto  the code generated from bus.proto'
 	@echo 'make clean  remove what these made'
 
@@ -72,6 +73,9 @@ bench-docs: $(DEV)
 
 docs: $(DEV)
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+man: $(DEV)
+	COLUMNS=100 $(BIN)/python docs/manpages.py build/man
 
 # The code that is generated from bus.proto; .ci/generated.py holds it against what is committed.
 proto: $(DEV)

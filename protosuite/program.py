@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from base64 import urlsafe_b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +20,7 @@ from protosuite.logs import redacted
 from protosuite.net.load import Load, LoadConnection, Report
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+SHELLS = ("bash", "zsh", "fish")
 TOKEN_VARIABLE = "PROTOSUITE_TOKEN"
 
 Main = Callable[[Any, argparse.Namespace], Awaitable[int]]
@@ -38,7 +39,40 @@ def parser(program: str, description: str, example: str) -> argparse.ArgumentPar
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("--version", action="version", version=f"{program} {protosuite.__version__}")
+    result.add_argument(
+        "--print-completion",
+        action=_Completion,
+        choices=SHELLS,
+        metavar="SHELL",
+        help=f"print what completes this command line in {', '.join(SHELLS[:-1])} or {SHELLS[-1]}, and exit",
+    )
     return result
+
+
+class _Completion(argparse.Action):
+    """Prints a script for a shell, made from the parser as it is then."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(default=argparse.SUPPRESS, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: Any) -> NoReturn:
+        import shtab  # nobody else needs it
+
+        for each in _parsers(parser):
+            for action in each._actions:
+                if action.type is Path or action.metavar == "FILE":
+                    action.complete = shtab.FILE  # type: ignore[attr-defined]
+        print(shtab.complete(parser, shell=arguments[1]))
+        parser.exit()
+
+
+def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser, and those of its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _parsers(command)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -18,7 +18,7 @@ from unittest import SkipTest
 # Debian's packages; a program that is not here is in the one of its name.
 PACKAGES = {"nc": "netcat-openbsd", "umount": "mount", "nginx": "nginx-light"}
 PACKAGES |= {"chromedriver": "chromium-driver", "node": "nodejs", "ip": "iproute2", "unshare": "util-linux"}
-PACKAGES |= {"promtool": "prometheus", "go": "golang-go"}
+PACKAGES |= {"promtool": "prometheus", "go": "golang-go", "man": "man-db"}
 
 
 def missing(reason: str) -> NoReturn:
