@@ -96,7 +96,7 @@ class Stream:
     def due(self, now: float) -> list[Number | End]:
         """What is to be sent now, in order. Raises :exc:`PeerFault` when acknowledgements stay away."""
         messages: list[Number | End] = []
-        while self.next < self.session.count and self._has_room() and self._due_at() <= now:
+        while self.next < self.session.count and self.has_room() and self._due_at() <= now:
             if self.next == self.acknowledged:
                 self._waiting_since = now
             number = Number(self.next, value(self.session.seed, self.next))
@@ -115,7 +115,7 @@ class Stream:
         if self.ended:
             return None
         times = []
-        if self._has_room():
+        if self.has_room():
             times.append(self._due_at())
         if self._is_waiting():
             times.append(self._waiting_since + self.ack_timeout)
@@ -134,7 +134,8 @@ class Stream:
     def _due_at(self) -> float:
         return self.started + (self.next - self._first) * self.interval
 
-    def _has_room(self) -> bool:
+    def has_room(self) -> bool:
+        """Whether the window lets another number go; if not, an acknowledgement does."""
         return self.next - self.acknowledged < self.window
 
     def _is_waiting(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -19,6 +19,7 @@ from protosuite.errors import Overloaded, PeerFault, StorageError
 from protosuite.figures import Figure
 from protosuite.net.connection import PacedConnection
 from protosuite.net.listening import ListeningService, Publish, unheard
+from protosuite.numbers.alarms import Alarm, Alarms
 from protosuite.numbers.overview import figures, overview
 from protosuite.numbers.sequence import Session, Stream, check_agreement, new_session
 from protosuite.numbers.store import NumbersStore
@@ -51,6 +52,7 @@ class NumbersService(ListeningService):
         self.config = config
         self.store = store
         self.streams: dict[str, NumbersConnection] = {}
+        self.alarms = Alarms(reactor)
         self.ended = 0  # streams that were sent to their end
         self._random = random
         self._wall = wall
@@ -136,7 +138,7 @@ class NumbersConnection(PacedConnection):
         self._started = False
         self._bearer = Bearer(service.guard, self.refuse)
         self.stream: Stream | None = None
-        self._timer: IDelayedCall | None = None
+        self._alarm: Alarm | None = None
 
     def opened(self) -> None:
         self.start_pacing()
@@ -178,7 +180,7 @@ class NumbersConnection(PacedConnection):
             self._run(self.stream)
 
     def closed(self) -> None:
-        self._cancel_timer()
+        self._cancel_alarm()
         self._bearer.release()
         if self.stream is not None:
             self._service.release(self.stream.session.client, self)
@@ -192,7 +194,7 @@ class NumbersConnection(PacedConnection):
             return
         if fault.code not in ("superseded", "shutting-down"):
             self._service.turned_down(self.peer, fault.code, fault.message)
-        self._cancel_timer()
+        self._cancel_alarm()
         self._send(Error(fault.code, fault.message))
         self.finish()
 
@@ -211,11 +213,12 @@ class NumbersConnection(PacedConnection):
             self._acknowledge(self.stream, message)
 
     def _acknowledge(self, stream: Stream, ack: Ack) -> None:
+        could_go_on = stream.has_room()
         if stream.acknowledge(ack.index, self.clock.seconds()):
             session = stream.session
             self._service.store.acknowledge(session.client, stream.acknowledged, self._service.now_ms())
-            if not self.finishing:
-                self._run(stream)
+            if not could_go_on and not self.finishing:
+                self._run(stream)  # otherwise it changes nothing before the time that the timer is set to
 
     def _begin(self, found: tuple[Session, int, int]) -> None:
         if self.finishing:  # the client left, or the service stopped, while the database was asked
@@ -247,7 +250,7 @@ class NumbersConnection(PacedConnection):
 
     def _run(self, stream: Stream) -> None:
         """Send what is due, and come back when something is again, or when the client has read."""
-        self._cancel_timer()
+        self._cancel_alarm()
         if self.is_blocked:
             return
         now = self.clock.seconds()
@@ -262,7 +265,7 @@ class NumbersConnection(PacedConnection):
         if wake_at is None:
             self._finish_stream(stream)
         else:
-            self._set_timer(max(0.0, wake_at - now), self._run, stream)
+            self._alarm = self._service.alarms.set(wake_at, self._rings)
 
     def _finish_stream(self, stream: Stream) -> None:
         session = stream.session
@@ -275,10 +278,12 @@ class NumbersConnection(PacedConnection):
     def _send(self, message: Message) -> None:
         self.send(encode(message))
 
-    def _set_timer(self, delay: float, call: Callable[..., None], *args: object) -> None:
-        self._timer = self.clock.callLater(delay, call, *args)
+    def _rings(self) -> None:
+        self._alarm = None
+        if self.stream is not None:
+            self._run(self.stream)
 
-    def _cancel_timer(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+    def _cancel_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None

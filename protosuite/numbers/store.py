@@ -7,11 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, String, Table
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from protosuite.numbers.sequence import Session, checksum, resume_at
+from protosuite.numbers.sequence import EMPTY_CHECKSUM, Session, checksum, resume_at
 from protosuite.numbers.wire import Start
 from protosuite.storage import Database, metadata
 from protosuite.storage.gathering import Gathering
@@ -38,6 +38,7 @@ class NumbersStore:
     def __init__(self, database: Database, session_ttl: float) -> None:
         self._database = database
         self._ttl = int(session_ttl * 1000)
+        self._putting: Any = None
         # At most one entry a session that was used since the last commit: client to (count, time).
         self._acknowledged: Gathering[dict[str, tuple[int, int]]] = Gathering(
             database, dict, _store_acknowledged, _log_failure
@@ -52,9 +53,7 @@ class NumbersStore:
         unstored, _ = self._acknowledged.items.pop(start.client, (0, 0))
 
         def work(connection: Connection) -> tuple[Session, int]:
-            # Until the end of the transaction no other node opens it.
-            query = sa.select(sessions).where(sessions.c.client == start.client).with_for_update()
-            stored = connection.execute(query).one_or_none()
+            stored = connection.execute(_FIND, {"b_client": start.client}).one_or_none()
             found = self._session(stored, now, unstored)
             index = resume_at(start, found)
             session = found or fresh
@@ -65,20 +64,18 @@ class NumbersStore:
                 "acknowledged": index,  # a client that says `next` says what it has
                 "used_at": now,
             }
-            if stored is None:
-                put = insert(connection, sessions).values(row).on_conflict_do_nothing()
-                if (
-                    connection.execute(put.returning(sessions.c.client)).first() is None
-                ):  # another node has just made it
-                    return work(connection)
-            else:
-                connection.execute(sa.update(sessions).where(sessions.c.client == session.client).values(row))
+            if stored is not None:
+                connection.execute(_USE, {"b_client": session.client, **row})
+            elif connection.execute(self._put(connection), row).first() is None:
+                return work(connection)  # another node has just made it
             return session, index
 
         return self._database.write(work)
 
     def checksum(self, session: Session, index: int) -> Deferred[int]:
         """Adler-32 over the session's numbers before `index`, computed off the reactor's thread."""
+        if not index:
+            return succeed(EMPTY_CHECKSUM)
         return self._database.compute(lambda: checksum(session.seed, index))
 
     def acknowledge(self, client: str, count: int, now: int) -> None:
@@ -102,6 +99,13 @@ class NumbersStore:
 
         return self._database.write(work)
 
+    def _put(self, connection: Connection) -> Any:
+        """The statement for a new session, in the dialect of `connection`."""
+        if self._putting is None:
+            put = insert(connection, sessions).on_conflict_do_nothing()
+            self._putting = put.returning(sessions.c.client)
+        return self._putting
+
     def _session(self, row: Sequence[Any] | None, now: int, unstored: int) -> Session | None:
         if row is None:
             return None
@@ -111,6 +115,14 @@ class NumbersStore:
         return Session(client, int.from_bytes(seed, "big"), count, min(max(acknowledged, unstored), count))
 
 
+# Made once: to make one, with its values in it, took three times as long as to run it.
+# Until the end of the transaction no other node opens the session.
+_FIND = sa.select(sessions).where(sessions.c.client == sa.bindparam("b_client")).with_for_update()
+_USE = (
+    sa.update(sessions)
+    .where(sessions.c.client == sa.bindparam("b_client"))
+    .values({column.name: sa.bindparam(column.name) for column in sessions.c})
+)
 _ACKNOWLEDGE = (
     sa.update(sessions)
     # What comes late from the node where the client was before does not count any more.
@@ -120,12 +132,16 @@ _ACKNOWLEDGE = (
 
 
 def _store_acknowledged(connection: Connection, items: dict[str, tuple[int, int]]) -> None:
-    rows = [
+    rows: list[Any] = [
         {"b_client": client, "b_acknowledged": n, "b_used_at": at}
         for client, (n, at) in sorted(items.items())
     ]
     if rows:
-        connection.execute(_ACKNOWLEDGE, rows)
+        # Past SQLAlchemy's parameters, which were a fifth of what 10,000 streams took.
+        statement: Any = _ACKNOWLEDGE.compile(dialect=connection.dialect)
+        if statement.positional:
+            rows = [tuple([row[name] for name in statement.positiontup]) for row in rows]
+        connection.exec_driver_sql(str(statement), rows)
 
 
 def _log_failure(items: object, failure: Failure | None) -> None:

@@ -74,7 +74,7 @@ LAYERS = [
     {"durable", "fanout", "combining"},
     {"delivery"},
     {"topics", "requests"},
-    {"chain", "lines"},
+    {"chain", "lines", "alarms"},
     {"wire"},
     {"cert"},
     {"program"},
