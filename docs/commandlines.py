@@ -4,17 +4,21 @@ import argparse
 import importlib
 import os
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from configparser import ConfigParser
+from pathlib import Path
 from unittest.mock import patch
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 WIDTH = "80"  # columns
-PROGRAMS = {
-    script.name: script.value.partition(":")[0]
-    for script in entry_points(group="console_scripts")
-    if script.name.startswith("protosuite-")
+_SETUP = ConfigParser()
+_SETUP.read(Path(__file__).parent.parent / "setup.cfg", "utf-8")
+PROGRAMS = {  # with the module of each; read there, for an editable install may be older
+    name.strip(): target.partition(":")[0].strip()
+    for name, _, target in (
+        line.partition("=") for line in _SETUP["options.entry_points"]["console_scripts"].strip().splitlines()
+    )
 }
 
 

@@ -20,6 +20,12 @@ WRONG = {"protosuite-chatlog": ("a room",), "protosuite-mediachat": ("--client",
 # What fails where no server, no key and no backup is.
 FAILING: dict[str, Sequence[str]] = {
     "protosuite-cert": ("server", "nowhere", "localhost"),
+    "protosuite-migrate": (
+        "--from",
+        "sqlite:///none.sqlite3",
+        "--to",
+        "postgresql+psycopg://x@127.0.0.1:1/x",
+    ),
     "protosuite-numbers": ("--state", "."),
     "protosuite-counter": ("--timeout", "0.2", "get"),
     "protosuite-bus": ("--timeout", "0.2", "echo", "x"),

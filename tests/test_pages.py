@@ -16,8 +16,9 @@ from protosuite.config import SECTIONS
 from protosuite.settings import fields_of
 from tests.mediachat_peers import OPEN
 from tests.peers import undisturbed
-from tests.processes import BIN, LIMIT, Program, Suite
+from tests.processes import BIN, LIMIT, Program, Suite, poll
 from tests.requirements import require, require_netcat
+from tests.test_bus import rows
 from tests.test_documentation import DOCS
 from tests.test_examples import with_ports
 
@@ -121,6 +122,7 @@ class ReadmeTests(TestCase):
             run = Program(self, "bash", "-c", f"exec {words}", folder=suite.folder, input=b"hello\n")
             if "subscribe" in command:
                 subscriber = run
+                await poll(lambda: rows(suite, "bus_durable") == 1, "the subscription is there")
                 continue
             self.assertEqual(await run.exit(), 0, run.story())
             if "add 1 10 255" in command:
