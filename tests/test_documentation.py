@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 import sys
 from configparser import ConfigParser
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +86,26 @@ class CommandLineTests(TestCase):
             for option in re.findall(r"``(--?[a-z][a-z-]*)", part):
                 if name != "twistd protosuite" or option not in ("-n", "--pidfile", "--logfile"):
                     self.assertRegex(told, rf"(?<![\w-]){option}\b", f"{name} has no {option}")
+
+    def test_commands(self) -> None:
+        """Each command line of ours on any page, and in the README, is one that its program takes."""
+        commandlines = of_docs("commandlines")
+        parsers = {name: commandlines.parser_of(name) for name in commandlines.PROGRAMS}
+        found = 0
+        for page in (*sorted(DOCS.rglob("*.rst")), DOCS.parent / "README.md"):
+            text = re.sub(r"\\\n +", "", page.read_text("utf-8"))
+            for line in re.findall(r"^    +(?:\S.*\| )?(?:\$ )?(\S*protosuite-\w+ .*)$", text, re.MULTILINE):
+                name, *words = shlex.split(re.split(r" [|<>#;&]", line)[0])
+                parser = parsers.get(name.rpartition("/")[2])
+                if parser is None or "…" in line:
+                    continue  # a line of a log
+                with redirect_stdout(StringIO()):
+                    try:
+                        parser.parse_args(words)
+                    except SystemExit as error:  # with 0 after what is only printed
+                        self.assertEqual(error.code, 0, f"{page.name}: {line}")
+                found += 1
+        self.assertGreater(found, 25)
 
 
 class ApiTests(TestCase):
