@@ -21,6 +21,7 @@ from tests.faults.checks.counter import CounterCheck
 from tests.faults.loads.counter import CounterLoad
 from tests.peers import Peer, add, connect
 from tests.processes import LIMIT, Suite, poll, reactor, together
+from tests.test_admin import get
 from tests.test_counter_faults import CounterCase, Tally
 
 WORKERS = 3
@@ -202,6 +203,26 @@ class OneCounterTests(WorkersCase):
         self.assertEqual(await suite.terminate(), 0)
         await suite.program.says("stopped: total 1, 1 requests, 2 refused frames")
         await suite.program.says("refused or given up: bad-hash 1, handshake-timeout 1")
+
+    async def test_figures(self) -> None:
+        """What is told of the counter is the sum over its workers, one that was killed among them."""
+        suite = crowd(self)
+        await suite.start()
+        for _ in range(2):
+            for peer in await self.spread(suite, 2 * WORKERS):
+                peer.finish()
+                await peer.gone()
+            os.kill(workers(suite)[0], signal.SIGKILL)
+            await suite.program.says("its 0 connections are lost")
+        text = (await get(self, suite, "/metrics")).body.decode()
+        for name, value in (
+            ("connections", 0),
+            ("connections_accepted_total", 4 * WORKERS),
+            ("messages_total", 4 * WORKERS),
+            ("received_bytes_total", 4 * WORKERS * 16),
+            ("sent_bytes_total", 4 * WORKERS * 8),
+        ):
+            self.assertIn(f'protosuite_{name}{{service="counter"}} {float(value)}\n', text)
 
     async def test_always_is_refused(self) -> None:
         """R38: several processes and ``always`` do not go together, which is said before anything starts."""
