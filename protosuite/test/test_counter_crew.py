@@ -27,7 +27,7 @@ class CrewTests(SynchronousTestCase):
         self.service = CounterService(config, CounterStore(own), Clock())
 
     def test_endpoints(self) -> None:
-        """What comes over plain TCP is handed over; with anything around it, it stays, and shares the total."""
+        """What comes over plain TCP is handed over; with anything around it, it stays with the suite."""
         handed = ("tcp:1", "tcp6:1:interface=\\:\\:1", "TCP:port=1", "systemd:domain=INET:name=x")
         kept = ("unix:/s", "systemd:domain=UNIX:name=x", "haproxy:tcp:1", "protosuite-tls:1:cert=a:key=b")
         for endpoints, kind in ((handed, HandedConnection), (kept, CounterConnection)):
