@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { HEIGHT, WIDTH, paths } from "../protosuite/admin/pages/chart.js";
-import { bytes, count, digits, rate, seconds, span } from "../protosuite/admin/pages/format.js";
+import { bytes, count, described, digits, rate, seconds, span } from "../protosuite/admin/pages/format.js";
 import { History } from "../protosuite/admin/pages/history.js";
 import { Poll } from "../protosuite/admin/pages/poll.js";
 
@@ -28,6 +28,17 @@ test("a whole number of any size has all its digits", () => {
   assert.equal(digits("18446744073709551615").replaceAll("\u202f", ""), "18446744073709551615");
   assert.equal(digits("1234"), "1\u202f234");
   assert.equal(digits("123"), "123");
+});
+
+test("what a service of somebody's own says is shown in words", () => {
+  const overview = { votes: 1234, most_voted: ["tea: 2", "milk: 1"], none: [], odd: {}, is_open: true };
+  assert.deepEqual(described(overview), [
+    ["Votes", "1.23K"],
+    ["Most voted", "tea: 2, milk: 1"],
+    ["None", "none"],
+    ["Odd", "–"],
+    ["Is open", "true"],
+  ]);
 });
 
 test("a span has two units at most", () => {

@@ -12,10 +12,13 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
+from tests.browser import Browser
 from tests.peers import Peer, connect
 from tests.processes import BIN, LIMIT, READY, Program, Suite, free_port
 from tests.test_admin import get
+from tests.test_admin_page import CARD
 
+LAST = "return [...document.querySelectorAll('.service h2')].at(-1).textContent === arguments[0]"
 SAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "tally"
 
 
@@ -186,6 +189,21 @@ async def has_ended(peer: Peer) -> None:
 def last_votes(peer: Peer) -> str:
     """The count in the last whole answer."""
     return bytes(peer.received).decode().rpartition("\n")[0].split()[-1]
+
+
+class DashboardTests(Fixture):
+    """A service that the page does not know."""
+
+    async def test_card(self) -> None:
+        """Its card is behind those of the suite, with its charts and what it says of itself."""
+        suite = self.suite(install(self))
+        await self.start(suite)
+        self.assertEqual((await self.tally(suite, "vote", "tea")).output, ["tea 1"])
+        browser = Browser(self)
+        await browser.start()
+        await browser.open(f"http://127.0.0.1:{suite.ports['admin']}/")
+        await browser.until("what it says of itself", CARD, "tally", "tea: 1")
+        await browser.until("its place", LAST, "tally")
 
 
 class SettingsTests(Fixture):

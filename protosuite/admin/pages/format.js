@@ -45,5 +45,17 @@ export function span(milliseconds) {
     .join(" ");
 }
 
+/** What a service that the page does not know says of itself, as terms and texts. */
+export function described(overview) {
+  const text = (value) => {
+    if (typeof value === "number") return count(value);
+    if (Array.isArray(value)) return value.map(text).join(", ") || "none";
+    if (value === null || typeof value === "object") return "–";
+    return String(value);
+  };
+  const name = (key) => key.charAt(0).toUpperCase() + key.slice(1).replaceAll("_", " ");
+  return Object.entries(overview).map(([key, value]) => [name(key), text(value)]);
+}
+
 export const clock = (milliseconds) =>
   new Date(milliseconds).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });

@@ -1,7 +1,7 @@
 // What each service shows of itself below its charts.
 
 import { put } from "./assets/elements.js";
-import { count, digits, span } from "./format.js";
+import { count, described, digits, span } from "./format.js";
 
 const make = (name, text, className) => {
   const element = document.createElement(name);
@@ -145,7 +145,8 @@ function fill(element, children) {
 
 /** Show in `element` what `service` says of itself. */
 export function show(element, name, service, state) {
-  fill(element, SHOWN[name]?.(service.overview, state.now, state) ?? []);
+  const known = SHOWN[name]?.(service.overview, state.now, state);
+  fill(element, known ?? [terms(described(service.overview))]);
 }
 
 /** Show the refusals in a section with a table. */

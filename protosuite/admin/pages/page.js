@@ -11,6 +11,8 @@ import { Poll } from "./poll.js";
 
 const SPANS = { fine: "last 5 minutes", coarse: "last hour" };
 const ORDER = ["numbers", "counter", "bus", "chatlog", "mediachat", "admin"];
+// Those that do not come with the suite are behind the others.
+const place = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
 const PROCESS = [
   ["lag", "Reactor late by", format.seconds, "time"],
   ["commit", "Slowest commit", format.seconds, "time"],
@@ -48,7 +50,7 @@ class Page {
   received(state) {
     this.#history.take(state);
     this.#about(state);
-    for (const name of Object.keys(state.services).sort((a, b) => ORDER.indexOf(a) - ORDER.indexOf(b))) {
+    for (const name of Object.keys(state.services).sort((a, b) => place(a) - place(b))) {
       const service = state.services[name];
       const card = this.#cards.get(name) ?? this.#addCard(name);
       put(card.querySelector(".listens"), service.listens);
