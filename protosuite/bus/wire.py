@@ -77,6 +77,7 @@ class Decoder:
 
     def __init__(self, types: Mapping[int, type[Message]], max_message: int = MAX_MESSAGE) -> None:
         self._types = types
+        self._by_tag = {number << 3 | _LENGTH_DELIMITED: cls for number, cls in types.items() if number < 16}
         self._max_message = max_message
         self._buffer = bytearray()
         self._at = 0  # where the next message begins
@@ -124,6 +125,12 @@ class Decoder:
 
     def _header(self) -> tuple[type[Message], int, int] | None:
         """What comes next and where its body begins and ends; None until its header is complete."""
+        buffer, at = self._buffer, self._at
+        # Nearly all headers are a tag and a length below 128: what comes out below, in half the time.
+        if len(buffer) - at >= 2 and buffer[at + 1] < 0x80 and buffer[at + 1] <= self._max_message:
+            plain = self._by_tag.get(buffer[at])
+            if plain is not None:
+                return plain, at + 2, at + 2 + buffer[at + 1]
         tag = self._varint(self._at)
         if tag is None:
             return None

@@ -1,7 +1,7 @@
 """numbers/1: a stream of random numbers that a client can leave and take up again at any place.
 
-``wire`` has the lines, ``sequence`` the rules, ``alarms`` the times, ``store`` the sessions, ``server`` and ``client``
-the two ends, ``cli`` the program ``protosuite-numbers``.
+``wire`` has the lines, ``sequence`` the rules, ``alarms`` the times, ``store`` the sessions,
+``server`` and ``client`` the two ends, ``cli`` the program ``protosuite-numbers``.
 """
 
 from typing import TYPE_CHECKING
