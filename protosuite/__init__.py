@@ -20,6 +20,8 @@ Who knows one service's folder knows them all::
     Who somebody is and what they may do: signed tokens, the one table of roles, what was revoked.
 ``storage``
     One database: a pool of readers, one writer with group commit, migrations.
+``fabric``
+    How several nodes hear of each other: in one process, or through Redis.
 ``messages``, ``hours``, ``figures``
     JSON objects as checked values; opening hours in somebody's time zone; what there is to measure.
 ``backup``

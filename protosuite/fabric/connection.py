@@ -9,6 +9,7 @@ import txredisapi
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
@@ -38,6 +39,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no t
         self._clock = clock
         self._timeout = timeout
         self._on_push = on_push
+        self._end = "the connection is closed"  # why it has ended, for a person
 
     def command(self, *words: Word) -> Deferred[Any]:
         """The answer. Fails with :exc:`Refused`, or with :exc:`Away`: then it may have been done or not.
@@ -47,7 +49,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no t
         try:
             answer: Deferred[Any] = self.execute_command(*words)
         except txredisapi.RedisError:
-            return fail(Away("the connection is closed"))
+            return fail(Away(self._end))
         return answer.addTimeout(self._timeout, self._clock).addErrback(self._failed)
 
     def tell(self, *words: Word) -> None:
@@ -69,6 +71,9 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no t
             self.abort()  # an answer to nothing: what speaks there is no Redis, or none of ours
 
     def connectionLost(self, why: Failure = connectionDone) -> None:
+        self._end = "the connection was lost"
+        if not why.check(ConnectionDone, ConnectionLost):
+            self._end += f": {why.getErrorMessage()[:_MOST_SAID]}"  # a certificate that is not good
         super().connectionLost(why)
         if not self.ended.called:
             self.ended.callback(None)
@@ -84,7 +89,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no t
                 raise Away(said)
             raise Refused(said)
         if failure.check(txredisapi.RedisError):
-            raise Away("the connection was lost")
+            raise Away(self._end)
         return failure
 
 

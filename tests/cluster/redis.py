@@ -63,7 +63,17 @@ class Redis:
 
     def ask(self, *words: str) -> str:
         """The first line that answers a command. Blocks."""
-        command = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+        return self._ask([words])
+
+    def ask_as(self, password: str, *words: str) -> str:
+        """The same, where a password is needed."""
+        return self._ask([("AUTH", password), words])
+
+    def _ask(self, commands: list[tuple[str, ...]]) -> str:
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-            connection.sendall(command.encode())
-            return connection.makefile("r", newline="\r\n").readline().strip()
+            answers = connection.makefile("r", newline="\r\n")
+            for words in commands:
+                parts = "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+                connection.sendall(f"*{len(words)}\r\n{parts}".encode())
+                answer = answers.readline().strip()
+        return answer

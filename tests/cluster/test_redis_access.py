@@ -1,0 +1,150 @@
+"""Ways to a Redis: a password, a user of its own, TLS, Sentinels, and a network that takes its time."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from random import Random
+
+from twisted.internet.task import deferLater
+from twisted.logger import globalLogPublisher
+
+from protosuite.fabric import Fabric
+from protosuite.logs import TextObserver
+from protosuite.test.fabric_contract import Reader, Truth
+from protosuite.testing import FaultProxy, Faults
+from protosuite.testing.faults import ANY_ACT
+from tests.certificates import Authority
+from tests.cluster.redis import Redis
+from tests.cluster.test_fabric import OverRedis
+from tests.processes import Program, free_port, reactor
+
+# What the fabric and the counter ask for, and nothing else.
+_ACL = "user suite on >geheim resetchannels &protosuite/* ~protosuite/* -@all +ping"
+_ACL += " +publish +subscribe +unsubscribe"
+_ACL += " +eval +evalsha +time +zadd +zrem +zrange +zremrangebyscore +pexpire +hmget +hset"
+
+_SENTINEL = """\
+bind 127.0.0.1
+port {port}
+dir {folder}
+sentinel monitor mine 127.0.0.1 {master} 1
+sentinel down-after-milliseconds mine 300
+sentinel failover-timeout mine 3000
+"""
+
+
+class AccessTests(OverRedis):
+    """Each way is gone by two nodes that wake each other and see who is where."""
+
+    async def works(self, url: str) -> tuple[Reader, Reader]:
+        """Two nodes reach each other there."""
+        truth = Truth()
+        one, two = (Reader(truth, self.node(url)) for _ in range(2))
+        two.listen("a")
+        await self.until(lambda: one.fabric.is_reachable and two.fabric.is_reachable, "they are connected")
+        await self.until(lambda: two.is_current, "it listens")
+        await self.wakes(one, two)
+        one.fabric.enter("room", "ana")
+        await self.until(lambda: self.is_here(two.fabric), "she is seen")
+        one.fabric.leave("room", "ana")
+        return one, two
+
+    async def wakes(self, one: Reader, two: Reader) -> None:
+        """What one stores wakes the other."""
+        two.woken_with.clear()
+
+        def woken() -> bool:
+            one.store("a")
+            return bool(two.woken_with)
+
+        await self.until(woken, "a wake-up")
+
+    async def is_here(self, fabric: Fabric) -> bool:
+        return "ana" in await fabric.present("room")
+
+    async def test_password_and_user(self) -> None:
+        """With a user's password, and no rights but those that the fabric needs, everything works."""
+        redis = Redis(self, "requirepass offen", _ACL)
+        await redis.start()
+        await self.works(f"redis://suite:geheim@127.0.0.1:{redis.port}")
+        await self.works(f"redis://:offen@127.0.0.1:{redis.port}/3?prefix=another")
+
+    async def test_wrong_password(self) -> None:
+        """R29: a wrong password is tried again later, for it may be set right, and is never logged."""
+        out = StringIO()
+        observer = TextObserver(out)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        redis = Redis(self, "requirepass right")
+        await redis.start()
+        fabric = self.node(f"redis://:wr0ngsecret@127.0.0.1:{redis.port}")
+
+        async def refused() -> bool:
+            return "WRONGPASS" in (await fabric.health() or "")
+
+        await self.until(refused, "it is refused")
+        redis.ask_as("right", "CONFIG", "SET", "requirepass", "wr0ngsecret")
+        await self.until(lambda: fabric.is_reachable, "it is right now")
+        self.assertIn("is away: WRONGPASS", out.getvalue())
+        self.assertNotIn("wr0ngsecret", out.getvalue())
+
+    async def test_tls(self) -> None:
+        """Over TLS, for a server that the authority vouches for, and for no other."""
+        authority, stranger = Authority(self), Authority(self, "stranger")
+        pair = authority.issue("server")
+        port = free_port()
+        lines = (
+            f"tls-port {port}",
+            f"tls-cert-file {pair.cert}",
+            f"tls-key-file {pair.key}",
+            "tls-auth-clients no",
+        )
+        redis = Redis(self, *lines)
+        await redis.start()
+        url = f"rediss://localhost:{port}"
+        await self.works(f"{url}?ca={authority.cert}")
+        for wrong in (f"{url}?ca={stranger.cert}", url):
+            fabric = self.node(wrong)
+
+            async def refused() -> bool:
+                return "certificate" in (await fabric.health() or "")  # noqa: B023
+
+            await self.until(refused, "the certificate is refused")
+
+    async def test_sentinel(self) -> None:
+        """R33: by its Sentinels the new master is found when the old one is gone, and wake-ups go on."""
+        master, port = self.redis, free_port()
+        replica = Redis(self, f"replicaof 127.0.0.1 {master.port}")
+        await replica.start()
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir(parents=True)
+        conf = folder / "sentinel.conf"
+        conf.write_text(_SENTINEL.format(port=port, folder=folder, master=master.port), "utf-8")
+        sentinel = Program(self, "redis-server", conf, "--sentinel", folder=folder)
+        await sentinel.says("+slave slave")
+        one, two = await self.works(f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{port}/mine")
+        await master.kill()
+        await sentinel.says("+switch-master mine")
+        await self.until(lambda: one.fabric.is_reachable and two.fabric.is_reachable, "the new one is found")
+        await self.wakes(one, two)
+        self.assertEqual(replica.ask("PUBSUB", "NUMSUB", "protosuite/wake/a"), "*2")
+
+    async def test_bad_network(self) -> None:
+        """R33: connections that are slow, cut, reset and silent: all is known in the end."""
+        faults = Faults(latency=0.02, segment=20, refuse=0.1, acts=ANY_ACT, spell=0.3, stretch=500, pause=0.7)
+        proxy = FaultProxy(reactor, Random(5), self.redis.port, faults)
+        url = f"redis://127.0.0.1:{proxy.listen()}"
+        self.addCleanup(proxy.close)
+        truth, random = Truth(), Random(6)
+        readers = [Reader(truth, self.node(url, seed=n)) for n in range(3)]
+        while sum(proxy.acts.values()) < 30:
+            reader, topic = random.choice(readers), f"topic.{random.randrange(5)}"
+            random.choice((reader.listen, reader.store, reader.store, reader.store, reader.ignore))(topic)
+            await deferLater(reactor, 0)
+            if random.random() < 0.05:
+                await self.until(lambda: any(reader.fabric.is_reachable for reader in readers), "some are")
+        proxy.faults = Faults()
+        for link in proxy.links[:]:
+            link.reset()
+        await self.until(lambda: all(reader.is_current for reader in readers), "all of it")
