@@ -12,7 +12,8 @@ from protosuite.ondemand import on_demand
 
 if TYPE_CHECKING:
     from protosuite.bus.client import BusClientFactory
+    from protosuite.bus.subscription import Subscription
 else:
-    __getattr__ = on_demand(__name__, {"BusClientFactory": "client"})
+    __getattr__ = on_demand(__name__, {"BusClientFactory": "client", "Subscription": "subscription"})
 
-__all__ = ["BusClientFactory"]
+__all__ = ["BusClientFactory", "Subscription"]

@@ -14,8 +14,22 @@ from typing import TYPE_CHECKING
 from protosuite.ondemand import on_demand
 
 if TYPE_CHECKING:
-    from protosuite.chatlog.client import ChatLogClientFactory
+    from protosuite.chatlog.chain import Verifier
+    from protosuite.chatlog.client import ChatLogClientFactory, connect, room_url
+    from protosuite.chatlog.view import Change, View
+    from protosuite.chatlog.wire import Entry
 else:
-    __getattr__ = on_demand(__name__, {"ChatLogClientFactory": "client"})
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "Change": "view",
+            "ChatLogClientFactory": "client",
+            "Entry": "wire",
+            "Verifier": "chain",
+            "View": "view",
+            "connect": "client",
+            "room_url": "client",
+        },
+    )
 
-__all__ = ["ChatLogClientFactory"]
+__all__ = ["Change", "ChatLogClientFactory", "Entry", "Verifier", "View", "connect", "room_url"]

@@ -19,8 +19,30 @@ from typing import TYPE_CHECKING
 from protosuite.ondemand import on_demand
 
 if TYPE_CHECKING:
-    from protosuite.mediachat.client import MediaChatClientFactory
+    from protosuite.mediachat.client import MediaChatClientFactory, chat_url, connect
+    from protosuite.mediachat.receiving import Received
+    from protosuite.mediachat.saving import SaveFolder, StateFile
+    from protosuite.mediachat.wire import Status
 else:
-    __getattr__ = on_demand(__name__, {"MediaChatClientFactory": "client"})
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "MediaChatClientFactory": "client",
+            "Received": "receiving",
+            "SaveFolder": "saving",
+            "StateFile": "saving",
+            "Status": "wire",
+            "chat_url": "client",
+            "connect": "client",
+        },
+    )
 
-__all__ = ["MediaChatClientFactory"]
+__all__ = [
+    "MediaChatClientFactory",
+    "Received",
+    "SaveFolder",
+    "StateFile",
+    "Status",
+    "chat_url",
+    "connect",
+]

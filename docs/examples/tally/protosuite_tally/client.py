@@ -70,7 +70,8 @@ async def _ask(reactor: Any, arguments: argparse.Namespace) -> None:
     endpoint = TCP4ClientEndpoint(reactor, arguments.host, arguments.port, timeout=10)
     token = os.environ.get("PROTOSUITE_TOKEN")
     try:
-        client: Any = await endpoint.connect(Factory.forProtocol(lambda: TallyClient(token)))
+        factory: Any = Factory.forProtocol(lambda: TallyClient(token))
+        client: Any = await endpoint.connect(factory)
         votes = await (client.show() if arguments.choice is None else client.vote(arguments.choice))
     except Exception as error:
         raise SystemExit(f"protosuite-tally: {error}") from None
