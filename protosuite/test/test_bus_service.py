@@ -214,6 +214,14 @@ class EventTests(Fixture):
         only_a = [("a", n) for n in range(1, 6)]
         self.assertEqual(found, [only_a, [*only_a[:3], ("b", 1), *only_a[3:]], only_a])
 
+    def test_nothing_after_its_end(self) -> None:
+        """Behind an Unsubscribe nothing of it comes, nor anything twice when it is asked for again."""
+        subscribe, end = pb.Subscribe(pattern="a"), pb.Unsubscribe(pattern="a")
+        raw = Raw(self.service).send(subscribe)
+        self.assertEqual(raw.send(publish(), end).events(), [])
+        raw.send(subscribe)
+        self.assertEqual(raw.send(publish(), subscribe, publish()).events()[0].sequence, 3)
+
     def test_replay_of_ones_own(self) -> None:
         """What is published before a subscription in one segment comes by its replay, once."""
         raw = Raw(self.service).send(publish(), publish(), pb.Subscribe(pattern="a", replay=2), publish())
