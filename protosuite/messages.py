@@ -72,7 +72,7 @@ def write(message: Any, kind: str) -> str:
     """A message as JSON. Fields that are None are left out."""
     fields = {"type": kind}
     fields |= {f.name: v for f in attrs.fields(type(message)) if (v := getattr(message, f.name)) is not None}
-    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+    return compact(fields)
 
 
 def read(data: bytes | str) -> dict[str, Any]:
@@ -90,6 +90,8 @@ def _no_number(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON")
 
 
+# JSON without white space. Asking for the same with ``json.dumps`` makes an encoder each time.
+compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 

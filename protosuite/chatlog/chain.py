@@ -12,14 +12,13 @@ room's epoch; `key` is null for an entry that has none.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from hashlib import blake2b
 
-import attrs
 from attrs import define, frozen
 
 from protosuite.chatlog.wire import ClientAppend, Entry
+from protosuite.messages import compact
 
 
 @frozen
@@ -53,18 +52,9 @@ def digest(previous: str, entry: Entry) -> str:
 
 def extend(head: Head, append: Append, at: int) -> Entry:
     """`append` as the next entry after `head`, at a time in milliseconds since the epoch."""
-    message = append.message
-    entry = Entry(
-        head.slot + 1,
-        message.author,
-        message.content,
-        at,
-        append.session,
-        message.seq,
-        message.key,
-        hash="0" * 32,
-    )
-    return attrs.evolve(entry, hash=digest(head.hash, entry))
+    message, slot = append.message, head.slot + 1
+    said = message.author, message.content, at, append.session, message.seq, message.key
+    return Entry(slot, *said, hash=_digest(head.hash, slot, *said))
 
 
 @define
@@ -99,5 +89,4 @@ class Verifier:
 
 
 def _digest(previous: str, *fields: object) -> str:
-    text = json.dumps([previous, *fields], separators=(",", ":"), ensure_ascii=False)
-    return blake2b(text.encode(), digest_size=16).hexdigest()
+    return blake2b(compact([previous, *fields]).encode(), digest_size=16).hexdigest()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, UniqueConstraint
+from sqlalchemy import bindparam as given
 from twisted.internet.defer import Deferred
 
 from protosuite.chatlog.chain import Append, Head, extend
 from protosuite.chatlog.wire import Entry, encode_entry
 from protosuite.errors import BadRequest
 from protosuite.storage import Database, metadata
+from protosuite.storage.prepared import Prepared
 from protosuite.storage.upsert import insert
 
 rooms = Table(
@@ -42,7 +45,25 @@ entries = Table(
     sqlite_with_rowid=False,  # clustered by slot: a page of history is read from one place
 )
 
-_FIELDS = [entries.c[name] for name in ("slot", "author", "content", "at", "session", "seq", "key", "hash")]
+_NAMES = ("slot", "author", "content", "at", "session", "seq", "key", "hash")
+_FIELDS = [entries.c[name] for name in _NAMES]
+_columns = attrgetter(*_NAMES)
+
+# Built once: putting a statement together takes longer than carrying it out.
+_FIND = (
+    sa.select(rooms.c.name, rooms.c.id, rooms.c.head, rooms.c.hash)
+    .where(rooms.c.name.in_(given("names", expanding=True)))
+    .order_by(rooms.c.name)
+    .with_for_update()
+)
+_KNOWN = sa.select(*_FIELDS).where(
+    entries.c.room == given("its_room"), entries.c.key.in_(given("keys", expanding=True))
+)
+_PUT = Prepared(entries.insert(), "room", *_NAMES)
+_MOVE = Prepared(
+    sa.update(rooms).where(rooms.c.id == given("its_id")).values(head=given("slot"), hash=given("last")),
+    *("its_id", "slot", "last"),
+)
 _SEED = ""  # the name under which it is
 _SWEEP_BATCH = 1000  # entries deleted at once: the writer is needed for other things too
 
@@ -178,7 +199,7 @@ class _Commit:
         ids, heads = self._open(epochs)
         known = self._known(ids)
         before = dict(heads)
-        rows: list[dict[str, Any]] = []
+        rows: list[tuple[Any, ...]] = []
         outcomes: list[Outcome] = []
         for append in self._batch:
             room = append.room
@@ -194,22 +215,13 @@ class _Commit:
             if entry is None:
                 entry = extend(heads[room], append, now)
                 heads[room] = Head(entry.slot, entry.hash)
-                rows.append({"room": ids[room], **{c.name: getattr(entry, c.name) for c in _FIELDS}})
+                rows.append((ids[room], *_columns(entry)))
                 if key is not None:
                     known[ids[room], key] = entry
             outcomes.append(Committed(append, entry, encode_entry(entry), is_new))
-        if rows:
-            self._connection.execute(entries.insert(), rows)
-        moved = [
-            {"b_id": ids[room], "b_head": head.slot, "b_hash": head.hash}
-            for room, head in heads.items()
-            if head != before[room]
-        ]
-        if moved:
-            put = sa.update(rooms).where(rooms.c.id == sa.bindparam("b_id"))
-            self._connection.execute(
-                put.values(head=sa.bindparam("b_head"), hash=sa.bindparam("b_hash")), moved
-            )
+        _PUT.many(self._connection, rows)
+        moved = [(ids[room], head.slot, head.hash) for room, head in heads.items() if head != before[room]]
+        _MOVE.many(self._connection, moved)
         return outcomes
 
     def _open(self, epochs: Mapping[str, str]) -> tuple[dict[str, int], dict[str, Head]]:
@@ -232,11 +244,8 @@ class _Commit:
         }
 
     def _find(self, names: Iterable[str]) -> dict[str, tuple[int, Head]]:
-        query = sa.select(rooms.c.name, rooms.c.id, rooms.c.head, rooms.c.hash).where(
-            rooms.c.name.in_(list(names))
-        )
         # From here to the commit no other node gives a slot in these rooms. All take them in one order.
-        found = self._connection.execute(query.order_by(rooms.c.name).with_for_update())
+        found = self._connection.execute(_FIND, {"names": list(names)})
         return {name: (id, Head(head, hash)) for name, id, head, hash in found}
 
     def _known(self, ids: Mapping[str, int]) -> dict[tuple[int, str], Entry]:
@@ -247,8 +256,8 @@ class _Commit:
                 keys.setdefault(ids[append.room], set()).add(append.message.key)
         found: dict[tuple[int, str], Entry] = {}
         for room, wanted in keys.items():  # for all rooms at once, SQLite would read every entry there is
-            query = sa.select(*_FIELDS).where(entries.c.room == room, entries.c.key.in_(sorted(wanted)))
-            found |= {(room, row.key): _entry(row) for row in self._connection.execute(query)}
+            rows = self._connection.execute(_KNOWN, {"its_room": room, "keys": sorted(wanted)})
+            found |= {(room, row.key): _entry(row) for row in rows}
         return found
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from attrs import define, field
-from sqlalchemy import BigInteger, Connection
+from sqlalchemy import Connection
 from sqlalchemy import bindparam as given
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from protosuite.errors import BadRequest
 from protosuite.mediachat.tables import MESSAGE, Message, New, chats, messages
+from protosuite.storage.prepared import Prepared
 
 Added = tuple[Message, bool]  # as it is stored; False if one with its key was there before
 
@@ -24,15 +25,16 @@ _CHATS = (
     .with_for_update()
 )
 _KNOWN = sa.select(*MESSAGE).where(messages.c.chat_id == given("chat"), messages.c.key == given("its_key"))
-_CHANGE = (
+_CHANGE = Prepared(
     sa.update(chats)
     .where(chats.c.id == given("chat"))
     .values(
-        media_bytes=chats.c.media_bytes + given("bytes", type_=BigInteger),
+        media_bytes=chats.c.media_bytes + given("bytes"),
         unread=chats.c.unread + given("more"),
         last_message_at=given("at"),
         active_at=given("at"),
-    )
+    ),
+    *("chat", "bytes", "more", "at"),
 )
 _PUT = sa.insert(messages).returning(messages.c.id, sort_by_parameter_order=True)
 _COLUMNS = tuple(New.__annotations__)
@@ -131,10 +133,5 @@ def _put(connection: Connection, fresh: Sequence[Adding]) -> None:
 
 
 def _change(connection: Connection, changes: Mapping[int, _Change]) -> None:
-    moved = [
-        {"chat": id, "bytes": change.bytes, "more": change.unread, "at": change.at}
-        for id, change in changes.items()
-        if change.at is not None
-    ]
-    if moved:
-        connection.execute(_CHANGE, moved)
+    moved = [(id, each.bytes, each.unread, each.at) for id, each in changes.items() if each.at is not None]
+    _CHANGE.many(connection, moved)
