@@ -29,6 +29,12 @@ class FrameReader(StreamReader):
         self._mask = b""
         self._pieces = 0  # of its header that are still to be read
         self._is_text = False  # the message, and not a compressed one
+        self._goes_on = False  # the message: a fragment that is not its last has come
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether nothing has come of the next frame."""
+        return self._head is None and not self.buffer
 
     def read_exact(self, n: int) -> Generator[None, None, bytearray]:
         """The package asks for the two bytes, then a length and a mask if there are such, then the data."""
@@ -43,17 +49,19 @@ class FrameReader(StreamReader):
             self._pieces -= 1
             self._mask = bytes(data)  # which comes last, if it comes
         else:
-            self._head = None
             opcode = head[0] & 0x0F
-            if self._is_text and opcode in (Opcode.TEXT, Opcode.CONT):
+            if self._is_text and opcode == (Opcode.CONT if self._goes_on else Opcode.TEXT):
                 yield from self._look(opcode == Opcode.CONT, bool(head[1] & 0x80), n)
             data = yield from super().read_exact(n)
+            self._head = None
+            if opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+                self._goes_on = not head[0] & 0x80
         return data
 
     def _begin(self, head: bytes) -> None:
         self._head = head
         self._pieces = ((head[1] & 0x7F) > 125) + bool(head[1] & 0x80)
-        if head[0] & 0x0F in (Opcode.TEXT, Opcode.BINARY):
+        if not self._goes_on:  # what comes within a message instead of its next fragment is refused
             self._is_text = head[0] & 0x4F == Opcode.TEXT  # 0x40: compressed
 
     def _look(self, is_continued: bool, is_masked: bool, size: int) -> Generator[None]:

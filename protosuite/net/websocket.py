@@ -121,19 +121,19 @@ class WebSocket:
         self._why = ""  # it was ended without a close
         self._message: StringIO | BytesIO | None = None  # whose fragments come
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._fed = 0  # bytes that have come
-        self._whole = 0  # those of them that were in whole frames
         self._has_ended = False  # a message, since we looked
         self._unfinished: Unfinished | None = None
         if limits.message_timeout is not None:
             self._unfinished = Unfinished(
                 clock,
                 limits.message_timeout,
-                lambda: self._fed != self._whole or self._message is not None,
+                lambda: not rules.frames.is_between_frames or self._message is not None,
                 lambda: not self._paused and is_read(),
                 self._not_finished,
             )
         rules.take = self._take
+        if isinstance(rules, ServerRules):
+            rules.take_text = self._take_text
         rules.frames.continued = self._decoder.getstate
 
     # For the talk.
@@ -160,7 +160,8 @@ class WebSocket:
                 self._rules.send_text(text)
                 self._flush()
             else:
-                self._write(Frame(Opcode.TEXT, text).serialize(mask=isinstance(self._rules, ClientRules)))
+                is_masked = isinstance(self._rules, ClientRules)
+                self._write(Frame(Opcode.TEXT, text).serialize(mask=True) if is_masked else text_frame(text))
 
     def send_binary(self, data: bytes) -> None:
         """Send a binary message, as it is: media do not shrink."""
@@ -214,7 +215,6 @@ class WebSocket:
         """Bytes came from the peer."""
         self._heard = self._clock.seconds()
         self._pinged = None
-        self._fed += len(data)
         self._rules.receive_data(data)
         if not self._begun and self._rules.state is not CONNECTING and self._rules.handshake_exc is None:
             self.begin()
@@ -255,7 +255,6 @@ class WebSocket:
         """A frame has been parsed. What this raises is the peer's fault, and ends the connection."""
         if not self._begun:  # it came in one piece with the answer to our handshake
             self.begin()
-        self._whole = self._fed - len(self._rules.reader.buffer)
         if frame.opcode not in _DATA:  # what is in those counts, for whoever knows what is a message
             self.spend()
         if self._rules.writes:  # a pong goes before what the next message makes us say
@@ -276,6 +275,13 @@ class WebSocket:
         if frame.fin and message is not None:
             self._message = None
             self._hand_on(message.getvalue())
+
+    def _take_text(self, text: str) -> None:
+        """A text has come whole."""
+        self.spend()
+        if self._rules.writes:
+            self._flush()
+        self._hand_on(text)
 
     def _hand_on(self, message: str | bytes) -> None:
         self._has_ended = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -11,14 +12,26 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import PayloadTooBig
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
-from websockets.protocol import CONNECTING, Protocol
+from websockets.protocol import CONNECTING, OPEN, Protocol
 from websockets.server import ServerProtocol
 
 from protosuite.net.early_text import FrameReader
 
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # not compiled for this machine
+    from websockets.utils import apply_mask
+
 log = Logger()
 
 MAX_CONTROL = 125  # bytes in a control frame (5.5)
+
+# A frame (5.2): its first byte if it is a whole text message; in the second what says that it is masked.
+_WHOLE_TEXT, _MASKED = b"\x81", 0x80
+_MORE = 126  # in the place of a length: the length is in the next 2 bytes; one more: in the next 8
+_MOST = (1 << 16) - 1  # that 2 bytes can say
+_LEAST = 8  # bytes of which both of a frame's lengths that are looked at here can be told
+_HEAD_16, _HEAD_64 = struct.Struct(">BBH"), struct.Struct(">BBQ")
 
 
 class _Defects(logging.Handler):
@@ -73,7 +86,48 @@ class _Rules(Protocol):
 
 
 class ServerRules(_Rules, ServerProtocol):
-    """The rules for a server."""
+    """The rules for a server.
+
+    A text that comes whole in one piece is handed to `take_text` without the package, which takes 20 µs for
+    the same. It is only looked at where nothing else can be meant: whatever is odd is the package's to judge.
+    """
+
+    take_text: Callable[[str], None]
+
+    def receive_data(self, data: bytes | bytearray) -> None:
+        if data[:1] == _WHOLE_TEXT:
+            data = self._without_texts(data)
+        if data:
+            super().receive_data(data)
+
+    def _without_texts(self, data: bytes | bytearray) -> bytes | bytearray:
+        """Hand on the texts that `data` begins with, as long as they are plain. What is left of it."""
+        at, end = 0, len(data)
+        while self._is_between_messages() and data[at : at + 1] == _WHOLE_TEXT and end - at >= _LEAST:
+            size, begin = data[at + 1] - _MASKED, at + 6  # behind a length of one byte and the mask
+            if size == _MORE:
+                size, begin = int.from_bytes(data[at + 2 : at + 4], "big"), at + 8
+                if size < _MORE:
+                    break
+            elif size > _MORE:
+                break
+            if not 0 <= size <= min(_MOST, self.max_fragment_size or 0) or begin + size > end:
+                break
+            try:
+                text = str(apply_mask(data[begin : begin + size], data[begin - 4 : begin]), "utf-8")
+            except UnicodeDecodeError:
+                break
+            at = begin + size
+            self.take_text(text)
+        return data[at:] if at else data
+
+    def _is_between_messages(self) -> bool:
+        return (
+            self.state is OPEN
+            and not self.extensions
+            and self.current_size is None
+            and self.frames.is_between_frames
+        )
 
 
 class ClientRules(_Rules, ClientProtocol):
@@ -82,7 +136,12 @@ class ClientRules(_Rules, ClientProtocol):
 
 def text_frame(text: bytes) -> bytes:
     """The frame of one text message from a server, to send to as many clients as should have it."""
-    return Frame(Opcode.TEXT, text).serialize(mask=False)
+    size = len(text)
+    if size < _MORE:
+        return bytes((0x81, size)) + text
+    if size < 1 << 16:
+        return _HEAD_16.pack(0x81, _MORE, size) + text
+    return _HEAD_64.pack(0x81, _MORE + 1, size) + text
 
 
 def deflate() -> list[ServerPerMessageDeflateFactory]:

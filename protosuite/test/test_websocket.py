@@ -298,6 +298,73 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(served.talk.messages, messages)
         served.assert_clean()
 
+    @settings(max_examples=200, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from([TEXT] * 6 + [BINARY, CONT, PING, PONG, CLOSE]),
+                st.sampled_from([0, 1, 2, 124, 125, 126, 127, 999, 1000, 1001]),
+                st.sampled_from([b"x", b"\xc3\xbc"] * 4 + [b"\xff"]),
+                st.sampled_from([True] * 9 + [False]),
+                st.sampled_from([True] * 19 + [False]),
+            ),
+            max_size=8,
+        ),
+        st.lists(st.integers(0, 2000), max_size=5),
+    )
+    def test_whole_or_byte_by_byte(
+        self, frames: list[tuple[Opcode, int, bytes, bool, bool]], cuts: list[int]
+    ) -> None:
+        """R12: frames of all sorts, right or wrong, have one outcome, however they are cut."""
+        stream = b""
+        for opcode, size, letter, fin, is_masked in frames:
+            image = frame(BINARY, (letter * size)[:size], mask=is_masked)
+            stream += (
+                bytes([fin << 7 | opcode]) + image[1:]
+            )  # of the package's own, no control frame is wrong
+        places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+        outcomes = []
+        for pieces in (places, range(len(stream) + 1)):
+            served = Served(self, max_message=1000)
+            peer = served.open()
+            for start, end in pairwise(pieces):
+                peer.send(stream[start:end])
+            outcomes.append((served.talk.heard[1:], peer.frames()))
+            served.assert_clean()
+        self.assertEqual(*outcomes)
+
+    def test_what_looks_like_a_frame(self) -> None:
+        """The data of a frame are its data, whatever they look like and wherever the segments begin."""
+        inner = frame(TEXT, b"inner")
+        for head in (bytes([0x82, 0x80 | len(inner)]), bytes([0x82, 0xFE, 0, len(inner)])):
+            served = Served(self)
+            peer = served.open()
+            for piece in (head, bytes(4), inner, frame(TEXT, b"next")):
+                peer.send(piece)
+            self.assertEqual(served.talk.messages, [inner, "next"])
+
+    def test_lengths(self) -> None:
+        """A length in one byte, two or eight, in no more of them than it needs or in more, is the text's."""
+        for most, width in ((125, 0), (65_535, 2), (70_000, 8)):
+            for size in (0, 1, 120, 125, 126, 127, 300, 65_535, 65_536, 70_000):
+                if size <= most:
+                    served = Served(self, max_message=70_000)
+                    length = size.to_bytes(width, "big") if width else b""
+                    marker = {0: size, 2: 126, 8: 127}[width]
+                    served.open().send(bytes([0x81, 0x80 | marker]) + length + bytes(4) + b"x" * size)
+                    self.assertEqual(served.talk.messages, ["x" * size], (size, width))
+
+    def test_texts_in_one_piece(self) -> None:
+        """Texts that come together are handed on in their order, up to where one says something else."""
+        served = Served(self)
+        peer = served.open()
+        texts = ["", "a", "b" * 125, "c" * 126, "d" * 60_000]
+        stream = b"".join(map(text, texts))
+        peer.send(stream + stream[:5])
+        peer.send(stream[5:] + close(1000) + stream)
+        self.assertEqual(served.talk.messages, texts * 2)
+        self.assertEqual(served.talk.code, 1000)
+
 
 class SizeTests(SynchronousTestCase):
     """R14: nothing over the limit is kept."""
