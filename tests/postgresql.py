@@ -146,7 +146,8 @@ class Cluster:
                 os.kill(pid, getattr(signal, f"SIG{name}"))
 
     def _answers(self) -> bool:
-        command: list[str | Path] = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        program = self._programs / "pg_isready"
+        command: list[str | Path] = [program, "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(command, check=False).returncode == 0
 
     def _run(self, program: str, *arguments: str) -> None:

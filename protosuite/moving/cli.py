@@ -53,8 +53,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         NAME,
         "Move all that a suite has in SQLite to PostgreSQL, and check it there. The suite must not run\n"
         "meanwhile. What was interrupted goes on where it was. The media are files, and stay where they are.",
-        f"{NAME} --from sqlite:////var/lib/protosuite/protosuite.sqlite3 \\\n"
-        "      --to postgresql+psycopg://suite@db.example.org/suite",
+        f"{NAME} --from sqlite:///protosuite.sqlite3 --to postgresql+psycopg://suite@db.example.org/suite",
     )
     parser.add_argument("--from", dest="source", metavar="URL", required=True, help="sqlite:///FILE")
     parser.add_argument(
@@ -62,7 +61,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         dest="target",
         metavar="URL",
         required=True,
-        help="postgresql+psycopg://…, an empty database; PGPASSFILE names a file with the password",
+        help="postgresql+psycopg://USER@HOST/NAME, an empty database; PGPASSFILE names a file with the password",
     )
     parser.add_argument("--json", action="store_true", help="print what was moved as a JSON object")
     arguments = parser.parse_args(argv)
