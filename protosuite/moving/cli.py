@@ -61,7 +61,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         dest="target",
         metavar="URL",
         required=True,
-        help="postgresql+psycopg://USER@HOST/NAME, an empty database; PGPASSFILE names a file with the password",
+        help="postgresql+psycopg://USER@HOST/NAME, empty; PGPASSFILE names a file with the password",
     )
     parser.add_argument("--json", action="store_true", help="print what was moved as a JSON object")
     arguments = parser.parse_args(argv)
