@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from random import Random
 from typing import Any
+from urllib.request import urlopen
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
@@ -14,7 +17,7 @@ from protosuite.chatlog.wire import Entry
 from tests.chatlog_peers import Persistent, Reader, Writer
 from tests.cluster.nodes import Nodes
 from tests.faults import seed
-from tests.processes import LIMIT, poll, together
+from tests.processes import LIMIT, Suite, poll, together
 
 _ENTRIES = """
     SELECT slot, author, content, at, session, seq, key, e.hash FROM chatlog_entry e
@@ -152,6 +155,28 @@ class ClusterTests(TestCase):
         await self.progress(writers)
         await self.settle(nodes, writers, readers)
 
+    async def test_numbers_go_on_elsewhere(self) -> None:
+        """R5: a stream of numbers whose node is killed goes on behind HAProxy on the next, and is whole."""
+        nodes = await self.start(numbers={"interval": 0.05, "max_messages": 100})
+        await nodes.start_proxy()
+        first = nodes.nodes[0]
+        port, names = nodes.ports["numbers"], [f"client-{n}" for n in range(5)]
+        words = ("protosuite-numbers", port, "--json", "--client")
+        clients = [first.client(*words, name) for name in names]
+        await poll(lambda: _sent(first) >= 100, "some have come")
+        await first.kill()
+        found = []
+        for client, name in zip(clients, names, strict=True):
+            self.assertEqual(await client.exit(), 0, client.story())
+            found.append(json.loads(client.output[-1]))
+            again = nodes.nodes[2].client(*words, name)  # undisturbed
+            self.assertEqual(await again.exit(), 0, again.story())
+            whole = json.loads(again.output[-1])
+            for key in ("count", "sum", "checksum"):
+                self.assertEqual(found[-1][key], whole[key])
+        self.assertGreater(sum(each["reconnects"] for each in found), 0)
+        self.assertGreater(_sent(nodes.nodes[1]), 0)
+
     async def test_wake_ups(self) -> None:
         """Without catching up now and then, others hear at once: it is Redis that wakes them."""
         nodes = await self.start(suite={"catch_up_interval": 3600})
@@ -165,6 +190,15 @@ class ClusterTests(TestCase):
 def _entry(*row: Any) -> Entry:
     slot, author, content, at, session, seq, key, hash = row
     return Entry(slot, author, content, at, session, seq, key, hash=hash)
+
+
+def _sent(node: Suite) -> float:
+    """Bytes that its numbers have sent."""
+    url = f"http://127.0.0.1:{node.ports['admin']}/metrics"
+    with urlopen(url, timeout=LIMIT) as answer:
+        text = answer.read().decode()
+    [value] = re.findall(r'^protosuite_sent_bytes_total\{service="numbers"\} (\S+)$', text, re.MULTILINE)
+    return float(value)
 
 
 async def _end(staying: Deferred[None]) -> None:
