@@ -26,6 +26,10 @@ Who knows one service's folder knows them all::
     JSON objects as checked values; opening hours in somebody's time zone; what there is to measure.
 ``backup``
     ``protosuite-backup``: a running suite into one file, and back.
+``cert``
+    ``protosuite-cert``: certificates for trying TLS.
+``extensions``, ``extending``
+    Services that come in packages of their own: how they are found, and what they are made of.
 ``config``, ``settings``
     ``suite.ini`` to frozen values; every setting with its default, unit and check.
 ``suite``, ``tap``

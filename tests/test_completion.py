@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.processes import LIMIT
 from tests.requirements import require
+from tests.test_documentation import of_docs
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS = {
-    script.name: script.value.partition(":")[0]
-    for script in entry_points(group="console_scripts")
-    if script.name.startswith("protosuite-")
-}
+PROGRAMS: dict[str, str] = of_docs("commandlines").PROGRAMS
 BASH = """
 source "$1"
 COMP_WORDS=("${@:2}")
