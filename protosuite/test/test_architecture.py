@@ -162,7 +162,7 @@ class ArchitectureTests(SynchronousTestCase):
     def test_only_the_entries_use_the_global_reactor(self) -> None:
         """Time and the reactor are handed in: only ``tap``, programs and workers take the global one."""
         found = {name for name, imported in modules() if "twisted.internet.reactor" in imported}
-        self.assertEqual(found, {"protosuite.tap", "protosuite.program"})
+        self.assertEqual(found, {"protosuite.tap", "protosuite.program", "protosuite.counter.worker"})
 
 
 class DiscoveryTests(SynchronousTestCase):
