@@ -11,6 +11,9 @@ from websockets.utils import apply_mask
 
 DecoderState = tuple[bytes, int]
 
+_FINAL = 0x80  # bits of a frame's first byte
+_RESERVED = 0x70  # among them the one of compression
+
 _decoder = codecs.getincrementaldecoder("utf-8")
 
 
@@ -18,12 +21,15 @@ class FrameReader(StreamReader):
     """What the package reads frames from, which looks at the text of one that has not come whole.
 
     `is_framed` says whether frames come already: before them comes HTTP. `continued` is the state of the
-    decoder in which a fragment goes on. What is no UTF-8 is a `UnicodeDecodeError` in the reading.
+    decoder in which a fragment goes on, `room` how large the next frame may be. What is no UTF-8 is a
+    `UnicodeDecodeError` in the reading. A frame that is wrong for another reason is not looked at: what is
+    wrong with it does not depend on how it was cut.
     """
 
     def __init__(self, is_framed: Callable[[], bool]) -> None:
         super().__init__()
         self.continued: Callable[[], DecoderState] = lambda: (b"", 0)
+        self.room: Callable[[], int] = lambda: 0
         self._is_framed = is_framed
         self._head: bytes | None = None  # the first two bytes of the frame that is read
         self._mask = b""
@@ -50,19 +56,20 @@ class FrameReader(StreamReader):
             self._mask = bytes(data)  # which comes last, if it comes
         else:
             opcode = head[0] & 0x0F
-            if self._is_text and opcode == (Opcode.CONT if self._goes_on else Opcode.TEXT):
+            is_next = opcode == (Opcode.CONT if self._goes_on else Opcode.TEXT) and not head[0] & _RESERVED
+            if self._is_text and is_next and n <= self.room():
                 yield from self._look(opcode == Opcode.CONT, bool(head[1] & 0x80), n)
             data = yield from super().read_exact(n)
             self._head = None
             if opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-                self._goes_on = not head[0] & 0x80
+                self._goes_on = not head[0] & _FINAL
         return data
 
     def _begin(self, head: bytes) -> None:
         self._head = head
         self._pieces = ((head[1] & 0x7F) > 125) + bool(head[1] & 0x80)
         if not self._goes_on:  # what comes within a message instead of its next fragment is refused
-            self._is_text = head[0] & 0x4F == Opcode.TEXT  # 0x40: compressed
+            self._is_text = head[0] & ~_FINAL == Opcode.TEXT
 
     def _look(self, is_continued: bool, is_masked: bool, size: int) -> Generator[None]:
         """Decode what there is until all of it is there.

@@ -69,6 +69,7 @@ class _Rules(Protocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.frames = FrameReader(lambda: self.state is not CONNECTING)
+        self.frames.room = self._room
         self.reader = self.frames
         self.parser = self.parse()
         next(self.parser)  # up to where it needs something to read
@@ -76,13 +77,15 @@ class _Rules(Protocol):
     def recv_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
             self.current_size = None  # a close may come between two fragments (5.4, 5.5.1)
-        elif frame.opcode is Opcode.CONT and self.current_size is not None:
-            left = (self.max_fragment_size or 0) - self.current_size
-            if len(frame.data) > left:
-                raise PayloadTooBig(len(frame.data), left)
+        elif frame.opcode is Opcode.CONT and self.current_size is not None and len(frame.data) > self._room():
+            raise PayloadTooBig(len(frame.data), self._room())
         super().recv_frame(frame)
         self.events.clear()
         self.take(frame)
+
+    def _room(self) -> int:
+        """Bytes that the next frame of a message may have."""
+        return (self.max_fragment_size or 0) - (self.current_size or 0)
 
 
 class ServerRules(_Rules, ServerProtocol):

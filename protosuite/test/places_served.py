@@ -194,6 +194,8 @@ FRAMES = (
     frame(Opcode.PONG) + frame(_TEXT, b"\xff") + text("x"),
     frame(_BINARY, b"x" * 5001) + text("x"),
     b"\x82\xff\x7f" + b"\xff" * 7 + b"mask",
+    text("x") + b"\x31\x83mask" + b"\xff" * 3,  # reserved bits, and no UTF-8 either
+    frame(_TEXT, b"x" * 4990, fin=False) + frame(Opcode.CONT, b"\xff" * 20),
 )
 DEFLATED = (
     frame(_TEXT, b"\xca\x48\xcd\xc9\xc9\x07\x00", rsv1=True) + text("plain") + close(1000),

@@ -307,21 +307,21 @@ class MessageTests(SynchronousTestCase):
                 st.sampled_from([b"x", b"\xc3\xbc"] * 4 + [b"\xff"]),
                 st.sampled_from([True] * 9 + [False]),
                 st.sampled_from([True] * 19 + [False]),
+                st.sampled_from([0] * 19 + [0x10, 0x20, 0x30, 0x40]),
             ),
             max_size=8,
         ),
         st.lists(st.integers(0, 2000), max_size=5),
     )
     def test_whole_or_byte_by_byte(
-        self, frames: list[tuple[Opcode, int, bytes, bool, bool]], cuts: list[int]
+        self, frames: list[tuple[Opcode, int, bytes, bool, bool, int]], cuts: list[int]
     ) -> None:
         """R12: frames of all sorts, right or wrong, have one outcome, however they are cut."""
         stream = b""
-        for opcode, size, letter, fin, is_masked in frames:
+        for opcode, size, letter, fin, is_masked, reserved in frames:
             image = frame(BINARY, (letter * size)[:size], mask=is_masked)
-            stream += (
-                bytes([fin << 7 | opcode]) + image[1:]
-            )  # of the package's own, no control frame is wrong
+            # By hand: of the package's own, no control frame is wrong.
+            stream += bytes([fin << 7 | reserved | opcode]) + image[1:]
         places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
         outcomes = []
         for pieces in (places, range(len(stream) + 1)):
