@@ -36,11 +36,13 @@ class TutorialTests(TestCase):
         words = command.replace("protosuite-data/lock", str(self.suite.data / "lock"))
         for name, other in renamed.items():
             words = re.sub(rf"\b{name}\b", other, words)
-        for service in ("counter", "numbers"):
-            port = f"protosuite-{service} --port {self.suite.ports[service]}"
-            words = words.replace(f".venv/bin/protosuite-{service}", f"{BIN}/{port}")
-        words = words.replace(".venv/bin/", f"{BIN}/")
+        words = re.sub(r"\.venv/bin/(\S+)", lambda found: self.program(found[1]), words)
         return Program(self, "bash", "-c", f"exec {words}", folder=self.suite.folder)
+
+    def program(self, name: str) -> str:
+        """A program as it is called here: its path, and the port of its service where it has one."""
+        port = self.suite.ports.get(name.removeprefix("protosuite-"))
+        return f"{BIN}/{name}" + (f" --port {port}" if port else "")
 
     async def printed(self, command: str, **renamed: str) -> list[str]:
         """What a command prints, which ends well."""
