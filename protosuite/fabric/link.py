@@ -57,6 +57,7 @@ class Link:
         self._running: Deferred[None] | None = None
         self._delay = _FIRST_DELAY
         self._is_told = False  # the log says that it is away
+        self._is_stopped = False
 
     @property
     def is_up(self) -> bool:
@@ -69,6 +70,7 @@ class Link:
 
     def stop(self) -> Deferred[None]:
         """Close it for good."""
+        self._is_stopped = True
         running, self._running = self._running, None
         if running is None:
             return succeed(None)
@@ -117,6 +119,8 @@ class Link:
                 await self._use(connection)
                 self._lost("the connection was lost")
             except Away as error:
+                if self._is_stopped:  # an attempt that is cancelled ends like one that has failed
+                    return
                 self._lost(str(error))
             except CancelledError:
                 raise
