@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ from protosuite.net.tls import innermost, is_proxied
 BACKLOG = 1024
 _PLAIN = ("tcp", "tcp6", "unix", "systemd")  # endpoints that take it that a factory builds nothing
 _PROBES = 6  # for a sign of life
+_MAX_PATH = 107  # bytes of a UNIX socket's path: so much has the system's structure room for, and its end
 _RECENT = 20  # refusals that are kept to be looked at
 
 T = TypeVar("T")
@@ -275,7 +277,9 @@ def _keep_alive(listening: socket.socket, seconds: float) -> None:
 def server_endpoint(reactor: Any, section: str, endpoint: str) -> Any:
     """The endpoint for a string of the configuration; :exc:`StartError` names the setting if it is none."""
     try:
-        return server_from_string(reactor, endpoint)
+        made = server_from_string(reactor, endpoint)
+        _check_path(endpoint)
+        return made
     except StartError as error:  # of an endpoint of ours
         reason = str(error)
     except Exception as error:  # each plugin raises what it likes
@@ -283,6 +287,15 @@ def server_endpoint(reactor: Any, section: str, endpoint: str) -> Any:
         if innermost(endpoint)[0][0] == "systemd" and isinstance(error, LookupError):
             reason = "the service manager has passed no such socket"
     raise StartError(f"[{section}] listen = {endpoint}: not a usable endpoint ({reason})")
+
+
+def _check_path(endpoint: str) -> None:
+    """:exc:`StartError` where a UNIX socket cannot have the path that it is to have."""
+    (kind, *positional), named = innermost(endpoint)
+    path = positional[0] if positional else named.get("address", "")
+    length = len(os.fsencode(path)) if kind == "unix" else 0
+    if length > _MAX_PATH:
+        raise StartError(f"the path has {length} bytes, and that of a UNIX socket at most {_MAX_PATH}")
 
 
 def _why(section: str, endpoint: str, failure: Failure) -> str:

@@ -109,6 +109,15 @@ class SuiteTests(SynchronousTestCase):
         self.assertEqual(check(off, self.reactor), [])
         self.assertEqual(self.reactor.tcpServers, [])
 
+    def test_paths_of_sockets_are_checked(self) -> None:
+        """R38: a path that is too long for a UNIX socket is found before the start, whatever is around it."""
+        right, wrong = "x" * 107, "/" + "ü" * 53 + "x"  # 108 bytes
+        for endpoint in ("unix:{}", "unix:address={}:mode=600", "haproxy:unix:{}"):
+            own = evolve(self.config.counter, listen=(endpoint.format(right), endpoint.format(wrong)))
+            [(section, key, what)] = check(evolve(self.config, counter=own), self.reactor)
+            self.assertEqual((section, key), ("counter", "listen"))
+            self.assertIn("the path has 108 bytes, and that of a UNIX socket at most 107", what)
+
 
 class NotifierTests(SynchronousTestCase):
     """R35: the service manager's side."""
