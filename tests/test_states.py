@@ -1,56 +1,41 @@
-"""The diagrams of connections: each of their arrows is what a server does."""
+"""The diagrams of connections over TCP: each of their arrows is what a server does."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.bus import bus_pb2 as pb
-from protosuite.bus.wire import FROM_CLIENT, encode_request
-from protosuite.chatlog.wire import Error as ChatLogError
-from protosuite.config import BusConfig, NumbersConfig
-from protosuite.errors import StorageError
-from protosuite.mediachat.conversation import (
-    Answer,
-    Begin,
-    Close,
-    Conversation,
-    Discard,
-    Finish,
-    SaveText,
-    Step,
-)
-from protosuite.mediachat.wire import Status
+from protosuite.bus.wire import FROM_CLIENT
+from protosuite.bus.wire import encode_request as encode_bus_request
+from protosuite.config import SECTIONS, SERVICES, BusConfig, CounterConfig, NumbersConfig
+from protosuite.counter.server import CounterService
+from protosuite.counter.store import CounterStore
+from protosuite.counter.wire import MAX, encode_request
 from protosuite.numbers.wire import Ack, Error, Number, SessionOpened, Start
 from protosuite.test import test_bus_service as bus
-from protosuite.test import test_mediachat_conversation as talk
+from protosuite.test import test_counter_service as counter
 from protosuite.test import test_numbers_service as numbers
-from protosuite.test.chatlog_peers import Fixture as ChatLogFixture
+from tests.states import Case, Passing, check
 from tests.test_documentation import of_docs
 
-Case = Any  # a test case that has brought a connection into a state
+# The diagrams of each service on whose connections time runs out.
+DRAWN = {
+    "numbers": ("numbers",),
+    "counter": ("counter",),
+    "bus": ("bus", "durable"),
+    "chatlog": ("chatlog", "websocket"),
+    "mediachat": ("mediachat", "hello", "websocket"),
+    "admin": ("websocket",),
+}
+NOT_OF_CONNECTIONS = {"probe_timeout"}
 
 
-def check(case: Any, protocol: str, begin: Any, events: dict[str, Any]) -> None:
-    """Hold every line of a protocol's table against what happens.
-
-    `begin` makes a connection in a state: an object with `said`, which tells what the server has said
-    since it was asked last, and `is_in`, whether it is in a state. `events` do one thing each.
-    """
-    states, rows = of_docs("states").table(protocol)
-    case.assertEqual({event for _, event, _, _ in rows}, set(events))
-    case.assertEqual({state for row in rows for state in (row[0], row[3])}, set(states))
-    for before, event, says, after in rows:
-        case.setUp()
-        made = begin(case, before)
-        case.assertTrue(made.is_in(before), (before, event))
-        made.said()
-        events[event](made)
-        row = (before, event, says, after)
-        case.assertEqual((before, event, made.said(), after), row)
-        case.assertTrue(made.is_in(after), row)
-        case.doCleanups()
+def does_not_read(peer: Any) -> None:
+    """The transport has enough to send."""
+    peer.raw.protocol.pauseProducing()
 
 
 class NumbersPeer:
@@ -59,7 +44,9 @@ class NumbersPeer:
     def __init__(self, case: Case, state: str) -> None:
         self.case, self.clock = case, case.clock
         self.raw = numbers.Raw(case.service)
-        if state != "opened":
+        if state == "closed":
+            self.raw.send(b"hello\n")
+        elif state != "opened":
             self.raw.send(Start("ana"))
         if state == "window full":
             self.pass_intervals(2)
@@ -90,6 +77,8 @@ class NumbersPeer:
 
     def is_in(self, state: str) -> bool:
         stream = self.raw.protocol.stream
+        if self.raw.transport.aborted:
+            return state == "cut off"
         if self.raw.protocol.finishing:
             return state == "closed"
         if stream is None:
@@ -101,7 +90,7 @@ class NumbersPeer:
 class NumbersStateTests(numbers.Fixture):
     """numbers/1."""
 
-    config = NumbersConfig(max_messages=12, window=3, interval=1, ack_timeout=50, handshake_timeout=5)
+    config = NumbersConfig(max_messages=12, window=3, interval=1, ack_timeout=50)
 
     def test_states(self) -> None:
         """Each arrow of numbers/1 is what the server does."""
@@ -115,12 +104,100 @@ class NumbersStateTests(numbers.Fixture):
                 "ack": lambda peer: peer.raw.send(Ack(0)),
                 "ack of one not sent": lambda peer: peer.raw.send(Ack(5)),
                 "ack_timeout": lambda peer: peer.clock.advance(60),
-                "handshake_timeout": lambda peer: peer.clock.advance(6),
+                "handshake_timeout": Passing("handshake_timeout"),
+                "message_timeout": Passing("message_timeout", lambda peer: peer.raw.send(b'{"type"')),
+                "idle_timeout": Passing("idle_timeout"),
+                "write_timeout": Passing("write_timeout", does_not_read),
+                "close_timeout": Passing("close_timeout"),
                 "interval": lambda peer: (peer.raw.send(Ack(0)), peer.pass_intervals()),
                 "interval, window full": NumbersPeer.fill_the_window,
                 "interval, last number": NumbersPeer.near_the_end,
                 "no JSON": lambda peer: peer.raw.send(b"hello\n"),
                 "stop": lambda peer: peer.raw.protocol.shut_down(),
+            },
+        )
+
+
+class CounterPeer:
+    """A connection to counter/1, whose every reply waits for a commit."""
+
+    def __init__(self, case: Case, state: str) -> None:
+        self.case = case
+        self.raw = counter.Raw(case.service)
+        if state != "opened":
+            self.raw.add(1)
+        if state == "closed":
+            self.half_close()
+        if state in ("commit awaited", "leaving"):
+            self.add_slowly()
+        if state == "leaving":
+            self.half_close()
+
+    def add_slowly(self) -> None:
+        self.case.writer.at_once = False
+        self.raw.add(1)
+
+    def add_in_vain(self) -> None:
+        self.case.break_store()
+        self.raw.add(1)
+
+    def add_too_much(self) -> None:
+        self.case.set_total(MAX)
+        self.raw.add(1)
+
+    def arrive(self, data: bytes) -> None:
+        self.raw.protocol.dataReceived(data)
+
+    def half_close(self) -> None:
+        self.raw.protocol.readConnectionLost()
+
+    def said(self) -> str:
+        return ", ".join("reply" for _ in self.raw.replies())
+
+    def is_in(self, state: str) -> bool:
+        protocol = self.raw.protocol
+        if self.raw.transport.aborted:
+            return state == "cut off"
+        if protocol.finishing:
+            return state == "closed"
+        if protocol.is_owed():
+            return state == ("leaving" if protocol._leaving else "commit awaited")
+        return state == ("answering" if protocol._heard else "opened")
+
+
+class CounterStateTests(counter.Fixture):
+    """counter/1."""
+
+    config = CounterConfig(durability="always")
+
+    def make_service(self, **changes: Any) -> CounterService:
+        self.clock.advance(1_000_000)
+        service = CounterService(self.config, CounterStore(self.database), self.clock)
+        service.startService()
+        self.addCleanup(service.stopService)
+        self.addCleanup(setattr, self.writer, "at_once", True)
+        return service
+
+    def test_states(self) -> None:
+        """Each arrow of counter/1 is what the server does."""
+        check(
+            self,
+            "counter",
+            CounterPeer,
+            {
+                "request": lambda peer: peer.raw.add(1),
+                "request, commit takes its time": CounterPeer.add_slowly,
+                "request, not stored": CounterPeer.add_in_vain,
+                "commit": lambda peer: peer.case.writer.run(),
+                "wrong hash": lambda peer: peer.arrive(bytes(16)),
+                "increment past the end": CounterPeer.add_too_much,
+                "half-close": CounterPeer.half_close,
+                "stop": lambda peer: peer.raw.protocol.shut_down(),
+                "handshake_timeout": Passing("handshake_timeout"),
+                "frame_timeout": Passing("frame_timeout", lambda peer: peer.arrive(encode_request(1)[:9])),
+                "idle_timeout": Passing("idle_timeout"),
+                "write_timeout": Passing("write_timeout", does_not_read),
+                "close_timeout": Passing("close_timeout"),
             },
         )
 
@@ -133,9 +210,11 @@ class BusPeer:
         self.subscriber = bus.Raw(case.service).send(pb.Subscribe(pattern="full", durable="d"))
         bus.Raw(case.service).send(*(bus.publish("full") for _ in range(3)))
         self.raw = bus.Raw(case.service)
-        if state != "answering":
+        if state != "opened":
+            self.raw.send(pb.EchoMessage(content="x"))
+        if state in ("publish waits", "leaving"):
             self.publish_to_full()
-        if state == "leaving":
+        if state in ("closed", "leaving"):
             self.raw.protocol.peer_finished()
 
     def publish_to_full(self) -> None:
@@ -145,16 +224,23 @@ class BusPeer:
         self.case.ack(self.subscriber, self.subscriber.events()[0])
 
     def said(self) -> str:
-        names = {pb.EchoMessage: "echo", pb.Receipt: "receipt", pb.Error: "error"}
-        return ", ".join(f"{names[type(m)]} {getattr(m, 'code', '')}".strip() for m in self.raw.received())
+        return said_by_bus(self.raw.received())
 
     def is_in(self, state: str) -> bool:
         protocol = self.raw.protocol
+        if self.raw.transport.aborted:
+            return state == "cut off"
         if protocol.finishing:
             return state == "closed"
         if protocol.must_wait() or protocol._held:
             return state == ("leaving" if protocol._leaving else "publish waits")
-        return state == "answering"
+        return state == ("answering" if protocol._heard else "opened")
+
+
+def said_by_bus(messages: list[Any]) -> str:
+    """What the bus has said, by its names."""
+    names = {pb.EchoMessage: "echo", pb.Receipt: "receipt", pb.Error: "error", pb.Event: "event"}
+    return ", ".join(f"{names[type(m)]} {getattr(m, 'code', '')}".strip() for m in messages)
 
 
 class BusStateTests(bus.Fixture):
@@ -179,145 +265,94 @@ class BusStateTests(bus.Fixture):
                 "unknown field": lambda peer: peer.raw.send(b"\x7a\x00"),
                 "half-close": lambda peer: peer.raw.protocol.peer_finished(),
                 "stop": lambda peer: peer.raw.protocol.shut_down(),
+                "handshake_timeout": Passing("handshake_timeout"),
+                "message_timeout": Passing("message_timeout", lambda peer: peer.raw.send(b"\x0a\x07\x0a")),
+                "idle_timeout": Passing("idle_timeout"),
+                "write_timeout": Passing("write_timeout", does_not_read),
+                "close_timeout": Passing("close_timeout"),
             },
         )
-        self.assertEqual(encode_request(pb.EchoMessage()), b"\x0a\x00")
+        self.assertEqual(encode_bus_request(pb.EchoMessage()), b"\x0a\x00")
 
 
-class ChatLogPeer:
-    """A connection in a room."""
+class DurablePeer:
+    """A connection to bus/1 that may have a durable subscription."""
+
+    SUBSCRIBE = pb.Subscribe(pattern="own", durable="o")
 
     def __init__(self, case: Case, state: str) -> None:
         self.case = case
-        self.client = case.join()
-        if state == "one is missing":
-            self.append(1)
-
-    def append(self, seq: int, content: str = "x") -> None:
-        self.client.append(content, seq=seq)
-
-    def append_used(self) -> None:
-        self.append(0)
+        self.raw = bus.Raw(case.service).send(pb.EchoMessage(content="x"))
+        self.event: pb.Event | None = None  # that has not been acknowledged
+        self.is_subscribed = False
+        if state != "not subscribed":
+            self.subscribe()
+        if state == "unacknowledged":
+            self.publish()
         self.said()
-        self.append(0)
 
-    def fail_to_store(self) -> None:
-        self.case.workers.database.no_writes = StorageError("no")
-        self.append(0)
-        self.case.settle()
+    def subscribe(self) -> None:
+        self.raw.send(self.SUBSCRIBE)
+        self.is_subscribed = True
+
+    def subscribe_with_backlog(self) -> None:
+        bus.Raw(self.case.service).send(self.SUBSCRIBE).lose()
+        self.publish()
+        self.subscribe()
+
+    def unsubscribe(self) -> None:
+        self.raw.send(pb.Unsubscribe(pattern="own", durable="o"))
+        self.is_subscribed = False
+
+    def publish(self) -> None:
+        bus.Raw(self.case.service).send(bus.publish("own"))
+
+    def acknowledge(self) -> None:
+        event, self.event = self.event, None
+        assert event is not None
+        self.case.ack(self.raw, event)
 
     def said(self) -> str:
-        found = []
-        for message in self.client.heard():
-            code = f" {message.code}" if isinstance(message, ChatLogError) else ""
-            found.append(type(message).__name__ + code)
-        return ", ".join(found)
+        messages = self.raw.received()
+        self.event = next((m for m in messages if isinstance(m, pb.Event)), self.event)
+        return said_by_bus(messages)
 
     def is_in(self, state: str) -> bool:
-        if self.client.close_code is not None:
-            return state == "closed"
-        [member] = self.case.service._members.values()
-        return state == ("one is missing" if member.writer.held else "in order")
+        if not self.is_subscribed:
+            return state == "not subscribed"
+        return state == ("nothing due" if self.event is None else "unacknowledged")
 
 
-class ChatLogStateTests(ChatLogFixture):
-    """chatlog.v1."""
+class DurableStateTests(bus.Fixture):
+    """A durable subscription of bus/1."""
+
+    config = BusConfig(ack_timeout=100)
 
     def test_states(self) -> None:
-        """Each arrow of chatlog.v1 is what the server does."""
+        """Each arrow of a durable subscription is what the server does."""
         check(
             self,
-            "chatlog",
-            ChatLogPeer,
+            "durable",
+            DurablePeer,
             {
-                "append": lambda peer: peer.append(0),
-                "append that cannot be": lambda peer: peer.append(0, ""),
-                "append, seq used": ChatLogPeer.append_used,
-                "append, seq ahead": lambda peer: peer.append(1),
-                "append, too far ahead": lambda peer: peer.append(1000),
-                "the missing append": lambda peer: peer.append(0),
-                "append, not stored": ChatLogPeer.fail_to_store,
-                "update": lambda peer: peer.client.update(),
-                "stop": lambda peer: peer.case.service.drain(60),
+                "subscribe": DurablePeer.subscribe,
+                "subscribe, something is due": DurablePeer.subscribe_with_backlog,
+                "unsubscribe": DurablePeer.unsubscribe,
+                "publish": DurablePeer.publish,
+                "ack": DurablePeer.acknowledge,
+                "ack_timeout": lambda peer: peer.case.clock.pump([1] * 110),
+                "idle_timeout": Passing("idle_timeout"),
             },
         )
 
 
-class Talk:
-    """A conversation with the media chat, and its server's side, which answers as the real one does."""
+class TimeoutTests(SynchronousTestCase):
+    """What runs out is drawn."""
 
-    HOURS = talk.HOURS
-
-    def __init__(self, case: Case, state: str) -> None:
-        self.core = Conversation(talk.PARIS, False, self.HOURS, talk.MAX)
-        self.words: list[str] = []
-        self.is_closed = False
-        self.head: Any = None
-        ways = {"announced": {"upload": "u"}, "storing": {}, "draining": {"kind": "voice"}}
-        if state in ways:
-            self.binary(talk.head(**ways[state]))
-
-    def binary(self, data: bytes) -> None:
-        self.do(self.core.binary(data, talk.NOON))
-
-    def text(self, text: str) -> None:
-        self.do(self.core.text(text, talk.NOON))
-
-    def do(self, steps: list[Step]) -> None:
-        for step in steps:
-            match step:
-                case SaveText() | Finish():
-                    self.words.append("saved")
-                case Discard():
-                    self.words.append("discarded")
-                case Begin(head):
-                    self.head = head
-                case Answer(Status(status, code=code)):
-                    self.words.append(f"{status} {code}")
-                case Close():
-                    self.is_closed = True
-
-    def be_ready(self) -> None:
-        self.words.append("ready")
-        self.do(self.core.ready(self.head, 0))
-
-    def refuse(self) -> None:
-        self.words.append("error quota")
-        self.core.refused(self.head)
-
-    def said(self) -> str:
-        words, self.words = self.words, []
-        return ", ".join(words)
-
-    def is_in(self, state: str) -> bool:
-        names = {"NONE": "between", "WAITING": "announced", "STORING": "storing", "DRAINING": "draining"}
-        return state == ("closed" if self.is_closed else names[self.core._state.name])
-
-
-class MediaChatStateTests(SynchronousTestCase):
-    """mediachat.v1."""
-
-    def test_states(self) -> None:
-        """Each arrow of mediachat.v1 is what its conversation does."""
-        check(
-            self,
-            "mediachat",
-            Talk,
-            {
-                "text": lambda made: made.text('{"type":"text","text":"x"}'),
-                "cancel": lambda made: made.text('{"type":"cancel"}'),
-                "head": lambda made: made.binary(talk.head()),
-                "head with upload": lambda made: made.binary(talk.head(upload="u")),
-                "head, outside the hours": lambda made: made.binary(talk.head(kind="voice")),
-                "head with upload, outside the hours": lambda made: made.binary(
-                    talk.head(kind="voice", upload="u")
-                ),
-                "head, too large": lambda made: made.binary(talk.head(size=talk.MAX + 1)),
-                "a binary frame that is no head": lambda made: made.binary(b"{}"),
-                "the store is ready": Talk.be_ready,
-                "the store refuses": Talk.refuse,
-                "bytes": lambda made: made.binary(b"x"),
-                "last bytes": lambda made: made.binary(b"xxx"),
-                "more than announced": lambda made: made.binary(b"xxxx"),
-            },
-        )
+    def test_each_is_drawn(self) -> None:
+        """Each timeout that a service has for its connections is an arrow in one of its diagrams."""
+        self.assertEqual(set(DRAWN), set(SERVICES))
+        for service, diagrams in DRAWN.items():
+            drawn = {event for name in diagrams for _, event, _, _ in of_docs("states").table(name)[1]}
+            settings = {each.name for each in fields(SECTIONS[service]) if each.name.endswith("_timeout")}
+            self.assertEqual(settings - drawn - NOT_OF_CONNECTIONS, set(), service)
