@@ -118,13 +118,16 @@ def _chatlog(config: Config, shared: Shared) -> ListeningService:
 
 def _mediachat(config: Config, shared: Shared) -> ListeningService:
     from protosuite.mediachat.media import MediaFolder
+    from protosuite.mediachat.places import LANES
     from protosuite.mediachat.server import MediaChatService
     from protosuite.mediachat.store import MediaChatStore
 
     own = config.mediachat
+    is_shared = shared.fabric is not None and shared.fabric.is_shared
+    lane = shared.random.randrange(LANES) if is_shared else None
     return MediaChatService(
         own,
-        MediaChatStore(shared.database, own.quota_per_chat),
+        MediaChatStore(shared.database, own.quota_per_chat, lane),
         MediaFolder(shared.data),
         Calls(shared.pools.make("media", own.media_threads), shared.reactor.callFromThread),
         shared.reactor,
@@ -133,6 +136,7 @@ def _mediachat(config: Config, shared: Shared) -> ListeningService:
         shared.publish,
         shared.guard,
         config.auth.secure_cookie,
+        shared.fabric,
     )
 
 

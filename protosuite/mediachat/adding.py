@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from protosuite.errors import BadRequest
+from protosuite.mediachat.places import next_place
 from protosuite.mediachat.tables import MESSAGE, Message, New, chats, messages
 from protosuite.storage.prepared import Prepared
 
@@ -70,8 +71,8 @@ class _Change:
     at: int | None = None  # of its last message; None: nothing is new
 
 
-def add_all(connection: Connection, quota: int, group: Sequence[Adding]) -> None:
-    """Store what can be, in this order, and note the outcomes.
+def add_all(connection: Connection, quota: int, group: Sequence[Adding], lane: int | None = None) -> None:
+    """Store what can be, in this order, and note the outcomes. `lane` is this node's if there are others.
 
     The chats are locked first: what is found in them, and added to them, is nobody else's meanwhile.
     """
@@ -96,7 +97,7 @@ def add_all(connection: Connection, quota: int, group: Sequence[Adding]) -> None
         fresh.append(adding)
         if key is not None:
             first[chat_id, key] = adding
-    _put(connection, fresh)
+    _put(connection, fresh, lane)
     for adding, earlier in again:
         assert isinstance(earlier.outcome, tuple)
         adding.outcome = earlier.outcome[0], False
@@ -122,11 +123,15 @@ def _count(new: New, change: _Change | None, quota: int) -> None:
     change.at = new.at
 
 
-def _put(connection: Connection, fresh: Sequence[Adding]) -> None:
+def _put(connection: Connection, fresh: Sequence[Adding], lane: int | None) -> None:
     if not fresh:
         return
     rows = [{name: getattr(adding.new, name) for name in _COLUMNS} for adding in fresh]
-    ids = connection.execute(_PUT, rows).scalars().all()
+    placed = rows
+    if lane is not None:
+        place = next_place(connection, lane)
+        placed = [row | {"place": place} for row in rows]
+    ids = connection.execute(_PUT, placed).scalars().all()
     for adding, id, row in zip(fresh, ids, rows, strict=True):
         del row["key"]
         adding.outcome = Message(id=id, **row), True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,8 @@ class Service(Interface):
     def desk(self, who: Identity | None) -> DeskTalk:
         """A new console."""
 
-    def connected(self, chat_id: int) -> int:
-        """With how many connections a client is there."""
+    async def present(self, chat_ids: Collection[int]) -> dict[int, int]:
+        """With how many connections the clients of chats are there."""
 
     def added(self, message: Message) -> None:
         """A message has been stored."""
@@ -173,7 +174,8 @@ class _Chats(Api):
         client_id = integer(request, "client_id", 1, MAX_ID)
         found = await self._service.store.chats(limit or 10, client_id, _place(word(request, "after")))
         last = found[-1] if len(found) == limit else None
-        items = [{**chat.fields(), "connected": self._service.connected(chat.id)} for chat in found]
+        present = await self._service.present([chat.id for chat in found])
+        items = [{**chat.fields(), "connected": present[chat.id]} for chat in found]
         return {"items": items, "next": f"{last.active_at}.{last.id}" if last else None}
 
 
@@ -220,7 +222,8 @@ class _InChat(Api):
             raise refusal(error) from None
         if is_new:
             self._service.added(message)
-        request.setResponseCode(201 if self._service.connected(self._chat_id) else 202)
+        present = await self._service.present([self._chat_id])
+        request.setResponseCode(201 if present[self._chat_id] else 202)
         return message.fields()
 
 
@@ -247,7 +250,7 @@ class _Read(_InChat):
         if chat is None:
             raise Problem(404, f"there is no chat {self._chat_id}")
         self._service.has_read(chat)
-        return {**chat.fields(), "connected": self._service.connected(chat.id)}
+        return {**chat.fields(), "connected": (await self._service.present([chat.id]))[chat.id]}
 
 
 class _Sent(_InChat):

@@ -367,6 +367,11 @@ class ClientTalk:
 
     # What is said to the client.
 
+    @property
+    def told(self) -> int:
+        """The last message of the desk that this connection was told, or need not be."""
+        return 0 if self._telling is None else self._telling.position
+
     def news(self) -> None:
         """The desk has said something."""
         if self._telling is not None:

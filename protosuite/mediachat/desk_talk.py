@@ -59,6 +59,11 @@ class DeskTalk:
         self._hold.release()
         self._desks.desk_departed(self)
 
+    def dismiss(self, why: str) -> None:
+        """It cannot be told what comes next."""
+        if self.socket.is_open:
+            self.socket.close(1013, why)
+
     def _expel(self, reason: Unauthenticated) -> None:
         """The token is no longer good."""
         if self.socket.is_open:

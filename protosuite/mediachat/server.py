@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -16,6 +16,7 @@ from protosuite.auth.guard import OPEN, Guard
 from protosuite.auth.tokens import Identity
 from protosuite.config import MediaChatConfig
 from protosuite.errors import Overloaded, StorageError, Unauthenticated
+from protosuite.fabric import Fabric
 from protosuite.figures import Figure
 from protosuite.hours import Hours, Zone, zone
 from protosuite.logs import Muffled
@@ -23,6 +24,7 @@ from protosuite.mediachat.api import Root
 from protosuite.mediachat.client_talk import ClientTalk
 from protosuite.mediachat.desk_talk import DeskTalk
 from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.others import Others
 from protosuite.mediachat.overview import Awaiting, Tally, figures, overview
 from protosuite.mediachat.posting import posting
 from protosuite.mediachat.store import MediaChatStore
@@ -52,6 +54,7 @@ class MediaChatService(WebService):
         publish: Publish = unheard,
         guard: Guard = OPEN,
         secure_cookie: bool = False,
+        fabric: Fabric | None = None,
     ) -> None:
         super().__init__("mediachat", SUBPROTOCOL, config, reactor, wall, guard, secure_cookie)
         self.config = config
@@ -64,7 +67,10 @@ class MediaChatService(WebService):
         self._wall = wall
         self._publish = publish
         self._clients: dict[int, dict[ClientTalk, None]] = {}  # by chat
-        self._desks: dict[DeskTalk, None] = {}
+        self._desks: dict[DeskTalk, bool] = {}  # and whether it has been welcomed
+        self._others: Others | None = None
+        if fabric is not None and fabric.is_shared:
+            self._others = Others(store.cuts, fabric, reactor, self._clients, self, self.failed)
         self._uploads: dict[Upload, None] = {}
         self._named: dict[tuple[int, str], Upload] = {}
         self._tally = Tally()
@@ -83,6 +89,8 @@ class MediaChatService(WebService):
         super().stopService()
         if self._sweeping.running:
             self._sweeping.stop()
+        if self._others is not None:
+            self._others.stop()
         for upload in list(self._uploads):
             upload.abandon()
         return Deferred.fromCoroutine(self._stop())
@@ -121,7 +129,10 @@ class MediaChatService(WebService):
         """A client is there."""
         talks = self._clients.setdefault(chat.id, {})
         talks[talk] = None
-        self._tell_desks({"type": "chat", "chat": chat.fields(), "connected": len(talks)})
+        if self._others is None:
+            self.tell_chat(chat)
+        else:
+            self._others.entered(chat.id, len(talks))
 
     def departed(self, talk: ClientTalk) -> None:
         """A client is gone."""
@@ -130,26 +141,43 @@ class MediaChatService(WebService):
         talks.pop(talk, None)
         if not talks:
             self._clients.pop(talk.chat.id, None)
-        self._tell_desks({"type": "presence", "chat": talk.chat.id, "connected": len(talks)})
+        if self._others is None:
+            self.tell_presence(talk.chat.id)
+        else:
+            self._others.departed(talk.chat.id, len(talks))
 
     def connected(self, chat_id: int) -> int:
-        """With how many connections a client is there."""
-        return len(self._clients.get(chat_id, ()))
+        """With how many connections a client is there, as far as is known here."""
+        here = len(self._clients.get(chat_id, ()))
+        return here if self._others is None else here + self._others.whereabouts.count(chat_id)
+
+    async def present(self, chat_ids: Collection[int]) -> dict[int, int]:
+        """With how many connections the clients of chats are there, on all nodes."""
+        if self._others is not None:
+            await self._others.whereabouts.look(chat_ids)
+        return {id: self.connected(id) for id in chat_ids}
 
     def desk_entered(self, desk: DeskTalk) -> None:
-        """A console is there. It is told the hours, which it shows by the clock of each client."""
-        self._desks[desk] = None
-        hours = {kind: {"hours": str(each)} for kind, each in self.hours.items()}
-        desk.socket.send_text(json.dumps({"type": "welcome", "hours": hours}).encode())
+        """A console is there. It is welcomed when all that is stored from now on will be told."""
+        self._desks[desk] = False
+        if self._others is None:
+            self.followed()
+        else:
+            self._others.desk_entered()
 
     def desk_departed(self, desk: DeskTalk) -> None:
         """A console is gone."""
         self._desks.pop(desk, None)
+        if self._others is not None and not self._desks:
+            self._others.desks_departed()
 
     def added(self, message: Message) -> None:
         """A message has been stored: tell the consoles, and the client if the desk said it."""
         self._tally.add(message)
-        self._tell_desks({"type": "message", "message": message.fields()})
+        if self._others is None:
+            self.tell_message(message)
+        else:
+            self._others.added(message)
         if message.sender == "desk":
             for talk in list(self._clients.get(message.chat_id, ())):
                 talk.news()
@@ -158,7 +186,36 @@ class MediaChatService(WebService):
 
     def has_read(self, chat: Chat) -> None:
         """The desk has read a chat."""
+        if self._others is None:
+            self.tell_chat(chat)
+        else:
+            self._others.changed()
+
+    # What consoles are told.
+
+    def followed(self) -> None:
+        """Welcome them: with the hours, which they show by the clock of each client."""
+        hours = {kind: {"hours": str(each)} for kind, each in self.hours.items()}
+        for desk in [desk for desk, is_welcome in self._desks.items() if not is_welcome]:
+            self._desks[desk] = True
+            desk.socket.send_text(json.dumps({"type": "welcome", "hours": hours}).encode())
+
+    def lost(self) -> None:
+        """They cannot be told what comes next: they come back, and see what there is."""
+        for desk in list(self._desks):
+            desk.dismiss("too much has happened to be told: come back, and look")
+
+    def tell_message(self, message: Message) -> None:
+        """A message."""
+        self._tell_desks({"type": "message", "message": message.fields()})
+
+    def tell_chat(self, chat: Chat) -> None:
+        """A chat as it is now."""
         self._tell_desks({"type": "chat", "chat": chat.fields(), "connected": self.connected(chat.id)})
+
+    def tell_presence(self, chat_id: int) -> None:
+        """Whether a client is there."""
+        self._tell_desks({"type": "presence", "chat": chat_id, "connected": self.connected(chat_id)})
 
     def upload(self, talk: ClientTalk, chat_id: int, head: Head, behind: Upload | None) -> Upload:
         """Begin to write a media message of a client, when `behind` is in nobody's hands any more.
@@ -215,8 +272,9 @@ class MediaChatService(WebService):
     def _tell_desks(self, fields: dict[str, object]) -> None:
         if self._desks:
             frame = text_frame(json.dumps(fields).encode())
-            for desk in list(self._desks):
-                desk.socket.send(frame)
+            for desk, is_welcome in list(self._desks.items()):
+                if is_welcome:
+                    desk.socket.send(frame)
 
     def _sweep(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._sweep_all()).addErrback(partial(self.failed, "files not swept"))

@@ -13,6 +13,8 @@ from twisted.python.failure import Failure
 
 from protosuite.errors import Overloaded, StorageError
 from protosuite.mediachat.adding import Added, Adding, add_all, check
+from protosuite.mediachat.cuts import Cuts
+from protosuite.mediachat.places import next_place
 from protosuite.mediachat.tables import CHAT, MESSAGE, UNREAD, Chat, Message, New, chats, messages
 from protosuite.storage import Database
 from protosuite.storage.gathering import Gathering
@@ -20,11 +22,16 @@ from protosuite.storage.upsert import insert, lock
 
 
 class MediaChatStore:
-    """The chats of all clients. `quota` is how many bytes of media a chat may have."""
+    """The chats of all clients. `quota` is how many bytes of media a chat may have.
 
-    def __init__(self, database: Database, quota: int) -> None:
+    With a `lane`, this node is one of several, and notes for the others where they find what it stores.
+    """
+
+    def __init__(self, database: Database, quota: int, lane: int | None = None) -> None:
         self._database = database
         self._quota = quota
+        self.cuts = Cuts(database)
+        self._lane = lane
         self._adding: Gathering[list[Adding]] = Gathering(database, list, self._add_all, self._added)
 
     def enter(self, client_id: int, timezone: str, now: int) -> Deferred[tuple[Chat, int]]:
@@ -34,6 +41,10 @@ class MediaChatStore:
         """
 
         def work(connection: Connection) -> tuple[Chat, int]:
+            mine = chats.c.client_id == client_id
+            before = None
+            if self._lane is not None:
+                before = connection.execute(sa.select(chats.c.timezone).where(mine)).scalar()
             put = insert(connection, chats).values(
                 client_id=client_id,
                 timezone=timezone,
@@ -46,8 +57,9 @@ class MediaChatStore:
             connection.execute(
                 put.on_conflict_do_update(index_elements=["client_id"], set_={"timezone": timezone})
             )
-            query = sa.select(*CHAT).where(chats.c.client_id == client_id)
-            chat = Chat(*connection.execute(query).one())
+            if before != timezone:
+                self._place(connection, mine)
+            chat = Chat(*connection.execute(sa.select(*CHAT).where(mine)).one())
             last = sa.select(sa.func.max(messages.c.id)).where(messages.c.chat_id == chat.id)
             return chat, connection.execute(last).scalar() or 0
 
@@ -69,7 +81,12 @@ class MediaChatStore:
         return adding.answer
 
     def _add_all(self, connection: Connection, group: list[Adding]) -> None:
-        add_all(connection, self._quota, group)
+        add_all(connection, self._quota, group, self._lane)
+
+    def _place(self, connection: Connection, mine: sa.ColumnElement[bool]) -> None:
+        """A chat has changed: let other nodes find it."""
+        if self._lane is not None:
+            connection.execute(sa.update(chats).where(mine).values(place=next_place(connection, self._lane)))
 
     def _added(self, group: list[Adding], failure: Failure | None) -> None:
         if failure is None or len(group) == 1 or failure.check(StorageError, Overloaded):
@@ -77,7 +94,7 @@ class MediaChatStore:
                 adding.told(failure)
             return
         for adding in group:  # whichever is at fault fails alone
-            alone = self._database.write(partial(add_all, quota=self._quota, group=[adding]))
+            alone = self._database.write(partial(add_all, quota=self._quota, group=[adding], lane=self._lane))
             alone.addBoth(adding.told)
 
     def check_room(self, chat_id: int, size: int) -> Deferred[None]:
@@ -190,7 +207,8 @@ class MediaChatStore:
             )
             # Somebody else may have read on: nothing becomes unread again.
             update = sa.update(chats).where(chats.c.id == chat_id, chats.c.unread > later)
-            connection.execute(update.values(unread=later))
+            if connection.execute(update.values(unread=later)).rowcount:
+                self._place(connection, chats.c.id == chat_id)
             query = sa.select(*CHAT).where(chats.c.id == chat_id)
             row = connection.execute(query).first()
             return None if row is None else Chat(*row)

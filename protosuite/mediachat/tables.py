@@ -21,6 +21,7 @@ from protosuite.storage import metadata
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only what is called an INTEGER
 
 UNREAD = text("unread > 0")  # as the index has it, so that it is used
+_PLACED = text("place IS NOT NULL")  # none is where one node is alone
 chats = Table(
     "mediachat_chat",
     metadata,
@@ -33,9 +34,11 @@ chats = Table(
     Column("unread", Integer, nullable=False),  # saved messages of the client that the desk has not read
     Column("delivered", BigInteger, nullable=False),  # the last message that a plain client was sent
     Column("media_bytes", BigInteger, nullable=False),  # of its saved messages
+    Column("place", BigInteger),  # of the last change that was not a message: see places
     Index("ix_mediachat_chat_active", "active_at", "id"),
     # On PostgreSQL the migration gives its condition: to name that dialect imports it at every start.
     Index("ix_mediachat_chat_awaiting", "active_at", "id", sqlite_where=UNREAD),
+    Index("ix_mediachat_chat_place", "place", sqlite_where=_PLACED),
 )
 messages = Table(
     "mediachat_message",
@@ -52,10 +55,18 @@ messages = Table(
     Column("type", String(255)),
     Column("sha256", String(64), index=True),
     Column("key", String(80)),
+    Column("place", BigInteger),  # in the order of commits, where there are several nodes: see places
     UniqueConstraint("chat_id", "key", name="uq_mediachat_message_key"),
     Index("ix_mediachat_message_chat_id", "chat_id", "id"),
     Index("ix_mediachat_message_sender", "chat_id", "sender", "id"),
+    Index("ix_mediachat_message_place", "place", sqlite_where=_PLACED),
     sqlite_autoincrement=True,  # an id is never given again
+)
+lanes = Table(
+    "mediachat_lane",
+    metadata,
+    Column("lane", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),  # of what was stored in it last
 )
 
 

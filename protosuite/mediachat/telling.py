@@ -41,7 +41,7 @@ class Telling:
         self._office = office
         self._socket = socket
         self._chat_id = chat_id
-        self._position = position
+        self.position = position
         self._inline = inline
         self._notes = notes
         self._is_sending = False
@@ -63,7 +63,7 @@ class Telling:
     def _send(self) -> None:
         if not self._is_sending and self._has_news and self._socket.is_writable:
             self._is_sending, self._has_news = True, False
-            page = self._office.store.page(self._chat_id, _PAGE, after=self._position, sender="desk")
+            page = self._office.store.page(self._chat_id, _PAGE, after=self.position, sender="desk")
             page.addCallback(self._send_page).addErrback(self._not_sent).addBoth(self._sent)
 
     def _send_page(self, page: list[Message] | None) -> Deferred[None]:
@@ -77,11 +77,11 @@ class Telling:
                 self._socket.send_text(encode(_told(message)))
             if not self._socket.is_open:
                 return  # it may not have come: it comes again
-            self._position = message.id
+            self.position = message.id
         if page:
             self._has_news = True  # there may be more
             if self._notes:
-                await self._office.store.delivered(self._chat_id, self._position)
+                await self._office.store.delivered(self._chat_id, self.position)
 
     async def _send_media(self, message: Message, digest: str) -> None:
         """A media message and its bytes as binary frames, as fast as the connection takes them.

@@ -237,7 +237,7 @@ class SchemaTests(Fixture):
             command.check(config)
 
     def test_down_and_up_again(self) -> None:
-        """R8: with rows in every table each step down keeps those of tables that stay, each step up all."""
+        """R8: what is in a table stays in each step down where there is room for it, all in each step up."""
         steps = [*reversed(list(revisions())), "base"]
         for _ in range(2):
             self.fill()
@@ -245,14 +245,14 @@ class SchemaTests(Fixture):
                 before = self.rows()
                 migrate.downgrade(self.database, step)
                 after = self.rows()
-                self.assertEqual(after, {name: before[name] for name in after}, step)
+                self.assertEqual(after, _kept(before, after), step)
             self.assertEqual(list(self.rows()), ["thing"])
             for step in reversed(steps[:-1]):
                 before = self.rows()
                 with self.database.at_start() as connection:
                     migrate._alembic(connection, step, up=True)
                 after = self.rows()
-                self.assertEqual({name: after[name] for name in before}, before, step)
+                self.assertEqual(_kept(after, before), before, step)
                 self.fill()
             self.assertTrue(all(self.rows().values()))
             self.empty()
@@ -308,6 +308,14 @@ def revisions() -> Iterator[str]:
 
     scripts = ScriptDirectory(migrate._folder()).walk_revisions()
     yield from reversed([script.revision for script in scripts])
+
+
+def _kept(rows: dict[str, list[Any]], others: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Of rows, what has a table and a column among `others`."""
+    return {
+        name: [{key: row[key] for key in row if key in others[name][0]} for row in rows[name]]
+        for name in others
+    }
 
 
 def _some(column: Column[Any]) -> Any:
