@@ -226,6 +226,12 @@ class NumbersConfig(ServiceConfig):
     )
     session_ttl: float = setting(86_400.0, seconds(1), "Seconds from its last use until a session expires.")
     sweep_interval: float = setting(600.0, seconds(0.1), "Seconds between removals of expired sessions.")
+    flush_interval: float = setting(
+        0.2,
+        seconds(0, 60),
+        "Seconds for which acknowledgements are gathered before they are stored. After a kill, a client that"
+        " does not say what it has gets the numbers of so long again.",
+    )
     handshake_timeout: float = setting(60.0, seconds(0.1), "Seconds that a connection has to send its start.")
     message_timeout: float = _message_timeout()
     idle_timeout: float = setting(

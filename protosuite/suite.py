@@ -79,7 +79,8 @@ def _numbers(config: Config, shared: Shared) -> ListeningService:
     from protosuite.numbers.server import NumbersService
     from protosuite.numbers.store import NumbersStore
 
-    store = NumbersStore(shared.database, config.numbers.session_ttl)
+    own = config.numbers
+    store = NumbersStore(shared.database, own.session_ttl, shared.reactor, own.flush_interval)
     return NumbersService(
         config.numbers,
         store,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred, succeed
@@ -19,7 +19,8 @@ class Gathering(Generic[C]):
 
     Put into `items`, then call :meth:`touch`. `store` is the work for the database; `done` is told, in
     the reactor's thread, what was stored and how it went (None: well). The container is the caller's to
-    bound.
+    bound. With a `pause`, in seconds of `clock`, what comes within so long of the first is stored with it:
+    for what nobody waits for. Who asks for :meth:`flushed` ends the pause.
     """
 
     def __init__(
@@ -28,19 +29,25 @@ class Gathering(Generic[C]):
         empty: Callable[[], C],
         store: Callable[[Connection, C], object],
         done: Callable[[C, Failure | None], None],
+        clock: Any = None,
+        pause: float = 0.0,
     ) -> None:
         self.items = empty()
         self._database = database
         self._empty = empty
         self._store = store
         self._done = done
+        self._clock = clock
+        self._pause = pause
+        self._pausing: Any = None  # the call that ends the pause
+        self._is_hurried = False  # somebody waits until all is stored
         self._flushing: Deferred[None] | None = None
 
     def touch(self) -> None:
         """There is something in `items`: it goes with the next write."""
         if self._flushing is None:
             self._flushing = Deferred()
-            self._flush()
+            self._gather()
 
     def flushed(self) -> Deferred[None]:
         """Fires when all that is in `items` now has been stored, or has failed to be."""
@@ -48,9 +55,20 @@ class Gathering(Generic[C]):
             return succeed(None)
         done: Deferred[None] = Deferred()
         self._flushing.addCallback(lambda _: done.callback(None))
+        self._is_hurried = True
+        if self._pausing is not None:
+            self._pausing.cancel()
+            self._flush()
         return done
 
+    def _gather(self) -> None:
+        if self._pause and not self._is_hurried:
+            self._pausing = self._clock.callLater(self._pause, self._flush)
+        else:
+            self._flush()
+
     def _flush(self) -> None:
+        self._pausing = None
         items, self.items = self.items, self._empty()
         writing = self._database.write(lambda connection: self._store(connection, items))
         writing.addBoth(self._written, items)
@@ -58,8 +76,9 @@ class Gathering(Generic[C]):
     def _written(self, outcome: object, items: C) -> None:
         self._done(items, outcome if isinstance(outcome, Failure) else None)
         if self.items:
-            self._flush()
+            self._gather()
             return
         done, self._flushing = self._flushing, None
+        self._is_hurried = False
         assert done is not None
         done.callback(None)
