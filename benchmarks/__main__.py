@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,8 +13,7 @@ from attrs import evolve
 
 from benchmarks import report
 from benchmarks.bench import ROOT, Bench, Missing, Wrong
-from benchmarks.comparing import Result, Row, excuse
-from benchmarks.growth import GrowthResult
+from benchmarks.comparing import Row, excuse
 from benchmarks.loads.measuring import Stopwatch
 from benchmarks.machine import machine
 from benchmarks.rows import ROWS
@@ -55,7 +55,8 @@ def _measure(bench: Bench, names: Sequence[str], only_ours: bool) -> int:
         else:
             print("\n".join(report.lines(results[-1], bench.quick)), flush=True)
             report.write(bench.out / "results.json", found, bench.quick, results)
-    _draw(bench.out, results)
+    if results:
+        _draw(bench.out)
     return 0 if len(results) == len(names) else 1
 
 
@@ -76,7 +77,7 @@ def _parse() -> argparse.Namespace:
     return arguments
 
 
-def _draw(out: Path, results: Sequence[report.AnyResult]) -> None:
+def _draw(out: Path) -> None:
     """The pictures, if what draws them is there."""
     try:
         from benchmarks import plot
@@ -84,10 +85,7 @@ def _draw(out: Path, results: Sequence[report.AnyResult]) -> None:
         excuse(Missing("matplotlib", "pip install 'protosuite[bench]'"))
         print("no pictures: pip install 'protosuite[bench]'", file=sys.stderr)
         return
-    plot.ratios([each for each in results if isinstance(each, Result)], out / "ratios.png")
-    for each in results:
-        if isinstance(each, GrowthResult):
-            plot.grown(each, out / f"{each.row.name}.png")
+    plot.draw(json.loads((out / "results.json").read_text("utf-8"))["rows"], out)
     print(f"written to {out}")
 
 

@@ -85,7 +85,7 @@ class Row:
         theirs = self.theirs
         for _ in range(bench.pairs if theirs is not None else min(bench.pairs, _ALONE)):
             result.ours.append(self.ours.run(bench))
-            result.commands["ours"] = result.commands.get("ours") or bench.said()
+            result.commands.setdefault("ours", bench.said())
             if theirs is None:
                 continue
             try:
@@ -94,7 +94,7 @@ class Row:
                 excuse(reason)
                 result.note, theirs = str(reason), None
             else:
-                result.commands["theirs"] = result.commands.get("theirs") or bench.said()
+                result.commands.setdefault("theirs", bench.said())
 
 
 @define

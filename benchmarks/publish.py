@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.bench import ROOT
 from benchmarks.comparing import Spread, short
+from benchmarks.report import OF_A_ROW
 
 FOLDER = ROOT / "docs" / "explanation" / "performance"
 TABLES = "results.inc"  # not .rst: it is a part of a page, and none itself
@@ -76,7 +77,7 @@ def tables(told: Told, folder: str) -> str:
 def _machine(machine: Mapping[str, str]) -> Iterator[str]:
     yield "Measured on:"
     yield ""
-    yield from (f":{name}: {value}" for name, value in machine.items())
+    yield from (f":{name}: {value}" for name, value in machine.items() if name not in OF_A_ROW)
     yield ""
 
 
@@ -131,7 +132,7 @@ def _grown(row: Told, folder: str) -> Iterator[str]:
 def _commands(rows: Sequence[Told]) -> Iterator[str]:
     """What was run for each row: with the first line all of it is run again."""
     for row in rows:
-        yield f"``{row['name']}``: {row['work']}; took {row.get('took', 0):.0f} s. {row['note']}".rstrip()
+        yield f"``{row['name']}``: {row['work']}. {_measured(row)} {row['note']}".rstrip()
         yield ""
         yield ".. code-block:: console"
         yield ""
@@ -139,6 +140,12 @@ def _commands(rows: Sequence[Told]) -> Iterator[str]:
         for commands in row["commands"].values():
             yield from (f"   $ {command}" for command in commands)
         yield ""
+
+
+def _measured(row: Told) -> str:
+    """When, and what: rows may be measured one by one."""
+    when = f"Measured {row['date']} at {row['commit']}; took" if "commit" in row else "Took"
+    return f"{when} {row.get('took', 0):.0f} s."
 
 
 def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:

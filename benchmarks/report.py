@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ from attrs import asdict
 from benchmarks.bench import Figures
 from benchmarks.comparing import Result, Spread, short
 from benchmarks.growth import GrowthResult
+from benchmarks.rows import ROWS
 
 AnyResult = Result | GrowthResult
 
+OF_A_ROW = {"date", "load before", "commit"}  # of what is told of a machine, what changes from row to row
 _SATURATED = 0.95  # of a processor: from here on it may be the load that is measured
 
 
@@ -68,7 +70,7 @@ def fields(result: AnyResult) -> dict[str, Any]:
     row = result.row
     told: dict[str, Any] = {"name": row.name, "work": row.work, "value": row.value, "note": result.note}
     told["commands"], told["took"] = result.commands, round(result.took, 1)
-    told["goals"] = [{"goal": str(goal), "met": is_met} for goal, is_met in result.verdicts()]
+    told["goals"] = [{"goal": str(goal), "met": is_met, **asdict(goal)} for goal, is_met in result.verdicts()]
     if isinstance(result, Result):
         told["measures"] = {name: asdict(spread) for name, spread in result.measures().items()}
         told["ours"] = {"name": result.row.ours.name, "runs": list(map(_run, result.ours))}
@@ -85,7 +87,25 @@ def _run(figures: Figures) -> dict[str, Any]:
 
 
 def write(path: Path, machine: Mapping[str, str], quick: bool, results: Sequence[AnyResult]) -> None:
-    """The JSON file."""
-    told = {"machine": dict(machine), "quick": quick, "rows": list(map(fields, results))}
+    """The JSON file. Rows that are not among these stay as they were measured on this same machine."""
+    rows = {row["name"]: row for row in _before(path, machine, quick)}
+    for result in results:
+        rows[result.row.name] = fields(result) | {name: machine[name] for name in OF_A_ROW & machine.keys()}
+    order = [*ROWS, *rows]
+    told = {"machine": dict(machine), "quick": quick, "rows": sorted(rows.values(), key=_place(order))}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+
+
+def _place(order: Sequence[str]) -> Callable[[Mapping[str, Any]], int]:
+    return lambda row: order.index(row["name"])
+
+
+def _before(path: Path, machine: Mapping[str, str], quick: bool) -> list[Any]:
+    """The rows that are in the file, if they may stand beside those of this machine."""
+    if quick or not path.exists():
+        return []
+    told = json.loads(path.read_text("utf-8"))
+    names = (told["machine"].keys() | machine.keys()) - OF_A_ROW
+    is_same = all(told["machine"].get(name) == machine.get(name) for name in names)
+    return told["rows"] if is_same and not told["quick"] else []

@@ -162,6 +162,24 @@ class PublishTests(SynchronousTestCase):
         ):
             self.assertIn(part, text)
 
+    def test_some_rows(self) -> None:
+        """What was measured before stays beside what is measured now, unless that was another machine."""
+        bench, path = Bench(False, 1.0, 1, Path(self.mktemp())), Path(self.mktemp())
+
+        def measure(name: str, value: float, machine: str, commit: str, quick: bool = False) -> list[Any]:
+            row = Row(name, "work", "/s", Side("a", lambda bench: Figures(value)))
+            report.write(path, {"processor": machine, "commit": commit}, quick, [row.run(bench)])
+            rows = json.loads(path.read_text("utf-8"))["rows"]
+            return [(row["name"], row["ours"]["runs"][0]["value"], row["commit"]) for row in rows]
+
+        measure("start", 1, "fast", "old")
+        measure("counter-1", 2, "fast", "old")
+        found = measure("start", 3, "fast", "new")
+        self.assertEqual(found, [("counter-1", 2, "old"), ("start", 3, "new")])
+        self.assertEqual(measure("start", 4, "slow", "new"), [("start", 4, "new")])
+        self.assertEqual(measure("counter-1", 5, "slow", "new", quick=True), [("counter-1", 5, "new")])
+        self.assertEqual(measure("start", 6, "slow", "new"), [("start", 6, "new")])
+
     def test_quick(self) -> None:
         """The figures of a quick run are not published."""
         source, target = Path(self.mktemp()), Path(self.mktemp())
@@ -314,13 +332,17 @@ class FigureTests(SynchronousTestCase):
         def side(name: str) -> Side:
             def run(bench: Bench) -> Figures:
                 turns.append(name)
+                bench.says([name])
                 return Figures(next(figures[name]), {"p99 ms": 2.0 if name == "ours" else 4.0})
 
             return Side(name, run)
 
         row = Row("row", "work", "/s", side("ours"), side("theirs"), (Goal("ratio", at_least=2.1),))
-        result = row.run(self.bench())
+        bench = self.bench()
+        result = row.run(bench)
         self.assertEqual(turns, ["ours", "theirs"] * 3)
+        self.assertEqual(result.commands, {"ours": ["ours"], "theirs": ["theirs"]})
+        self.assertEqual(bench.said(), [])
         measures = result.measures()
         self.assertEqual(measures["ratio"], Spread(2.0, 1.0, 3.0))
         self.assertEqual(measures["ratio of p99 ms"].median, 0.5)
