@@ -22,7 +22,7 @@ from protosuite.auth.rules import Action
 from protosuite.config import Config
 from protosuite.errors import PeerFault
 from protosuite.net.connection import Connection
-from protosuite.net.web import wants_upgrade
+from protosuite.net.handshake import wants_upgrade
 from protosuite.net.web_service import WebService
 from protosuite.net.websocket import GOING_AWAY, WebSocket
 

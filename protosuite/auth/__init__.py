@@ -22,8 +22,6 @@ does the three for one connection.
     Tokens that are good no more, in the database, so that every node and a program can see and add them.
 ``guard``
     What the services ask; it watches the tokens of live connections.
-``exposure``
-    Whether strangers could use a service, which then does not start.
 ``cli``
     The program ``protosuite-token``.
 """

@@ -30,10 +30,10 @@ from protosuite.errors import Overloaded, StorageError
 from protosuite.fabric import Fabric, Hub
 from protosuite.figures import SIZES, Figure, Histogram
 from protosuite.logs import Muffled
+from protosuite.net.handshake import wants_upgrade
 from protosuite.net.listening import Publish, unheard
 from protosuite.net.login import add_login
 from protosuite.net.pages import Pages
-from protosuite.net.web import wants_upgrade
 from protosuite.net.web_service import WebService
 
 

@@ -27,9 +27,9 @@ from protosuite.mediachat.tables import Chat, Message, New
 from protosuite.mediachat.wire import TEXT
 from protosuite.net.access import Access
 from protosuite.net.api import Api, Nothing, Problem, body, integer, word
+from protosuite.net.handshake import Terms
 from protosuite.net.login import add_login
 from protosuite.net.pages import Pages
-from protosuite.net.web import Terms
 from protosuite.storage.workers import Calls
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from protosuite.errors import Overloaded, StorageError, StorageFull
 from protosuite.mediachat import media
-from protosuite.net.web import MAX_BODY
+from protosuite.net.http import MAX_BODY
 from protosuite.test.mediachat_peers import OPEN, PNG, Answer, Fixture, digest
 from protosuite.test.web_peers import Pipe
 

@@ -11,7 +11,8 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Opcode
 
-from protosuite.net.web import MAX_BODY, is_allowed
+from protosuite.net.handshake import is_allowed
+from protosuite.net.http import MAX_BODY
 from protosuite.test.web_peers import (
     CLOSE_TIMEOUT,
     IDLE_TIMEOUT,

@@ -21,7 +21,8 @@ from zope.interface import directlyProvides
 
 from protosuite.config import ChatLogConfig
 from protosuite.figures import Traffic
-from protosuite.net.web import Terms, Website, upgrade, wants_upgrade
+from protosuite.net.handshake import Terms, upgrade, wants_upgrade
+from protosuite.net.web import Website
 from protosuite.net.websocket import GOING_AWAY, Limits, WebSocket
 
 CHUNK = 1 << 16  # bytes in a transport before it asks its producer to stop, as in Twisted

@@ -12,9 +12,9 @@ from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from protosuite.auth.exposure import Reach, is_exposed, reach, reach_of_port
 from protosuite.config import AuthConfig, Config, SuiteConfig
 from protosuite.errors import StartError
+from protosuite.net.exposure import Reach, is_exposed, reach, reach_of_port
 from protosuite.suite import Suite, check
 
 CERTIFICATES = "cert=c.pem:key=k.pem"
