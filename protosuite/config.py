@@ -355,6 +355,9 @@ class HttpConfig(ServiceConfig):
 class WebConfig(HttpConfig):
     """What the services that speak HTTP and WebSocket share."""
 
+    max_message: int = setting(
+        64 << 10, size(1 << 10, 64 << 20), "Most bytes in one WebSocket message of a client."
+    )
     message_timeout: float = _message_timeout()
     max_backlog: int = setting(
         4 << 20,

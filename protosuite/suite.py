@@ -15,12 +15,13 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from protosuite import fabric
-from protosuite.auth import exposure, tokens
+from protosuite.auth import tokens
 from protosuite.auth.guard import OPEN, Guard, TokenGuard
 from protosuite.auth.rules import OWN_TOPICS
 from protosuite.config import Config
 from protosuite.errors import StartError
 from protosuite.fabric import Fabric
+from protosuite.net import exposure
 from protosuite.net.listening import ListeningService, Publish, server_endpoint, unheard
 from protosuite.storage import Database, engines
 from protosuite.storage.migrate import take, upgrade, upgrade_own
@@ -50,7 +51,7 @@ class Shared:
     """What every service is handed: time, chance, the reactor, the database, a guard, a way to tell others.
 
     `publish` puts an event of the suite's own on the bus: a topic, and fields for JSON. Without the bus
-    it does nothing.
+    it does nothing. `secure_cookie` is for a service with a login: see :class:`~.net.access.Access`.
     """
 
     reactor: Any
@@ -63,6 +64,7 @@ class Shared:
     fabric: Fabric | None = None  # how other nodes are told
     services: list[ListeningService] = field(factory=list)  # all of them, once they are made
     pools: Pools = field(factory=Pools)
+    secure_cookie: bool = False
 
 
 # Imported when they are asked for: a service that is off costs nothing at the start.
@@ -146,9 +148,10 @@ def _admin(config: Config, shared: Shared) -> ListeningService:
     from protosuite.admin.server import AdminService
 
     calls = Calls(shared.pools.make("admin"), shared.reactor.callFromThread)
-    more = () if shared.fabric is None else (shared.fabric,)
-    overseen = Overseen(config, shared.services, shared.database, shared.pools.made, shared.data, calls, more)
-    return AdminService(overseen, shared.reactor, shared.wall, shared.guard, config.auth.secure_cookie)
+    suite = Overseen(
+        config, shared.services, shared.database, shared.pools.made, shared.data, calls, shared.fabric
+    )
+    return AdminService(suite, shared.reactor, shared.wall, shared.guard, config.auth.secure_cookie)
 
 
 SERVICES: dict[str, Callable[[Config, Shared], ListeningService]] = {
@@ -227,6 +230,7 @@ class Suite(Service):
             fabric=self._fabric,
             services=self.services,
             pools=self._pools,
+            secure_cookie=self._config.auth.secure_cookie,
         )
         names = self._config.suite.services
         if "bus" in names:  # first: the others publish there

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import TestCase
 
@@ -19,13 +20,13 @@ from tests.test_admin import get
 from tests.test_admin_page import CARD
 
 LAST = "return [...document.querySelectorAll('.service h2')].at(-1).textContent === arguments[0]"
-SAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "tally"
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 
 
-def install(case: TestCase) -> Path:
-    """The sample, as ``pip install`` puts it; the folder where Python looks for it."""
+def install(case: TestCase, sample: str = "tally") -> Path:
+    """A sample, as ``pip install`` puts it; the folder where Python looks for it."""
     folder = Path(case.mktemp()).absolute()
-    shutil.copytree(SAMPLE, folder / "tally", ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    shutil.copytree(EXAMPLES / sample, folder / sample, ignore=shutil.ignore_patterns("build", "*.egg-info"))
     command = [
         sys.executable,
         "-m",
@@ -37,7 +38,7 @@ def install(case: TestCase) -> Path:
         "--no-index",
     ]
     done = subprocess.run(
-        [*command, "--target", folder / "site", folder / "tally"],
+        [*command, "--target", folder / "site", folder / sample],
         capture_output=True,
         text=True,
         check=False,
@@ -62,10 +63,12 @@ class Fixture(TestCase):
 
     timeout = LIMIT
 
+    service = "tally"
+
     def suite(self, site: Path, **settings: Mapping[str, object]) -> Suite:
         self.port = free_port()
-        listen = f"tcp:{self.port}:interface=127.0.0.1"
-        suite = Suite(self, suite={"services": "all, tally"}, tally={"listen": listen})
+        own: dict[str, Any] = {self.service: {"listen": f"tcp:{self.port}:interface=127.0.0.1"}}
+        suite = Suite(self, suite={"services": f"all, {self.service}"}, **own)
         suite.write(**settings)
         path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.found = {"PYTHONPATH": path}

@@ -17,7 +17,7 @@ from tests.test_examples import with_ports
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "docs" / "examples" / "library"
 CLIENTS = Path(__file__).parent / "library" / "clients.py"
-TALLY = ROOT / "docs" / "examples" / "tally"
+SAMPLES = (ROOT / "docs/examples/tally/protosuite_tally", ROOT / "docs/examples/board/protosuite_board.py")
 PACKAGES = ("numbers", "counter", "bus", "chatlog", "mediachat")
 
 
@@ -48,13 +48,13 @@ class TypesTests(SynchronousTestCase):
     timeout = 3 * LIMIT
 
     def test_strict(self) -> None:
-        """Programs that use every public name of the clients, and a service, pass ``mypy --strict``."""
+        """Programs that use every public name of the clients, and services, pass ``mypy --strict``."""
         folder = Path(self.mktemp()).absolute()
         folder.mkdir(parents=True)
         (folder / "clients.py").write_text(CLIENTS.read_text("utf-8"))
         (folder / "mypy.ini").write_text("[mypy]\nstrict = true\ndisallow_untyped_calls = false\n")
         done = subprocess.run(
-            [sys.executable, "-m", "mypy", "clients.py", *EXAMPLES.glob("*.py"), TALLY / "protosuite_tally"],
+            [sys.executable, "-m", "mypy", "clients.py", *EXAMPLES.glob("*.py"), *SAMPLES],
             cwd=folder,
             capture_output=True,
             text=True,

@@ -112,6 +112,7 @@ class _Status(_Admin):
         return {
             **overseen.program(),
             **self._state(),
+            **await overseen.nodes(suite),
             "configuration": overseen.configuration(suite.config),
         }
 

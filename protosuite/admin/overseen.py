@@ -14,6 +14,8 @@ from attrs import frozen
 import protosuite
 import twisted
 from protosuite.config import Config
+from protosuite.fabric import Fabric
+from protosuite.fabric.interface import Away
 from protosuite.figures import Figure, Source
 from protosuite.net.listening import ListeningService
 from protosuite.settings import fields_of
@@ -22,6 +24,7 @@ from protosuite.storage.workers import Calls
 
 _PASSWORD = re.compile(r"(?<=://)([^\s/@]*:)[^\s/]*@")
 _RECENT = 20  # refusals
+_NODES = "nodes"  # the group in which the fabric has them
 
 
 @frozen
@@ -37,13 +40,15 @@ class Overseen:
     pools: Sequence[Source]
     data: Path
     calls: Calls
-    more: Sequence[Source] = ()  # that have figures
+    fabric: Fabric | None = None  # to other nodes
 
     def figures(self) -> Iterator[Figure]:
         """The figures of all of it."""
-        sources: tuple[Source, ...] = (*self.services, self.database, *self.pools, *self.more)
+        sources: tuple[Source, ...] = (*self.services, self.database, *self.pools)
         for source in sources:
             yield from source.figures()
+        if self.fabric is not None:
+            yield from self.fabric.figures()
 
 
 def program() -> dict[str, object]:
@@ -54,6 +59,24 @@ def program() -> dict[str, object]:
         "twisted": twisted.__version__,
         "pid": os.getpid(),
     }
+
+
+def enter(suite: Overseen) -> None:
+    """Have the other nodes know that this one is there: on which machine, and as which process."""
+    if suite.fabric is not None:
+        suite.fabric.enter(_NODES, f"{platform.node()} {os.getpid()}")
+
+
+async def nodes(suite: Overseen) -> dict[str, object]:
+    """This node's name and, by theirs, all that are there: machine and process; None if nobody can tell."""
+    if suite.fabric is None:
+        return {}
+    try:
+        present = await suite.fabric.present(_NODES)
+    except Away:
+        return {"node": suite.fabric.node, "nodes": None}
+    found = {node: what for what, where in present.items() for node in where}
+    return {"node": suite.fabric.node, "nodes": found}
 
 
 def services(suite: Overseen) -> dict[str, object]:

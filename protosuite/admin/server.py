@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from protosuite.admin import overseen
 from protosuite.admin.api import Root
 from protosuite.admin.checks import Checks
 from protosuite.admin.overseen import Overseen
@@ -18,14 +18,12 @@ from protosuite.admin.readiness import Readiness
 from protosuite.admin.sampling import Sampling
 from protosuite.auth.guard import OPEN, Guard
 from protosuite.figures import Figure
-from protosuite.net.access import Access
-from protosuite.net.listening import ListeningService
-from protosuite.net.web import WebConnection, Website
+from protosuite.net.web_service import HttpService
 
 _LOOK_INTERVAL = 10.0  # seconds between two looks at the readiness that nobody asked for
 
 
-class AdminService(ListeningService):
+class AdminService(HttpService):
     """Health, metrics, the dashboard. It stops behind all others, and says meanwhile that they do."""
 
     def __init__(
@@ -37,19 +35,15 @@ class AdminService(ListeningService):
         secure_cookie: bool = False,
     ) -> None:
         config = suite.config.admin
-        super().__init__("admin", reactor, config)
+        super().__init__("admin", config, reactor, wall, guard, secure_cookie)
         self.suite = suite
         self.wall = wall
-        self.access = Access(guard, self.turned_down, wall, config.origins, secure_cookie)
         self.pulse = Pulse(reactor)
         self.checks = Checks(suite.database, suite.data, config.min_free, suite.calls)
         self.readiness = Readiness(self.checks.looks(), config.probe_timeout, reactor)
-        self.website = Website(Root(self), self, reactor, config)
+        self.serve(Root(self))
         self._looking = self._each(self._look)
         self._sampling = self._each(self._sample)
-
-    def connection(self, address: IAddress | None) -> WebConnection:
-        return self.website.connection(address)
 
     def startService(self) -> None:
         super().startService()
@@ -57,6 +51,7 @@ class AdminService(ListeningService):
         self.started_at = int(self.wall() * 1000)
         # By now all services are there.
         self.sampling = Sampling(self.suite.services, self.suite.database, self.pulse, self.reactor.seconds)
+        overseen.enter(self.suite)
         self.pulse.start()
         self._looking.start(_LOOK_INTERVAL)
         self._sampling.start(1.0, now=False)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from twisted.web.server import Request
 
 from protosuite.auth.guard import Guard
-from protosuite.auth.rules import Action
+from protosuite.auth.rules import AnyAction
 from protosuite.auth.tokens import Identity
 from protosuite.errors import Forbidden, Unauthenticated
 from protosuite.net.answers import refuse
@@ -72,14 +72,14 @@ class Access:
         request.who = who  # type: ignore[attr-defined]  # ours has it, for what is logged
         return who
 
-    def admit(self, request: Request, action: Action, resource: str | None = None) -> Identity | None:
+    def admit(self, request: Request, action: AnyAction, resource: str | None = None) -> Identity | None:
         """Who asks, if they may do that; without a `resource`, to what is their own. Raises as above."""
         who = self.identify(request)
         own = "" if who is None else who.subject
         self.guard.check(who, action, own if resource is None else resource)
         return who
 
-    def may(self, request: Request, action: Action, resource: str) -> bool:
+    def may(self, request: Request, action: AnyAction, resource: str) -> bool:
         """Whether who asks, and has been admitted, may also do this. If not it is counted as refused."""
         try:
             self.guard.check(getattr(request, "who", None), action, resource)
@@ -112,7 +112,7 @@ class Access:
 
     # What they get.
 
-    def page(self, request: Request, action: Action) -> bytes | None:
+    def page(self, request: Request, action: AnyAction) -> bytes | None:
         """None if a page may be shown: one on which `action` is done to what is the reader's own.
 
         Otherwise the answer.
@@ -127,7 +127,7 @@ class Access:
         self,
         request: Request,
         terms: Terms,
-        action: Action,
+        action: AnyAction,
         resource: str,
         talk: Callable[[Identity | None], Talk],
     ) -> Any:

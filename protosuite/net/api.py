@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from protosuite.auth.rules import Action
+from protosuite.auth.rules import AnyAction
 from protosuite.errors import PeerFault
 from protosuite.messages import read
 from protosuite.net.access import Access
@@ -45,7 +45,7 @@ class Api(Resource):
             name: call for name, call in found.items() if call is not None
         }
 
-    def asks(self, request: Request) -> tuple[Action, str | None] | None:
+    def asks(self, request: Request) -> tuple[AnyAction, str | None] | None:
         """What one must be allowed to do, as for :meth:`.Access.admit`; None if this is for everybody."""
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""A service that speaks HTTP and WebSocket, as its section of the settings says."""
+"""Services that speak HTTP, and WebSocket besides, as their sections of the settings say."""
 
 from __future__ import annotations
 
@@ -9,33 +9,56 @@ from twisted.internet.interfaces import IAddress
 from twisted.web.resource import IResource
 
 from protosuite.auth.guard import OPEN, Guard
-from protosuite.config import ChatLogConfig, MediaChatConfig
+from protosuite.config import HttpConfig, WebConfig
 from protosuite.net.access import Access
 from protosuite.net.handshake import Terms
+from protosuite.net.http import MAX_BODY
 from protosuite.net.inflow import Intakes, kept
 from protosuite.net.listening import ListeningService
-from protosuite.net.web import MAX_BODY, WebConnection, Website
+from protosuite.net.web import WebConnection, Website
 from protosuite.net.websocket import Limits
 
 
-class WebService(ListeningService):
-    """`terms` are those of its WebSockets, `access` decides who may use it."""
+class HttpService(ListeningService):
+    """Speaks HTTP. `access` decides who may use it; :meth:`serve` says what there is."""
 
     website: Website
 
     def __init__(
         self,
         name: str,
-        subprotocol: str,
-        config: ChatLogConfig | MediaChatConfig,
+        config: HttpConfig,
         reactor: Any,
         wall: Callable[[], float],
         guard: Guard = OPEN,
         secure_cookie: bool = False,
     ) -> None:
         super().__init__(name, reactor, config)
-        self._web = config
+        self._http = config
         self.access = Access(guard, self.turned_down, wall, config.origins, secure_cookie)
+
+    def serve(self, root: IResource, intakes: Intakes = kept, min_rate: int = MAX_BODY) -> None:
+        """Serve what is below `root`; before anybody connects."""
+        self.website = Website(root, self, self.reactor, self._http, intakes, min_rate)
+
+    def connection(self, address: IAddress | None) -> WebConnection:
+        return self.website.connection(address)
+
+
+class WebService(HttpService):
+    """Speaks HTTP and WebSocket; `terms` are those of its WebSockets."""
+
+    def __init__(
+        self,
+        name: str,
+        subprotocol: str,
+        config: WebConfig,
+        reactor: Any,
+        wall: Callable[[], float],
+        guard: Guard = OPEN,
+        secure_cookie: bool = False,
+    ) -> None:
+        super().__init__(name, config, reactor, wall, guard, secure_cookie)
         self.terms = Terms(
             subprotocol,
             Limits(
@@ -50,10 +73,3 @@ class WebService(ListeningService):
             config.origins,
             config.compression,
         )
-
-    def serve(self, root: IResource, intakes: Intakes = kept, min_rate: int = MAX_BODY) -> None:
-        """Serve what is below `root`; before anybody connects."""
-        self.website = Website(root, self, self.reactor, self._web, intakes, min_rate)
-
-    def connection(self, address: IAddress | None) -> WebConnection:
-        return self.website.connection(address)

@@ -21,6 +21,7 @@ from protosuite.config import Config, NumbersConfig
 from protosuite.counter.server import CounterService
 from protosuite.counter.store import CounterStore
 from protosuite.counter.wire import encode_request
+from protosuite.fabric import Hub
 from protosuite.numbers.server import NumbersService
 from protosuite.numbers.store import NumbersStore
 from protosuite.storage.workers import Calls
@@ -63,7 +64,9 @@ class Overview:
         self.bus = BusService(own.bus, BusStore(self.database), self.clock, self.wall)
         services = [self.numbers, self.counter, self.bus]
         calls = Calls(HandWorker(at_once=True), lambda call, *arguments: call(*arguments))
-        overseen = Overseen(own, services, self.database, [], self.folder, calls)
+        self.hub = Hub(self.clock)
+        fabric = self.hub.node("one")
+        overseen = Overseen(own, services, self.database, [], self.folder, calls, fabric)
         self.admin = AdminService(overseen, self.clock, self.wall, guard or OPEN)
         services.append(self.admin)
         for service in services:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import platform
 from typing import Any
 
 from attrs import evolve
 from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.admin.overseen import configuration
@@ -15,6 +18,7 @@ from protosuite.auth.guard import TokenGuard
 from protosuite.auth.tokens import Identity, Keys
 from protosuite.config import Config
 from protosuite.counter.wire import encode_request
+from protosuite.fabric.interface import Away
 from protosuite.test.admin_peers import EPOCH, Overview
 
 KEYS = Keys({"k": b"s" * 32})
@@ -126,6 +130,18 @@ class MetricsTests(Fixture):
 
 class StatusTests(Fixture):
     """``/status``."""
+
+    def test_nodes(self) -> None:
+        """All nodes that are there are named, with the machine and the process; none if nobody can tell."""
+        here = f"{platform.node()} {os.getpid()}"
+        other = self.suite.hub.node("two")
+        other.enter("nodes", "elsewhere 7")
+        found = self.suite.get("/status").fields
+        self.assertEqual((found["node"], found["nodes"]), ("one", {"one": here, "two": "elsewhere 7"}))
+        self.successResultOf(other.stop())
+        self.assertEqual(self.suite.get("/status").fields["nodes"], {"one": here})
+        self.suite.hub.nodes[0].present = lambda group: fail(Away())  # type: ignore[method-assign]
+        self.assertIsNone(self.suite.get("/status").fields["nodes"])
 
     def test_status(self) -> None:
         """It has the version, each service with its overview, the checks and the configuration."""
