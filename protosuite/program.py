@@ -22,6 +22,7 @@ from protosuite.net.load import Load, LoadConnection, Report
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 SHELLS = ("bash", "zsh", "fish")
 TOKEN_VARIABLE = "PROTOSUITE_TOKEN"
+ABSENCE = 5.0  # seconds without the server after which a program says that it still tries
 
 Main = Callable[[Any, argparse.Namespace], Awaitable[int]]
 
@@ -151,6 +152,65 @@ def positive_seconds(text: str) -> float:
 def say(text: str) -> None:
     """One line for the person, apart from the program's output."""
     print(text, file=sys.stderr, flush=True)
+
+
+class Absence:
+    """That the server is not there, as a person hears of it: a line, once, when it has lasted for a while.
+
+    A program that waits with a limit keeps silent about each attempt where standard error is no terminal;
+    without a word it would seem to hang. `name` is the program's, `arguments` say which server that is,
+    `is_there` whether there is a connection to it that is of use. `show` writes the line.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        name: str,
+        arguments: argparse.Namespace,
+        is_there: Callable[[], bool],
+        show: Callable[[str], None] = say,
+    ) -> None:
+        self._reactor = reactor
+        self._name = name
+        self._arguments = arguments
+        self._is_there = is_there
+        self._show = show
+        self._trouble = ""  # what was said about the connection last
+        self._is_known = False  # the person has heard of it
+        self._is_looking = False
+        self._look_later()
+
+    def status(self, text: str, is_shown: bool) -> None:
+        """Something about the connection, which the person can read if it `is_shown`."""
+        self._trouble = text.partition(";")[0]
+        self._is_known = self._is_known or is_shown
+        self._look_later()
+
+    def over(self) -> None:
+        """Nobody waits any more. Fit for a signal's handler."""
+        self._is_known = True
+
+    def late(self) -> Failed:
+        """There was no answer for as long as the person waits."""
+        arguments = self._arguments
+        why = f" ({self._trouble})" if self._trouble and not self._is_there() else ""
+        return Failed(f"no answer from {self._server} within {arguments.timeout:g} s{why}")
+
+    @property
+    def _server(self) -> str:
+        return f"{self._arguments.host}:{self._arguments.port}"
+
+    def _look_later(self) -> None:
+        if not self._is_looking and not self._is_known:
+            self._is_looking = True
+            self._reactor.callLater(ABSENCE, self._tell)
+
+    def _tell(self) -> None:
+        self._is_looking = False
+        if not self._is_known and not self._is_there():
+            self._is_known = True
+            why = f": {self._trouble}" if self._trouble else ""
+            self._show(f"{self._name}: {self._server} cannot be reached so far{why}; still trying")
 
 
 def add_load(parser: argparse.ArgumentParser) -> None:

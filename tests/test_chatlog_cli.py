@@ -217,6 +217,17 @@ class PipeTests(ChatLogCase):
                 line, r"^protosuite-chatlog: no answer from 127.0.0.1:\d+ within 0.3 s \(cannot conn"
             )
 
+    async def test_server_comes_late(self) -> None:
+        """While there is no server one line on standard error says so; when it comes, lines are appended."""
+        self.suite = suite = Suite(self)
+        run = self.client("main", "--send", "--timeout", str(LIMIT), "--json", input=b"hello\n")
+        line = await run.until(lambda: next(iter(run.errors), None))
+        self.assertRegex(line, r"^protosuite-chatlog: 127.0.0.1:\d+ cannot be reached so far: cannot connect")
+        await suite.start()
+        self.assertEqual(await run.exit(), 0, run.story())
+        self.assertEqual([json.loads(each)["content"] for each in run.output], ["hello"])
+        self.assertEqual(len(run.errors), 1)
+
     async def test_tls(self) -> None:
         """With --tls it talks to a server whose certificate is trusted, and to no other."""
         require_tls()

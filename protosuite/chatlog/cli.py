@@ -19,12 +19,11 @@ from protosuite import program
 from protosuite.chatlog.lines import author_problem, json_line
 from protosuite.chatlog.piping import Pipe, is_null
 from protosuite.chatlog.reading import Broken, Checking, Report
-from protosuite.chatlog.session import Session, discard, put
+from protosuite.chatlog.session import NAME, Session, discard, put
 from protosuite.chatlog.view import Change
 from protosuite.chatlog.wire import Entry, is_room
 from protosuite.files import sync_folder
 
-NAME = "protosuite-chatlog"
 _MAX_SLOT = 2**53 - 1
 _MAX_LAST = 100_000
 _LAST_IN_CHAT = 50

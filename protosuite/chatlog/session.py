@@ -20,6 +20,7 @@ from protosuite.chatlog.lines import shown
 from protosuite.chatlog.view import Change
 from protosuite.errors import Overloaded, ServerRefused
 
+NAME = "protosuite-chatlog"
 _CLOSE_TIMEOUT = 5.0  # seconds that a server has to answer a close
 
 T = TypeVar("T")
@@ -29,7 +30,8 @@ class Session:
     """A client of the room that the command line names, connecting.
 
     With `is_patient` it waits for a server for as long as it takes, and says on standard error how that goes.
-    Otherwise nothing may take longer than ``--timeout``, and that it goes on is said on a terminal only.
+    Otherwise nothing may take longer than ``--timeout``; each attempt is told of on a terminal only, and
+    elsewhere, once, that the server has been away for a while.
     `on_refusal` is called when the server does not take the token, or not any more.
     """
 
@@ -48,7 +50,6 @@ class Session:
         self._arguments = arguments
         self._is_patient = is_patient
         self._is_over = False
-        self._trouble = ""
 
         def refused(refusal: ServerRefused) -> None:
             on_refusal(Failure(program.Failed(refusal_line(refusal))))
@@ -64,7 +65,9 @@ class Session:
             token=program.token(arguments),
             on_refusal=refused,
         )
-        start(reactor, self.factory)
+        factory = self.factory
+        self._absence = program.Absence(reactor, NAME, arguments, lambda: factory.is_connected, _show)
+        start(reactor, factory)
 
     def within(self, answer: Deferred[T]) -> Deferred[T]:
         """`answer`, or :exc:`program.Failed` if it fails or takes too long."""
@@ -75,6 +78,7 @@ class Session:
     def over(self) -> None:
         """That the connection is lost from now on is not news."""
         self._is_over = True
+        self._absence.over()
 
     async def close(self) -> None:
         """Let what was written leave, and leave."""
@@ -83,20 +87,18 @@ class Session:
             await self.factory.close().addTimeout(_CLOSE_TIMEOUT, self._reactor)
 
     def _status(self, text: str) -> None:
-        self._trouble = shown(text.partition(";")[0])
-        if not self._is_over and (self._is_patient or sys.stderr.isatty()):
-            with tqdm.external_write_mode(file=sys.stderr):
-                program.say(shown(text))
+        if not self._is_over:
+            is_shown = self._is_patient or sys.stderr.isatty()
+            self._absence.status(shown(text), is_shown)
+            if is_shown:
+                _show(shown(text))
 
     def _failed(self, failure: Failure) -> Any:
         error = failure.value
         if isinstance(error, CancelledError):
             return failure
         if isinstance(error, DeferredTimeout):
-            arguments = self._arguments
-            server = f"{arguments.host}:{arguments.port}"
-            why = f" ({self._trouble})" if self._trouble and not self.factory.is_connected else ""
-            raise program.Failed(f"no answer from {server} within {arguments.timeout:g} s{why}") from None
+            raise self._absence.late() from None
         if isinstance(error, ServerRefused):
             raise program.Failed(refusal_line(error)) from None
         if isinstance(error, (Overloaded, ConnectionError)):
@@ -122,6 +124,12 @@ def start(reactor: Any, factory: ChatLogClientFactory) -> None:
         connect(reactor, factory)
     except ImportError as error:
         raise program.Failed(f"--tls needs more ({error}): pip install 'protosuite[tls]'") from None
+
+
+def _show(text: str) -> None:
+    """A line for the person, above the bar that there may be."""
+    with tqdm.external_write_mode(file=sys.stderr):
+        program.say(text)
 
 
 def put(text: str) -> None:

@@ -61,7 +61,9 @@ def _needing_tls() -> Iterator[None]:
 
 
 class Run:
-    """One run of the program."""
+    """One run of the program. With `says_all` a person reads all that happens to the connection."""
+
+    says_all = False
 
     def __init__(self, arguments: Namespace) -> None:
         self.arguments = arguments
@@ -69,13 +71,14 @@ class Run:
         self.bar: Bar | None = None
         self._reactor: Any = None
         self._factory: MediaChatClientFactory | None = None
-        self._trouble = ""  # what was said about the connection last
+        self._absence: program.Absence | None = None  # of the server
         self._is_over = False
         self._idle: IDelayedCall | None = None
 
     async def main(self, reactor: Any, _: Namespace) -> int:
         """Run; the exit code."""
         self._reactor = reactor
+        self._absence = program.Absence(reactor, NAME, self.arguments, self._is_there, self.say)
         try:
             return await self.run()
         except ServerRefused as refusal:
@@ -87,6 +90,7 @@ class Run:
         finally:
             self._is_over = True
             self.close_bar()
+            self._absence.over()
             if self._factory is not None:
                 await self._factory.close()
 
@@ -97,6 +101,8 @@ class Run:
     def interrupted(self) -> None:
         """The program is to end: the server is told of it first."""
         self._is_over = True
+        if self._absence is not None:
+            self._absence.over()
         self.close_bar()
         if self._factory is not None:
             self._reactor.addSystemEventTrigger("before", "shutdown", self._factory.close)
@@ -124,9 +130,12 @@ class Run:
 
     def status(self, text: str) -> None:
         """Something about the connection: kept for the end, and said to a person."""
-        self._trouble = shown(text.partition(";")[0])
-        if not self._is_over and sys.stderr.isatty():
-            self.say(shown(text))
+        assert self._absence is not None
+        if not self._is_over:
+            is_shown = self.says_all or sys.stderr.isatty()
+            self._absence.status(shown(text), is_shown)
+            if is_shown:
+                self.say(shown(text))
 
     def say(self, text: str) -> None:
         """A line for the person, above the bar."""
@@ -141,7 +150,6 @@ class Run:
 
     async def patiently(self, answer: Deferred[T]) -> T:
         """An answer; the program fails when nothing has happened for as long as the person waits."""
-        timeout = self.arguments.timeout
         is_late = False
 
         def give_up() -> None:
@@ -149,7 +157,7 @@ class Run:
             is_late = True
             answer.cancel()
 
-        self._idle = self._reactor.callLater(timeout, give_up)
+        self._idle = self._reactor.callLater(self.arguments.timeout, give_up)
         try:
             return await answer
         except Exception:
@@ -159,10 +167,11 @@ class Run:
             if self._idle.active():
                 self._idle.cancel()
             self._idle = None
-        arguments, why = self.arguments, ""
-        if self._trouble and not (self._factory is not None and self._factory.is_connected):
-            why = f" ({self._trouble})"
-        raise program.Failed(f"no answer from {arguments.host}:{arguments.port} within {timeout:g} s{why}")
+        assert self._absence is not None
+        raise self._absence.late()
+
+    def _is_there(self) -> bool:
+        return self._factory is not None and self._factory.is_connected
 
     def happened(self) -> None:
         """It goes on."""
@@ -242,7 +251,9 @@ class SendingFiles(Saying):
 
 
 class Listening(Run):
-    """``listen``."""
+    """``listen``, which waits without an end."""
+
+    says_all = True
 
     async def run(self) -> int:
         arguments = self.arguments
@@ -256,11 +267,6 @@ class Listening(Run):
         )
         factory.done.addErrback(self._failed)
         return await self._end
-
-    def status(self, text: str) -> None:
-        """What happens to the connection is said always: this waits without an end."""
-        if not self._is_over:
-            self.say(shown(text))
 
     def _take(self, received: Received) -> Deferred[None] | None:
         """Print a message. One that is not printed is not taken, and comes again."""
@@ -315,6 +321,8 @@ class Listening(Run):
 class Reading(Run):
     """``history``."""
 
+    _has_heard = False  # of what was asked for
+
     async def run(self) -> int:
         arguments = self.arguments
         host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
@@ -330,7 +338,7 @@ class Reading(Run):
             agent,
             f"{'https' if arguments.tls else 'http'}://{host}:{arguments.port}",
             arguments.client,
-            self.happened,
+            self._heard,
             program.token(arguments),
         )
         reading = Deferred.fromCoroutine(history.read(arguments.limit, arguments.before))
@@ -343,6 +351,13 @@ class Reading(Run):
         for message in messages:
             put(json.dumps(message) if arguments.json else self.line(message))
         return program.EXIT_OK
+
+    def _is_there(self) -> bool:
+        return self._has_heard
+
+    def _heard(self) -> None:
+        self._has_heard = True
+        self.happened()
 
     def line(self, message: dict[str, Any]) -> str:
         """A message of either side, for a person."""
