@@ -9,7 +9,7 @@ BIN := .venv/bin
 RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
 
-.PHONY: help run demo cluster man test nightly fuzz torture check bench bench-docs docs proto clean
+.PHONY: help run demo cluster man test nightly fuzz torture check bench bench-docs docs proto changes clean
 
 help:
 	@echo 'make run    the suite on this machine, with suite.ini (Ctrl-C stops it)'
@@ -25,6 +25,7 @@ help:
 	@echo 'make docs   the documentation, in docs/_build/html'
 	@echo 'make man    manual pages of the programs, in build/man'
 	@echo 'make proto  the code generated from bus.proto'
+	@echo 'make changes  an entry in CHANGES.rst of what is in newsfragments; VERSION=1.0.0'
 	@echo 'make clean  remove what these made'
 
 run: $(RUN)
@@ -80,6 +81,10 @@ man: $(DEV)
 # The code that is generated from bus.proto; .ci/generated.py holds it against what is committed.
 proto: $(DEV)
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. protosuite/bus/bus.proto
+
+# The version is written in protosuite/__init__.py; this takes it from there unless it is given.
+changes: $(DEV)
+	$(BIN)/towncrier build --yes $(if $(VERSION),--version $(VERSION))
 
 clean:
 	rm -rf .venv build dist docs/_build *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis

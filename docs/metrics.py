@@ -1,10 +1,12 @@
-"""The page of metrics: what a suite tells of itself, asked of one in memory that has not been started."""
+"""The page of metrics: what suites tell of themselves, asked of some in memory that have not been started."""
 
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 from attrs import evolve
 from docutils import nodes
+from docutils.parsers.rst.directives import flag
 from sphinx.util.docutils import SphinxDirective
 from twisted.internet.testing import MemoryReactorClock
 
@@ -13,12 +15,17 @@ from protosuite.config import Config
 from protosuite.figures import Figure
 from protosuite.suite import Suite
 
+SEVERAL_NODES = "redis://127.0.0.1"
+
 
 class Metrics(SphinxDirective):
-    """Every metric, with its kind, its labels and what it means."""
+    """Every metric of a suite alone, with its kind, labels and meaning; or those that only nodes have."""
+
+    option_spec: ClassVar = {"of-nodes": flag}
 
     def run(self) -> list[nodes.Node]:
-        return self.parse_text_to_nodes("\n".join(_table(told())))
+        figures = of_nodes() if "of-nodes" in self.options else told()
+        return self.parse_text_to_nodes("\n".join(_table(figures)))
 
 
 class _Reactor(MemoryReactorClock):
@@ -26,11 +33,18 @@ class _Reactor(MemoryReactorClock):
         call(*arguments)
 
 
-def told() -> list[Figure]:
+def of_nodes() -> list[Figure]:
+    """Those that there are only where nodes hear of each other."""
+    alone = {figure.name for figure in told()}
+    return [figure for figure in told(SEVERAL_NODES) if figure.name not in alone]
+
+
+def told(fabric: str = "local") -> list[Figure]:
     """All figures of a suite with every service, each once."""
     with tempfile.TemporaryDirectory() as folder:
         config = Config()
-        suite = Suite(evolve(config, suite=evolve(config.suite, data=str(Path(folder) / "data"))), _Reactor())
+        own = evolve(config.suite, data=str(Path(folder) / "data"), fabric=fabric)
+        suite = Suite(evolve(config, suite=own), _Reactor())
         suite.privilegedStartService()
         [admin] = [service for service in suite.services if service.name == "admin"]
         return list({figure.name: figure for figure in admin.suite.figures()}.values())

@@ -4,7 +4,7 @@ Who knows one service's folder knows them all::
 
     tap, cli ──► suite ──► <service>/server, client ──► <core>, store ──► wire
                    │
-                   └─────► net, storage               (beneath all of them)
+                   └─────► net, auth, storage, fabric               (beneath all of them)
 
 ``numbers``, ``counter``, ``bus``, ``chatlog``, ``mediachat``
     The services. Each has ``wire`` (bytes to messages and back, pure), a core named after its
@@ -24,10 +24,18 @@ Who knows one service's folder knows them all::
     How several nodes hear of each other: in one process, or through Redis.
 ``messages``, ``hours``, ``figures``
     JSON objects as checked values; opening hours in somebody's time zone; what there is to measure.
-``backup``
-    ``protosuite-backup``: a running suite into one file, and back.
+``errors``, ``logs``, ``files``, ``ondemand``
+    The exceptions that cross folders; the log, without secrets; files that are synced; names that are
+    imported when somebody asks for them.
+``program``
+    What the client programs share: exit codes, patience, Ctrl-C.
+``backup``, ``moving``
+    ``protosuite-backup``: a running suite into one file, and back. ``protosuite-migrate``: from SQLite to
+    PostgreSQL.
 ``cert``
     ``protosuite-cert``: certificates for trying TLS.
+``testing``
+    What tests of one's own can use, too: networks that fail, connections and databases in memory.
 ``extensions``, ``extending``
     Services that come in packages of their own: how they are found, and what they are made of.
 ``config``, ``settings``

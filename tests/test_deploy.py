@@ -10,10 +10,12 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import TestCase
 
+from protosuite.figures import Kind
 from tests.mediachat_peers import OPEN
 from tests.processes import LIMIT, Program, Suite
 from tests.requirements import require
 from tests.test_admin import get, until
+from tests.test_documentation import of_docs
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 ALERTS, DASHBOARD = DEPLOY / "prometheus-alerts.yaml", DEPLOY / "grafana-dashboard.json"
@@ -71,11 +73,14 @@ class DeployTests(TestCase):
         return program
 
     async def test_names(self) -> None:
-        """Every metric that an alert or a panel asks for is one of those that the suite tells."""
+        """Every metric that an alert or a panel asks for is one of those that a suite, or a node, tells."""
         known: set[str] = set()
         for family in text_string_to_metric_families(await self.metrics()):
             known |= {sample.name for sample in family.samples}
             known |= {f"{family.name}_total"} if family.type == "counter" else set()
+        for figure in of_docs("metrics").of_nodes():
+            ends = ("_bucket", "_sum", "_count") if figure.kind is Kind.HISTOGRAM else ("",)
+            known |= {f"protosuite_{figure.name}{end}" for end in ends}
         for file in (ALERTS, DASHBOARD):
             named = set(NAME.findall(file.read_text("utf-8")))
             self.assertGreater(len(named), 10)

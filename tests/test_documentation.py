@@ -14,6 +14,7 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
+import protosuite
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.wire import FROM_SERVER, Decoder, encode_request
 from tests.peers import connect
@@ -119,6 +120,21 @@ class ApiTests(TestCase):
             told = re.findall(rf"^.. auto\w+:: protosuite\.{name}\.(\w+)$", text, re.MULTILINE)
             values = [each for each in package.__all__ if each.isupper()]  # these have no docstrings
             self.assertEqual(sorted([*told, *values]), sorted(package.__all__))
+
+
+class MapTests(TestCase):
+    """The pictures of the whole that a reader begins with."""
+
+    def test_everything_is_on_them(self) -> None:
+        """The page on architecture and the docstring of the package name each folder and module there is."""
+        folder = Path(protosuite.__file__).parent
+        parts = {
+            path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+        }
+        page = (DOCS / "explanation" / "architecture.rst").read_text("utf-8")
+        for text in (page, protosuite.__doc__ or ""):
+            told = set(re.findall(r"\b(\w+)(?:\.py|/|``)", text))
+            self.assertEqual(parts - {"__init__", "test"} - told, set())
 
 
 class DependencyTests(TestCase):

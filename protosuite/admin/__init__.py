@@ -12,7 +12,9 @@
     The last hour, in a space that does not grow. Pure.
 ``sampling``
     What goes into it, each second.
-``server``
+``overseen``
+    What there is to tell of, and what is told of it as JSON.
+``server``, with ``health`` and ``api``
     The service: ``/healthz``, ``/readyz``, ``/metrics``, ``/status``, and the dashboard at ``/``.
 
 It knows no other service. ``suite.py`` hands it what the services tell of themselves.

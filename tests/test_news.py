@@ -1,0 +1,44 @@
+"""The notes for the next entry in CHANGES.rst: an entry can be made of them at any time."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from docutils.core import publish_doctree
+from docutils.nodes import bullet_list, system_message
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.processes import LIMIT
+
+ROOT = Path(__file__).parent.parent
+
+
+class NewsTests(SynchronousTestCase):
+    """``make changes``, on a copy."""
+
+    def test_an_entry(self) -> None:
+        """All notes are of a kind that there is and become one entry, which is sound reStructuredText."""
+        folder = Path(self.mktemp()).absolute()
+        shutil.copytree(ROOT / "newsfragments", folder / "newsfragments")
+        for name in ("CHANGES.rst", "pyproject.toml"):
+            shutil.copy(ROOT / name, folder)
+        notes = list(folder.glob("newsfragments/*.rst"))
+        command = [sys.executable, "-m", "towncrier", "build", "--yes", "--version", "1000.0.0"]
+        done = subprocess.run(
+            [*command, "--config", "pyproject.toml"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual(list(folder.glob("newsfragments/*.rst")), [])
+        text = (folder / "CHANGES.rst").read_text("utf-8")
+        self.assertIn("1000.0.0", text)
+        tree = publish_doctree(text, settings_overrides={"report_level": 5})
+        self.assertEqual([each.astext() for each in tree.findall(system_message)], [])
+        self.assertGreaterEqual(sum(len(each.children) for each in tree.findall(bullet_list)), len(notes))
