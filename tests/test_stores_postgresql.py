@@ -8,6 +8,7 @@ from protosuite.test import (
     test_bus_service,
     test_chatlog_store,
     test_counter_service,
+    test_mediachat_cuts,
     test_mediachat_store,
     test_numbers_service,
     test_storage,
@@ -73,6 +74,10 @@ class LogPageTests(OnPostgreSQL, test_chatlog_store.PageTests):  # type: ignore[
 
 class LogSweepTests(OnPostgreSQL, test_chatlog_store.SweepTests):  # type: ignore[misc]
     """What need not be kept."""
+
+
+class CutTests(OnPostgreSQL, test_mediachat_cuts.CutTests):  # type: ignore[misc]
+    """What several nodes have stored."""
 
 
 class ChatTests(OnPostgreSQL, test_mediachat_store.StoreTests):  # type: ignore[misc]
