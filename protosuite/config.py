@@ -251,10 +251,20 @@ class CounterConfig(ServiceConfig):
     durability: str = setting(
         "everysec",
         choice("always", "everysec", "no"),
-        "When the total is on stable storage: before each reply, once a second, or at a clean stop only.",
+        "When the total is on stable storage: before each reply, once a second, or at a clean stop only."
+        " Where it is in the Redis of [suite] fabric: what that has to promise.",
     )
     sync_interval: float = setting(
-        0.5, seconds(0.01, 1), "Seconds from one sync to the next with durability = everysec."
+        0.5,
+        seconds(0.01, 1),
+        "Seconds from one sync to the next with durability = everysec; with a Redis, from one note in the"
+        " database of how far the total has got to the next.",
+    )
+    engine_timeout: float = setting(
+        5.0,
+        seconds(0.05, 600),
+        "Seconds that a request waits where the total is in the Redis of [suite] fabric, and that is away;"
+        " then its connection is closed.",
     )
     frame_timeout: float = setting(2.0, seconds(0.01), "Seconds from the first byte of a frame to its last.")
     max_backlog: int = setting(
@@ -266,7 +276,7 @@ class CounterConfig(ServiceConfig):
         1,
         count(1, 64),
         "Processes that serve connections. 1: the suite's own; with more, as many of theirs, which share the"
-        " counter. Not with durability = always.",
+        " counter. Not with durability = always, nor with a Redis as [suite] fabric.",
     )
     max_connections: int = setting(4_000, count(1, 1_000_000), "Most connections at once; more are closed.")
 

@@ -95,10 +95,28 @@ def _numbers(config: Config, shared: Shared) -> ListeningService:
 
 
 def _counter(config: Config, shared: Shared) -> ListeningService:
+    if config.suite.fabric != fabric.LOCAL:
+        return _counter_of_nodes(config, shared)
     from protosuite.counter.server import CounterService
     from protosuite.counter.store import CounterStore
 
     return CounterService(config.counter, CounterStore(shared.database), shared.reactor, shared.publish)
+
+
+def _counter_of_nodes(config: Config, shared: Shared) -> ListeningService:
+    from protosuite.counter.nodes import NodesCounterService
+    from protosuite.counter.store import MarkStore
+    from protosuite.fabric.address import parse
+
+    return NodesCounterService(
+        config.counter,
+        parse(config.suite.fabric),
+        config.suite.fabric_timeout,
+        MarkStore(shared.database),
+        shared.reactor,
+        shared.random,
+        shared.publish,
+    )
 
 
 def _chatlog(config: Config, shared: Shared) -> ListeningService:
@@ -361,11 +379,33 @@ def check(config: Config, reactor: Any) -> list[tuple[str, str, str]]:
         remedy = "set workers = 1, or durability = everysec"
         why = f"[counter] workers: with durability = always one process has to answer: {remedy}"
         problems.append(("counter", "workers", why))
+    if config.counter.workers > 1 and _counts_in_redis(config):
+        from protosuite.counter.holding import ALONE
+
+        problems.append(("counter", "workers", ALONE))
     for name in config.suite.services:
         for endpoint in config.section(name).listen:
             if what := _wrong(config, reactor, name, endpoint):
                 problems.append((name, "listen", what))
     return problems
+
+
+async def warnings(config: Config, reactor: Any) -> list[str]:
+    """What may be, and perhaps is not what is wanted. Others are asked, over the network."""
+    if not _counts_in_redis(config):
+        return []
+    from protosuite.counter import promised
+    from protosuite.fabric.address import parse
+
+    own = config.suite
+    found = await promised.look(
+        config.counter, parse(own.fabric), own.fabric_timeout, reactor, SystemRandom()
+    )
+    return [] if found is None else [found]
+
+
+def _counts_in_redis(config: Config) -> bool:
+    return "counter" in config.suite.services and config.suite.fabric != fabric.LOCAL
 
 
 def _wrong(config: Config, reactor: Any, service: str, endpoint: str) -> str | None:

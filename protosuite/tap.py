@@ -70,6 +70,8 @@ class Options(usage.Options):
             print(self.configuration.written())
             raise SystemExit(0)
         if self["check"]:
+            for warning in _warnings(self.configuration):
+                print(f"warning: {warning}", file=sys.stderr)
             print(f"{self['config'] or 'the default configuration'} is right")
             raise SystemExit(0)
         if self.parent is not None and not (self.parent.get("logger") or self.parent.get("syslog")):
@@ -84,6 +86,28 @@ def _check(config: configuration.Config) -> list[tuple[str, str, str]]:
     from protosuite.suite import check
 
     return check(config, reactor)
+
+
+def _warnings(config: configuration.Config) -> list[str]:
+    """What others say who are asked; the reactor runs as long as that takes."""
+    if config.suite.fabric == "local":
+        return []
+    from twisted.internet import reactor as _reactor
+    from twisted.internet.defer import Deferred
+
+    from protosuite.suite import warnings
+
+    reactor: Any = _reactor
+    found: list[str] = []
+
+    def ask() -> None:
+        asking = Deferred.fromCoroutine(warnings(config, reactor)).addCallback(found.extend)
+        asking.addErrback(lambda failure: found.append(failure.getErrorMessage()))
+        asking.addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(ask)
+    reactor.run()
+    return found
 
 
 def log_observer() -> ILogObserver:

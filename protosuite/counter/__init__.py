@@ -2,6 +2,12 @@
 
 ``wire`` has the frames, ``ledger`` the arithmetic, ``store`` the total, ``server`` and ``client`` the
 two ends, ``load`` a load on any counter/1 server, ``cli`` the program ``protosuite-counter``.
+
+With several nodes the total is in Redis, and ``nodes`` is the server::
+
+    nodes ──► redis_total ──► engine ──► Redis        combining   one operation of what many ask for
+                   │                                  holding     which total counts, and what to do
+                   └── agreeing, marking ──► store    promised    what Redis does to keep it
 """
 
 from typing import TYPE_CHECKING

@@ -28,6 +28,10 @@ class Group:
     totals: list[int] = field(factory=list)
     is_over: bool = False  # it has been answered
 
+    def withdraw(self) -> None:
+        """Nobody wants it any more. What is under way of it may count all the same."""
+        self.is_over = True
+
     def finish(self, fault: PeerFault | None = None) -> None:
         """Answer, with what is wrong with the first increment that has no total."""
         if not self.is_over:
@@ -121,6 +125,12 @@ class Combiner:
             self.current = None
         if self.current is None:
             self._forget_finished()
+
+    def give_up(self, fault: PeerFault) -> None:
+        """Answer those of the operation that is under way: what became of it cannot be found out."""
+        for group, _ in self._end().parts:
+            group.finish(fault)
+        self._forget_finished()
 
     @property
     def oldest(self) -> float | None:

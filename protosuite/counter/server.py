@@ -17,10 +17,15 @@ from protosuite.counter.overview import figures, overview
 from protosuite.counter.store import CounterStore
 from protosuite.errors import PeerFault, StartError
 from protosuite.figures import Figure
+from protosuite.net.connection import Connection
 from protosuite.net.listening import ConnectionFactory, ListeningService, Publish, unheard
 
 if TYPE_CHECKING:
     from protosuite.counter.crew import Crew
+
+# Seconds from one look whether another process has taken the counter to the next, where that can be.
+_LOOK = 1.0
+_TAKEN = PeerFault("storage", "another process has the counter")
 
 
 class CounterService(ListeningService):
@@ -29,6 +34,10 @@ class CounterService(ListeningService):
     ``always``: replies wait for a commit that holds their totals; those of many connections share one.
     ``everysec``: a timer stores the total. When storing has failed, nothing is added until it works again,
     so that no more than a second's increments are ever at stake. ``no``: stored at a clean stop.
+
+    The counter is one process's at a time, the last one's that started with the database. Another one that
+    still runs answers nobody any more as soon as it knows, and what it has not stored is lost, as if it
+    had been killed.
     """
 
     def __init__(
@@ -40,6 +49,7 @@ class CounterService(ListeningService):
         self._crew = self._make_crew() if config.workers > 1 else None
         self.always = config.durability == "always"
         self.storing_fails = False
+        self.is_taken = False  # by another process
         self._publish = publish
         self._store = store
         self._stored = 0
@@ -48,7 +58,9 @@ class CounterService(ListeningService):
             tuple[CounterConnection, bytes]
         ] = []  # bounded by each connection's max_backlog
         self._syncing = LoopingCall(self._sync)
-        self._syncing.clock = reactor
+        self._looking = LoopingCall(self._look)
+        self._syncing.clock = self._looking.clock = reactor
+        self._seen = 0  # requests, at the last look
 
     def _make_crew(self) -> Crew:
         from protosuite.counter.crew import Crew
@@ -76,17 +88,18 @@ class CounterService(ListeningService):
 
     def startService(self) -> None:
         super().startService()
-        self._stored = self.ledger.total = self._store.load()
+        self._stored = self.ledger.total = self._store.take()
         if self._crew is not None:
             self._crew.start()
         if self.config.durability == "everysec":
             self._syncing.start(self.config.sync_interval, now=False)
+        if self._store.can_be_shared:
+            self._looking.start(_LOOK, now=False)
 
     def stopService(self) -> Deferred[None]:
         """Store the total. The connections have been drained before."""
         super().stopService()
-        if self._syncing.running:
-            self._syncing.stop()
+        self._stop_timers()
         ending = succeed(None) if self._crew is None else self._crew.stop()
         ending.addCallback(lambda _: self._saving or succeed(None))
         return ending.addCallback(lambda _: self._save()).addCallback(self._log_end)
@@ -109,6 +122,9 @@ class CounterService(ListeningService):
         self.ledger.refused += 1
         if self.turned_down(connection.peer, fault.code, fault.message):
             self._publish("counter.refused", {"peer": connection.peer, "code": fault.code})
+
+    def joined(self, connection: Connection) -> PeerFault | None:
+        return _TAKEN if self.is_taken else super().joined(connection)
 
     def _commit(self) -> None:
         """Store the total for all that wait now, answer them, and go on with those that came meanwhile."""
@@ -140,7 +156,7 @@ class CounterService(ListeningService):
         """Store the total as it is now; the Deferred never fails, `storing_fails` says how it went."""
         total = self.ledger.total
         done: Deferred[None] = Deferred()
-        if total == self._stored and not self.storing_fails:
+        if self.is_taken or (total == self._stored and not self.storing_fails):
             done.callback(None)
             return done
         self._saving = done
@@ -149,7 +165,10 @@ class CounterService(ListeningService):
         ).addBoth(self._save_done, done)
         return done
 
-    def _saved(self, _: None, total: int) -> None:
+    def _saved(self, is_ours: bool, total: int) -> None:
+        if not is_ours or self.is_taken:
+            self._lose()
+            return
         self._stored = total
         if self.storing_fails:
             self.storing_fails = self.ledger.is_closed = False
@@ -168,9 +187,38 @@ class CounterService(ListeningService):
         self._saving = None
         done.callback(None)
 
+    def _look(self) -> None:
+        """Find out whether the counter has been taken, if anybody has been answered since the last time."""
+        requests = self.ledger.requests
+        if requests != self._seen and not self.is_taken:
+            self._seen = requests
+            self._store.is_ours().addCallbacks(self._has_looked, lambda failure: None)
+
+    def _has_looked(self, is_ours: bool) -> None:
+        if not is_ours:
+            self._lose()
+
+    def _lose(self) -> None:
+        """The counter is another process's: let nobody be answered by this one any more."""
+        if self.is_taken:
+            return
+        self.is_taken = self.storing_fails = self.ledger.is_closed = True
+        self._stop_timers()
+        self.log.critical(
+            "another process has taken the counter: this one answers nobody any more. Let only one have it,"
+            " or give all of them a Redis as [suite] fabric"
+        )
+        for connection in list(self.connections):
+            connection.shut_down()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._syncing, self._looking):
+            if timer.running:
+                timer.stop()
+
     def _log_end(self, _: None) -> None:
         ledger = self.ledger
-        if self.storing_fails:
+        if self.storing_fails and not self.is_taken:
             self.log.critical("the total {total} could not be stored", total=ledger.total)
         self.log.info(
             "stopped: total {total}, {requests} requests, {refused} refused frames",

@@ -12,8 +12,10 @@ from tests.processes import Program, Scope, Suite, free_port, poll, together
 from tests.requirements import require
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-SERVICES = ("numbers", "chatlog", "admin")
-DEFAULTS = {"numbers": 5500, "chatlog": 8082, "admin": 8001}  # ports, as deploy/haproxy.cfg has them
+SERVICES = ("numbers", "counter", "chatlog", "admin")
+# Ports, as deploy/haproxy.cfg has them.
+# Ports, as deploy/haproxy.cfg has them.
+DEFAULTS = {"numbers": 5500, "counter": 8080, "chatlog": 8082, "admin": 8001}
 
 
 class Node(Suite):
@@ -48,7 +50,8 @@ class Nodes:
     ) -> None:
         self.postgresql = postgresql or shared()
         self.database = self.postgresql.url(self.postgresql.database(schema=False))
-        self.redis = Redis(scope)
+        # The counter's total has to outlive it.
+        self.redis = Redis(scope, appendonly=True)
         self.nodes = [
             Node(scope, self.database, self.redis, **{k: dict(v) for k, v in more.items()})
             for _ in range(count)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from protosuite.config import CounterConfig
 from protosuite.counter.combining import OVERFLOW
+from protosuite.counter.holding import REDIS, Kept
 from protosuite.counter.ledger import Ledger
 from protosuite.counter.redis_total import RedisTotal
+from protosuite.counter.store import CounterStore, MarkStore
 from protosuite.counter.wire import MAX
+from protosuite.errors import StorageError
 from protosuite.fabric.address import parse
-from protosuite.testing import FaultProxy, Faults
+from protosuite.testing import FaultProxy, Faults, database
 from protosuite.testing.faults import Act
 from tests.cluster.redis import Redis
 from tests.faults.checks.counter import CounterCheck
@@ -30,15 +35,33 @@ class RedisTotalTests(TestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         self.redis = Redis(self, appendonly=True)
         await self.redis.start()
+        self.marks = self.open_marks()
         self.check = CounterCheck()
         self.faults: list[str] = []
+        self.running: list[RedisTotal] = []
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        for node in list(self.running):
+            await self.stop(node)
+
+    async def stop(self, node: RedisTotal) -> None:
+        """One less."""
+        self.running.remove(node)
+        await node.stop()
+
+    def open_marks(self) -> MarkStore:
+        """What the nodes have of a database."""
+        own = database(self.mktemp())
+        self.addCleanup(own.close)
+        return MarkStore(own)
 
     async def node(self, port: int | None = None, engine_timeout: float = 60.0) -> RedisTotal:
         """One more, which is connected."""
         address = parse(f"redis://127.0.0.1:{port or self.redis.port}")
-        total = RedisTotal(address, 0.5, engine_timeout, reactor, Random())
+        config = CounterConfig(engine_timeout=engine_timeout)
+        total = RedisTotal(address, 0.5, config, self.marks, reactor, Random())
         total.start()
-        self.addCleanup(total.stop)
+        self.running.append(total)
         await poll(lambda: total.is_reachable, "it is connected")
         return total
 
@@ -179,13 +202,111 @@ class RedisTotalTests(TestCase):
         self.check.settle(total)
 
     async def test_emptied(self) -> None:
-        """R33: after Redis has lost everything no node hears of a total below one that it knew."""
+        """R10, R33: what Redis loses under load is restored: all wait, and no total is told twice."""
+        nodes = [await self.node() for _ in range(3)]
+        loading = Deferred.fromCoroutine(self.load(nodes, 100))
+        for _ in range(2):
+            count = self.check.answered_count
+            await poll(lambda: self.check.answered_count > count + 50, "they add")  # noqa: B023
+            self.assertEqual(self.redis.ask("FLUSHALL"), "+OK")
+        await loading
+        self.assertEqual(self.faults, [])
+        self.check.settle(await self.total(nodes[0]))
+        self.assertEqual(await self.total(nodes[0]), self.check._answered)
+
+    async def test_emptied_while_nobody_asks(self) -> None:
+        """R10: what was told before a loss that nobody noticed is not told again."""
         one, two = await self.node(), await self.node()
         await self.ask(one, [100])
         await self.ask(two, [1])
-        self.assertEqual(self.redis.ask("FLUSHALL"), "+OK")
+        self.redis.ask("FLUSHALL")
         await self.ask(two, [1])
         self.assertEqual(await self.total(one), 102)
+
+    async def test_emptied_while_all_are_away(self) -> None:
+        """R10: nodes that start with a Redis that has nothing go on from what the last ones noted."""
+        node = await self.node()
+        await self.ask(node, [2**63 + 5])
+        await self.stop(node)
+        self.redis.ask("FLUSHALL")
+        other = await self.node()
+        self.assertEqual(await self.total(other), 2**63 + 5)
+
+    async def test_set_back(self) -> None:
+        """R10: a Redis that comes back with less goes on from what is known."""
+        node = await self.node()
+        await self.ask(node, [100])
+        await poll(lambda: node.marking.marked == 100, "it is noted")
+        other = await self.node()
+        self.put(40)
+        self.assertEqual(await self.total(other), 100)
+
+    async def test_doubt(self) -> None:
+        """R33: an operation of which a Redis that then lost all never told is not done a second time."""
+        one, two = await self.node(), await self.node()
+        await self.ask(one, [5])
+        self.redis.freeze()
+        waiting = Deferred.fromCoroutine(self.ask(one, [1]))
+        await poll(lambda: not one.is_reachable, "the answer is given up")
+        self.redis.thaw()
+        self.redis.ask("FLUSHALL")
+        await waiting
+        self.assertIn(self.faults, ([], ["engine"]))
+        self.check.settle(await self.total(two))
+
+    async def test_another_redis(self) -> None:
+        """A node with another Redis than the others counts nothing, and they go on."""
+        one = await self.node()
+        await self.ask(one, [7])
+        other = Redis(self)
+        await other.start()
+        config = CounterConfig(engine_timeout=0.5)
+        lost = RedisTotal(parse(other.url), 0.5, config, self.marks, reactor, Random())
+        lost.start()
+        self.running.append(lost)
+        await poll(lambda: "another Redis" in (lost.trouble or ""), "it is refused")
+        await self.ask(lost, [1])
+        self.assertEqual(self.faults, ["engine"])
+        self.assertEqual((other.ask("DBSIZE"), await self.total(one)), (":0", 7))
+        self.assertTrue(one.is_reachable)
+
+    async def test_two_epochs(self) -> None:
+        """What another total has been named for counts no more, for those who have the old one, too."""
+        one = await self.node()
+        await self.ask(one, [7])
+        await poll(lambda: one.marking.marked == 7, "it is noted")
+        held = await self.marks.look()
+        await self.marks.name(Kept(9, held.epoch + 1, f"{REDIS}elsewhere"))
+        await poll(lambda: not one.is_reachable, "it is seen")
+        await poll(lambda: "another Redis" in (one.trouble or ""), "it is said")
+        self.redis.ask("DEL", "protosuite/counter")  # as who decides for this one does
+        self.assertEqual(await self.total(one), 9)
+
+    async def test_from_a_process_alone(self) -> None:
+        """Where a process had the counter for itself, nodes go on from its total, and it is told so."""
+        alone = CounterStore(self.marks._database)
+        alone.can_be_shared = True
+        for total in (50, 150):  # the second time Redis has an old one
+            alone.take()
+            await alone.save(total)
+            node = await self.node()
+            self.assertEqual(await node.add([1]), ([total + 1], None))
+            self.assertEqual((await alone.is_ours(), await alone.save(1000)), (False, False))
+            await self.stop(node)
+
+    async def test_without_the_database(self) -> None:
+        """R34: while the database is away counting goes on; the mark follows when it is back."""
+        node = await self.node()
+        await self.ask(node, [1])
+        await poll(lambda: node.marking.marked == 1, "it is noted")
+        store: Any = self.marks
+        mark, store.mark = store.mark, lambda *_: fail(StorageError("away"))
+        await self.ask(node, [1])
+        await poll(lambda: node.marking.fails, "it is seen")
+        await self.ask(node, [1])
+        store.mark = mark
+        await poll(lambda: node.marking.marked == 3 and not node.marking.fails, "it is noted")
+        self.assertEqual(self.faults, [])
 
     async def test_memory(self) -> None:
         """What Redis keeps does not grow with what is added: the total, and a little for each node."""
@@ -193,7 +314,7 @@ class RedisTotalTests(TestCase):
         await self.load(nodes, 20)
         self.assertEqual(self.redis.ask("DBSIZE"), ":4")
         for node in nodes:
-            self.assertNotIn(self.redis.ask("PTTL", f"protosuite/counter/{node._node}"), (":-1", ":-2"))
+            self.assertNotIn(self.redis.ask("PTTL", node._engine._last), (":-1", ":-2"))
 
     async def test_durability(self) -> None:
         """What Redis promises is known."""
@@ -210,7 +331,7 @@ class RedisTotalTests(TestCase):
         self.redis.freeze()
         waiting = node.add([1])
         await deferLater(reactor, 0)
-        await node.stop()
+        await self.stop(node)
         _, fault = await waiting
         self.redis.thaw()
         self.assertEqual(getattr(fault, "code", None), "engine")
