@@ -44,7 +44,8 @@ def told(fabric: str = "local") -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         config = Config()
         own = evolve(config.suite, data=str(Path(folder) / "data"), fabric=fabric)
-        suite = Suite(evolve(config, suite=own), _Reactor())
+        media = evolve(config.mediachat, media="s3://bucket")  # which has figures of its own
+        suite = Suite(evolve(config, suite=own, mediachat=media), _Reactor())
         suite.privilegedStartService()
         [admin] = [service for service in suite.services if service.name == "admin"]
         return list({figure.name: figure for figure in admin.suite.figures()}.values())

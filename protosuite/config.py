@@ -462,7 +462,27 @@ class MediaChatConfig(WebConfig):
         count(1, 1_000_000),
         "Texts of one connection that wait to be stored; above it the connection is not read.",
     )
-    media_threads: int = setting(4, count(1, 64), "Threads that read and write media.")
+    media: str = setting(
+        "local",
+        secret(
+            "local, the path of a folder from / on, or a URL as s3://BUCKET/PREFIX?endpoint=https://HOST",
+            r"local|/[^\x00\n]*|s3://[^\x00\n\s]+",
+        ),
+        "Where media are kept: local, in the data folder; or, for several nodes, in a folder that they share,"
+        " or in a bucket of something that speaks S3, whose credentials come from where AWS looks for them.",
+    )
+    media_part: int = setting(
+        8 << 20,
+        size(5 << 20, 1 << 30),
+        "Bytes of an upload that go to S3 at once, or are synced at once in a shared folder: what at most has"
+        " to be sent again when it is broken off.",
+    )
+    media_timeout: float = setting(
+        10.0,
+        seconds(0.1, 600),
+        "Seconds that S3 has to take a connection, and to go on with an answer; it is tried three times.",
+    )
+    media_threads: int = setting(4, count(1, 64), "Threads that read and write media, one request each.")
     upload_ttl: float = setting(
         86_400.0, seconds(60), "Seconds for which an upload that was broken off can be continued."
     )

@@ -21,6 +21,7 @@ from protosuite.auth.rules import OWN_TOPICS
 from protosuite.config import Config
 from protosuite.errors import StartError
 from protosuite.fabric import Fabric
+from protosuite.mediachat import media_address
 from protosuite.net import exposure
 from protosuite.net.listening import ListeningService, Publish, server_endpoint, unheard
 from protosuite.storage import Database, engines
@@ -138,7 +139,7 @@ def _chatlog(config: Config, shared: Shared) -> ListeningService:
 
 
 def _mediachat(config: Config, shared: Shared) -> ListeningService:
-    from protosuite.mediachat.media import MediaFolder
+    from protosuite.mediachat import media_making
     from protosuite.mediachat.places import LANES
     from protosuite.mediachat.server import MediaChatService
     from protosuite.mediachat.store import MediaChatStore
@@ -149,7 +150,7 @@ def _mediachat(config: Config, shared: Shared) -> ListeningService:
     return MediaChatService(
         own,
         MediaChatStore(shared.database, own.quota_per_chat, lane),
-        MediaFolder(shared.data),
+        media_making.make(own, shared.data),
         Calls(shared.pools.make("media", own.media_threads), shared.reactor.callFromThread),
         shared.reactor,
         shared.random,
@@ -375,6 +376,8 @@ def check(config: Config, reactor: Any) -> list[tuple[str, str, str]]:
             problems.append(("auth", "secret_file", f"[auth] secret_file: {error}"))
     if why := fabric.problem(config.suite.fabric):
         problems.append(("suite", "fabric", f"[suite] fabric: {why}"))
+    if why := media_address.problem(config.mediachat.media):
+        problems.append(("mediachat", "media", f"[mediachat] media: {why}"))
     if config.counter.workers > 1 and config.counter.durability == "always":
         remedy = "set workers = 1, or durability = everysec"
         why = f"[counter] workers: with durability = always one process has to answer: {remedy}"

@@ -20,7 +20,7 @@ from protosuite.errors import BadRequest
 from protosuite.mediachat.client_talk import ClientTalk
 from protosuite.mediachat.desk_talk import DeskTalk
 from protosuite.mediachat.download import serve
-from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.media_interface import MediaStore
 from protosuite.mediachat.posting import MAX_ID, Posting, checked, id_of, key_of, refusal
 from protosuite.mediachat.store import MediaChatStore, as_fields
 from protosuite.mediachat.tables import Chat, Message, New
@@ -38,7 +38,7 @@ class Service(Interface):
 
     config: MediaChatConfig
     store: MediaChatStore
-    folder: MediaFolder
+    folder: MediaStore
     calls: Calls
     terms: Terms
     access: Access

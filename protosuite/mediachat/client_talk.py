@@ -29,7 +29,7 @@ from protosuite.mediachat.conversation import (
     SaveText,
     Step,
 )
-from protosuite.mediachat.media import MediaFolder, Stored
+from protosuite.mediachat.media_interface import MediaStore, Stored
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.tables import Chat, Message, New
 from protosuite.mediachat.telling import Telling
@@ -53,7 +53,7 @@ class Office(Interface):
 
     config: MediaChatConfig
     store: MediaChatStore
-    folder: MediaFolder
+    folder: MediaStore
     calls: Calls
     hours: dict[str, Hours]
     reactor: IReactorTime

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import BinaryIO
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
@@ -12,7 +11,8 @@ from twisted.web.http import CACHED
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from protosuite.mediachat.media import INLINE, MediaFolder
+from protosuite.errors import StorageError
+from protosuite.mediachat.media_interface import INLINE, MediaStore, Reading
 from protosuite.mediachat.tables import Message
 from protosuite.net.api import Problem
 from protosuite.net.ranges import Unsatisfiable, parse
@@ -34,7 +34,7 @@ class Download:
         self._is_paused = False
         request.notifyFinish().addErrback(self._gone)
 
-    async def send(self, file: BinaryIO, parts: list[tuple[bytes, int, int]]) -> None:
+    async def send(self, file: Reading, parts: list[tuple[bytes, int, int]]) -> None:
         """Send, for each part, what comes before it and its bytes; the file is closed at the end."""
         run = self._calls.run
         self._request.registerProducer(self, True)
@@ -82,7 +82,7 @@ class Download:
 
 
 async def serve(
-    request: Request, message: Message, folder: MediaFolder, calls: Calls, is_guarded: bool
+    request: Request, message: Message, folder: MediaStore, calls: Calls, is_guarded: bool
 ) -> object:
     """Answer ``GET /media/{id}``. What `is_guarded` is asked for each time, and costs a 304."""
     assert message.sha256 is not None
@@ -113,7 +113,7 @@ async def serve(
     download = Download(request, calls)
     try:
         await download.send(file, pieces)
-    except OSError:
+    except (OSError, StorageError):
         request.loseConnection()  # the headers have promised more: only a broken connection says that
         return NOT_DONE_YET
     if not download.is_gone:

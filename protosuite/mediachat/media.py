@@ -2,7 +2,7 @@
 
 ``parts/<name>`` is an upload that is not complete; ``media/ab/cd…`` is a file whose SHA-256 is
 ``abcd…``. A part becomes a file by a rename after a sync, so that a file is there whole or not at all.
-Everything here blocks: it is for the threads of media. Nobody's file name is ever part of a path.
+This is for one node; `media_shared` is for several with one folder.
 """
 
 from __future__ import annotations
@@ -10,66 +10,70 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable
-from hashlib import blake2b, sha256
+from collections.abc import Collection, Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from attrs import define, field, frozen
+from attrs import define, field
 
-from protosuite.errors import Overloaded
-from protosuite.files import descriptors_are_scarce, sync_folder
+from protosuite.figures import Figure
+from protosuite.files import sync_folder
+from protosuite.mediachat.media_interface import (
+    BEGIN,
+    BLOCK,
+    MOST_PARTS,
+    NAMELESS,
+    Part,
+    Stored,
+    WrongHash,
+    check_descriptors,
+    part_name,
+    type_of,
+)
 from protosuite.mediachat.wire import Head
 
-_BLOCK = 1 << 20  # bytes read at once
-_BEGIN = 64 << 10  # bytes at the beginning of a file that say what it is
-_NAMELESS = "once-"  # how the names of parts begin to which nobody can come back
-_MOST_PARTS = 16  # uploads of one chat that were begun and not finished: they are no part of its quota
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-# What browsers play or show without running anything, by the names that the library gives.
-INLINE = frozenset(
-    {
-        *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"),
-        *("audio/mpeg", "audio/ogg", "audio/wav", "audio/wave", "audio/flac", "audio/mp4", "audio/aac"),
-        *("audio/webm", "video/webm", "video/mp4", "video/ogg", "video/quicktime"),
-    }
-)
-
-
-class WrongHash(Exception):
-    """What came is not what was announced."""
-
-
-@frozen
-class Stored:
-    """A whole file: its name, and what its bytes look like."""
-
-    sha256: str
-    size: int
-    type: str
 
 
 @define(eq=False)
-class Part:
-    """An upload in one connection's hands."""
+class FilePart:
+    """An upload in one connection's hands: a :class:`.Part` of `folder`."""
 
+    folder: MediaFolder = field(repr=False)
     path: Path
     file: BinaryIO
-    offset: int  # bytes that are there
     is_named: bool
     expected: str | None
-    hash: Any = field(repr=False)  # of hashlib, over those
+    offset: int = 0  # bytes that are there
+    hash: Any = field(factory=sha256, repr=False)  # over those
     begin: bytes = b""  # the first bytes, by which the type is found
 
     def write(self, pieces: Iterable[bytes]) -> None:
         """Append."""
         for piece in pieces:
             self.file.write(piece)
-            self.hash.update(piece)
-            self.offset += len(piece)
-            if len(self.begin) < _BEGIN:
-                self.begin += piece[: _BEGIN - len(self.begin)]
+            self.see(piece)
+
+    def see(self, piece: bytes) -> None:
+        """These bytes are there."""
+        self.hash.update(piece)
+        self.offset += len(piece)
+        if len(self.begin) < BEGIN:
+            self.begin += piece[: BEGIN - len(self.begin)]
+
+    def finish(self) -> Stored:
+        """Sync it and give it its name. Raises :exc:`WrongHash`, and then nothing stays."""
+        digest: str = self.hash.hexdigest()
+        if self.expected is not None and self.expected != digest:
+            self.close(keep=False)
+            raise WrongHash(f"the bytes have the SHA-256 {digest}")
+        self.file.flush()
+        os.utime(self.path)  # young, even if nothing of it came lately: see `MediaFolder.sweep`
+        os.fsync(self.file.fileno())
+        self.file.close()
+        self.folder.name(self.path, digest)
+        return Stored(digest, self.offset, type_of(self.begin))
 
     def close(self, keep: bool) -> None:
         """No more comes. What is there stays if it should and has a name to be found by."""
@@ -81,7 +85,7 @@ class Part:
 
 
 class MediaFolder:
-    """The files below `root`."""
+    """A :class:`.MediaStore`: the files below `root`."""
 
     def __init__(self, root: Path) -> None:
         self._parts = root / "parts"
@@ -100,19 +104,22 @@ class MediaFolder:
         note = self._parts / ".boot"
         is_same = note.exists() and note.read_text("ascii") == boot
         for part in self._parts.iterdir():
-            if not is_same or part.name.startswith(_NAMELESS):
+            if not is_same or part.name.startswith(NAMELESS):
                 part.unlink()
         note.write_text(boot, "ascii")
         sync_folder(self._media.parent)
 
-    def begin(self, chat_id: int, head: Head, unique: str) -> Part:
+    def stop(self) -> None:
+        """A disk answers, or nothing helps."""
+
+    def begin(self, chat_id: int, head: Head, unique: str) -> FilePart:
         """The part of a media message: what came of it earlier, if it has a name, and else a new one.
 
-        `unique` is a name that no other part has. Raises :exc:`Overloaded` where too many files are open.
+        `unique` is a name that no other part has. Raises :exc:`~protosuite.errors.Overloaded` where too many
+        files are open.
         """
-        _check_descriptors()
-        name = _NAMELESS + unique if head.upload is None else _part_name(chat_id, head)
-        path = self._parts / name
+        check_descriptors()
+        path = self._parts / part_name(chat_id, head, unique)
         with self._lock:
             if head.upload is not None and not path.exists():
                 self._make_room(chat_id)
@@ -120,12 +127,10 @@ class MediaFolder:
             os.utime(path)  # young again: see `old_parts`
         if os.fstat(file.fileno()).st_size > head.size and head.upload is not None:
             file.truncate(0)  # not our doing
-        part = Part(path, file, 0, head.upload is not None, head.sha256, sha256())
+        part = FilePart(self, path, file, head.upload is not None, head.sha256)
         file.seek(0)
-        while block := file.read(_BLOCK):
-            part.hash.update(block)
-            part.begin = part.begin or block[:_BEGIN]
-            part.offset += len(block)
+        while block := file.read(BLOCK):
+            part.see(block)
         return part
 
     def _make_room(self, chat_id: int) -> None:
@@ -134,47 +139,42 @@ class MediaFolder:
         for part in self._parts.glob(f"{chat_id}-*"):
             with contextlib.suppress(FileNotFoundError):  # it may end at any time
                 ages[part] = part.stat().st_mtime
-        for part in sorted(ages, key=ages.__getitem__)[: max(0, len(ages) - _MOST_PARTS + 1)]:
+        for part in sorted(ages, key=ages.__getitem__)[: max(0, len(ages) - MOST_PARTS + 1)]:
             part.unlink(missing_ok=True)
 
-    def finish(self, part: Part) -> Stored:
-        """Sync a complete part and give it its name. Raises :exc:`WrongHash`, and then nothing stays."""
-        digest: str = part.hash.hexdigest()
-        if part.expected is not None and part.expected != digest:
-            part.close(keep=False)
-            raise WrongHash(f"the bytes have the SHA-256 {digest}")
-        part.file.flush()
-        os.utime(part.path)  # young, even if nothing of it came lately: see `sweep`
-        os.fsync(part.file.fileno())
-        part.file.close()
+    def name(self, part: Path, digest: str) -> None:
+        """Make a complete and synced file the one of its SHA-256."""
         path = self.path(digest)
         with self._lock:
             if path.exists():
                 os.utime(path)
-                part.path.unlink()
+                part.unlink()
             else:
                 path.parent.mkdir(exist_ok=True)
-                os.replace(part.path, path)
-            sync_folder(path.parent)  # whoever put it there may not have come this far
-            sync_folder(self._media)
-        return Stored(digest, part.offset, _type(part.begin))
+                os.replace(part, path)
+            self._sync(path)  # whoever put it there may not have come this far
+
+    def _sync(self, path: Path) -> None:
+        sync_folder(path.parent)
+        sync_folder(self._media)
 
     def path(self, digest: str) -> Path:
         """Where the file of a SHA-256 is."""
         return self._media / digest[:2] / digest[2:]
 
     def read(self, digest: str) -> BinaryIO:
-        """The file of a SHA-256, open for reading. Raises `FileNotFoundError` and :exc:`Overloaded`."""
-        _check_descriptors()
+        """The file of a SHA-256, open for reading. Raises `FileNotFoundError` and :exc:`.Overloaded`."""
+        check_descriptors()
         return self.path(digest).open("rb")
 
-    def old_parts(self, before: float, active: set[Path]) -> None:
-        """Delete parts that nobody has added to since `before`, in seconds since the epoch."""
-        for part in self._parts.iterdir():
-            if part.name != ".boot" and part not in active:
+    def old_parts(self, before: float, active: Collection[Part]) -> None:
+        """Delete parts that nobody has added to since `before`, but for those that are `active` here."""
+        held = {part.path for part in active if isinstance(part, FilePart)}
+        for path in self._parts.iterdir():
+            if path.name != ".boot" and path not in held:
                 with self._lock, contextlib.suppress(FileNotFoundError):  # it may be complete by now
-                    if part.stat().st_mtime < before:
-                        part.unlink()
+                    if path.stat().st_mtime < before:
+                        path.unlink()
 
     def prefixes(self) -> list[str]:
         """The beginnings of the hashes that there are files of."""
@@ -182,8 +182,12 @@ class MediaFolder:
 
     def old_files(self, prefix: str, before: float) -> list[str]:
         """The hashes with a beginning whose files got their names before a time."""
-        folder = self._media / prefix
-        return [prefix + path.name for path in folder.iterdir() if path.stat().st_mtime < before]
+        found = []
+        for path in (self._media / prefix).iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another node may sweep too
+                if path.stat().st_mtime < before:
+                    found.append(prefix + path.name)
+        return found
 
     def sweep(self, unreferenced: Iterable[str], before: float) -> int:
         """Delete files that no message has, unless they got their names (again) after `before`."""
@@ -192,29 +196,23 @@ class MediaFolder:
             path = self.path(digest)
             with self._lock, contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
-                    path.unlink()
+                    self._remove(path, digest)
                     count += 1
         return count
 
+    def _remove(self, path: Path, digest: str) -> None:
+        path.unlink()
 
-def _check_descriptors() -> None:
-    """Files of media stay open as long as their clients take."""
-    if descriptors_are_scarce(0.5):
-        raise Overloaded("too many files are open")
+    def put_aside(self, before: float) -> list[str]:
+        """Nothing is put aside here: a node alone knows what it does at the same time."""
+        return []
 
+    def restore(self, hashes: Iterable[str]) -> None:
+        """There is nothing to restore."""
 
-def _part_name(chat_id: int, head: Head) -> str:
-    """The same name for the same upload: one that differs in anything is another."""
-    fields = (head.upload, head.name, head.size, head.kind, head.sha256)
-    return f"{chat_id}-{blake2b(repr(fields).encode(), digest_size=20).hexdigest()}"
+    def forget(self, hashes: Iterable[str]) -> None:
+        """There is nothing to forget."""
 
-
-def _type(begin: bytes) -> str:
-    """What the first bytes say that a file is."""
-    import puremagic  # by whoever gets the first file: its tables take a while
-
-    try:
-        found = puremagic.from_string(begin, mime=True)
-    except (puremagic.PureError, ValueError):
-        return "application/octet-stream"
-    return found or "application/octet-stream"
+    def figures(self) -> Iterator[Figure]:
+        """None but the disk's, which others tell."""
+        yield from ()

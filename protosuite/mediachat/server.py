@@ -23,7 +23,8 @@ from protosuite.logs import Muffled
 from protosuite.mediachat.api import Root
 from protosuite.mediachat.client_talk import ClientTalk
 from protosuite.mediachat.desk_talk import DeskTalk
-from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.media_interface import MediaStore
+from protosuite.mediachat.media_sweep import sweep
 from protosuite.mediachat.others import Others
 from protosuite.mediachat.overview import Awaiting, Tally, figures, overview
 from protosuite.mediachat.posting import posting
@@ -36,8 +37,6 @@ from protosuite.net.web_service import WebService
 from protosuite.net.websocket import text_frame
 from protosuite.storage.workers import Calls
 
-_YOUNG = 3600.0  # seconds for which a file without a message is left alone: its row may be on its way
-
 
 class MediaChatService(WebService):
     """All chats. `calls` are for what blocks: media, and the tables of time zones."""
@@ -46,7 +45,7 @@ class MediaChatService(WebService):
         self,
         config: MediaChatConfig,
         store: MediaChatStore,
-        folder: MediaFolder,
+        folder: MediaStore,
         calls: Calls,
         reactor: Any,
         random: Random,
@@ -98,11 +97,13 @@ class MediaChatService(WebService):
     async def _stop(self) -> None:
         for upload in list(self._uploads):
             await upload.closed
+        self.folder.stop()
         self.calls.stop()
 
     def figures(self) -> Iterator[Figure]:
         yield from super().figures()
         yield from figures(len(self._clients), len(self._desks), self._uploads, self._tally, self._awaiting)
+        yield from self.folder.figures()
 
     def overview(self) -> Mapping[str, object]:
         return overview(self._clients, len(self._desks), self._uploads, self._awaiting)
@@ -115,7 +116,7 @@ class MediaChatService(WebService):
 
     def zone(self, name: str) -> Deferred[Zone | None]:
         """The time zone of a name, or None."""
-        return self.calls.run(zone, name)
+        return self.store.compute(partial(zone, name))  # not where media may be waited for
 
     def client(self, client_id: int, who: Identity | None) -> ClientTalk:
         """A new connection of a client; `who` opened it."""
@@ -280,11 +281,6 @@ class MediaChatService(WebService):
         return Deferred.fromCoroutine(self._sweep_all()).addErrback(partial(self.failed, "files not swept"))
 
     async def _sweep_all(self) -> None:
-        """Delete parts that nobody came back for, and files that no message has."""
-        run, now = self.calls.run, self._wall()
-        active = {upload.part.path for upload in self._uploads if upload.part is not None}
-        await run(self.folder.old_parts, now - self.config.upload_ttl, active)
-        for prefix in await run(self.folder.prefixes):
-            old = await run(self.folder.old_files, prefix, now - _YOUNG)
-            used = await self.store.referenced(old)
-            await run(self.folder.sweep, set(old) - used, now - _YOUNG)
+        active = [upload.part for upload in self._uploads if upload.part is not None]
+        store, ttl = self.store, self.config.upload_ttl
+        await sweep(self.folder, self.calls, store.referenced, active, self._wall(), ttl)

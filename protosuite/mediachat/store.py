@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -19,6 +19,8 @@ from protosuite.mediachat.tables import CHAT, MESSAGE, UNREAD, Chat, Message, Ne
 from protosuite.storage import Database
 from protosuite.storage.gathering import Gathering
 from protosuite.storage.upsert import insert, lock
+
+T = TypeVar("T")
 
 
 class MediaChatStore:
@@ -140,6 +142,10 @@ class MediaChatStore:
             return [Chat(*row) for row in connection.execute(query)]
 
         return self._database.read(work)
+
+    def compute(self, work: Callable[[], T]) -> Deferred[T]:
+        """Run something that blocks for a moment, where reads run."""
+        return self._database.compute(work)
 
     def client_of(self, chat_id: int) -> Deferred[int | None]:
         """Whose chat that is; None if there is no such chat."""

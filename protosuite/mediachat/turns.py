@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from protosuite.errors import BadRequest, Overloaded, StorageFull
-from protosuite.mediachat.media import WrongHash
+from protosuite.mediachat.media_interface import WrongHash
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.tables import Message, New
 from protosuite.mediachat.upload import TakenOver

@@ -8,7 +8,8 @@ from typing import Protocol as Interface
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from protosuite.mediachat.media import MediaFolder, Part, Stored
+from protosuite.errors import StorageError
+from protosuite.mediachat.media_interface import MediaStore, Part, Stored
 from protosuite.mediachat.wire import Head
 from protosuite.storage.workers import Calls
 
@@ -41,7 +42,7 @@ class Upload:
 
     def __init__(
         self,
-        folder: MediaFolder,
+        folder: MediaStore,
         calls: Calls,
         chat_id: int,
         head: Head,
@@ -109,7 +110,8 @@ class Upload:
             self._pieces.clear()
             self.waiting = 0
             if self.part is not None:
-                await self._calls.run(self.part.close, False).addErrback(lambda _: None)
+                may_be_over = isinstance(error, StorageError)  # then it can be gone on with
+                await self._calls.run(self.part.close, may_be_over).addErrback(lambda _: None)
         self.closed.callback(None)
         if outcome is not None:
             self._sender.upload_done(self, Failure(outcome) if isinstance(outcome, Exception) else outcome)
@@ -128,7 +130,7 @@ class Upload:
                     self._wake = Deferred()
                     await self._wake
             if not self.is_abandoned():
-                return await run(self._folder.finish, part)
+                return await run(part.finish)
             await run(part.close, True)
         return self._why
 

@@ -99,7 +99,7 @@ class BackupCase(SynchronousTestCase):
         files.open()
         part = files.begin(1, Head("a.bin", len(content), "file"), "unique")
         part.write([content])
-        stored = files.finish(part)
+        stored = part.finish()
         new = New(
             1, "client", "file", 1, name="a.bin", size=stored.size, type=stored.type, sha256=stored.sha256
         )

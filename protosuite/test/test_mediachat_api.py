@@ -658,13 +658,13 @@ class PostingTests(ApiCase):
 
     def test_disk_full(self) -> None:
         """R6: with no room it is 507 at once, also while the client is held, and then all works again."""
-        real = media.Part.write
+        real = media.FilePart.write
 
         def full(*arguments: Any) -> None:
             raise OSError(errno.ENOSPC, "no room")
 
         self.threads.by_hand()
-        self.patch(media.Part, "write", full)
+        self.patch(media.FilePart, "write", full)
         pipe = self.http()
         self.post_head(pipe, 500_000)
         pipe.arrive(b"x" * 100_000)
@@ -672,7 +672,7 @@ class PostingTests(ApiCase):
         pipe.pump()
         self.assert_problem(Answer(bytes(pipe.sent)), 507)
         self.assertTrue(pipe.eof_sent)
-        self.patch(media.Part, "write", real)
+        self.patch(media.FilePart, "write", real)
         self.assertEqual(self.post(b"x" * 1000).status, 201)
         self.assertEqual(self.parts(), [])
 

@@ -21,7 +21,7 @@ from protosuite.config import MediaChatConfig
 from protosuite.errors import Overloaded, ServerRefused, StorageError
 from protosuite.hours import parse
 from protosuite.mediachat.client import MediaChatClientFactory, Received, chat_url
-from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.media import FilePart, MediaFolder
 from protosuite.mediachat.saving import SaveFolder, StateFile, Taken, WrongBytes, numbered, safe_name
 from protosuite.mediachat.server import MediaChatService
 from protosuite.mediachat.store import MediaChatStore
@@ -589,16 +589,16 @@ class SendTests(ClientCase):
 
     def test_storage_that_fails_for_a_while(self) -> None:
         """A file that cannot be stored now is sent again until it can."""
-        finish = self.folder.finish
+        finish = FilePart.finish
         failing = [True]
 
-        def sometimes(part: Any) -> Any:
+        def sometimes(part: FilePart) -> Any:
             if failing:
                 failing.pop()
                 raise OSError(5, "input/output error")
             return finish(part)
 
-        self.folder.finish = sometimes  # type: ignore[method-assign]
+        self.patch(FilePart, "finish", sometimes)
         answer = self.send_it()
         self.line.pump()
         self.assertNoResult(answer)

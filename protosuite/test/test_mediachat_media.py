@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.errors import StorageError
 from protosuite.mediachat import media
-from protosuite.mediachat.media import MediaFolder, Part, WrongHash
+from protosuite.mediachat.media import FilePart, MediaFolder
+from protosuite.mediachat.media_interface import WrongHash
 from protosuite.mediachat.wire import Head
 from protosuite.test.mediachat_peers import OPEN, PARIS, Fixture, digest
 
@@ -33,14 +34,14 @@ class FolderTests(SynchronousTestCase):
         self.folder.open()
         self.count = 0
 
-    def begin(self, size: int = 3, **more: Any) -> Part:
+    def begin(self, size: int = 3, **more: Any) -> FilePart:
         self.count += 1
         return self.folder.begin(1, Head("a", size, "file", **more), f"{self.count:032}")
 
     def store(self, data: bytes, **more: Any) -> str:
         part = self.begin(len(data), **more)
         part.write([data])
-        return self.folder.finish(part).sha256
+        return part.finish().sha256
 
     def parts(self) -> list[Path]:
         return [path for path in (self.root / "parts").iterdir() if path.name != ".boot"]
@@ -86,14 +87,14 @@ class FolderTests(SynchronousTestCase):
         part = self.begin(upload="u")
         self.assertEqual(part.offset, 0)
         part.write([b"abc"])
-        self.assertEqual(self.folder.finish(part).sha256, digest(b"abc"))
+        self.assertEqual(part.finish().sha256, digest(b"abc"))
 
     def test_wrong_hash(self) -> None:
         """Nothing stays of what is not what it should be."""
         part = self.begin(upload="u", sha256=digest(b"abd"))
         part.write([b"abc"])
         with self.assertRaises(WrongHash):
-            self.folder.finish(part)
+            part.finish()
         self.assertEqual(self.parts(), [])
 
     def test_close_that_fails(self) -> None:
@@ -143,7 +144,7 @@ class FolderTests(SynchronousTestCase):
         ):
             part = self.begin(len(data))
             part.write([data])
-            self.assertEqual(self.folder.finish(part).type, kind)
+            self.assertEqual(part.finish().type, kind)
 
     def test_begin_is_small(self) -> None:
         """What is kept of the beginning is bounded, whether it came or was there."""
@@ -160,7 +161,7 @@ class FolderTests(SynchronousTestCase):
         self.begin(upload="u").close(keep=True)
         age(self.parts()[0], 0)
         part = self.begin(upload="u")
-        self.folder.old_parts(PARIS + 1, set())
+        self.folder.old_parts(PARIS + 1, [])
         self.assertTrue(part.path.exists())
         part.close(keep=True)
 
@@ -170,7 +171,7 @@ class FolderTests(SynchronousTestCase):
         part.write([b"abc"])
         part.file.flush()
         age(part.path, HOUR)
-        name = self.folder.finish(part).sha256
+        name = part.finish().sha256
         self.assertEqual(self.folder.old_files(name[:2], PARIS + 1), [])
         age(self.folder.path(name), HOUR)
         old = self.folder.old_files(name[:2], PARIS + 1)
@@ -214,7 +215,7 @@ class SweepTests(Fixture):
         self.client().begin(3).binary(b"abc")
         part = self.folder.begin(1, Head("x", 3, "file"), "0" * 32)
         part.write([b"xyz"])
-        self.folder.finish(part)
+        part.finish()
         self.make_young()
         self.sweep()
         self.assertEqual(len(self.files()), 2)

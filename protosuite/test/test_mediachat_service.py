@@ -389,12 +389,12 @@ class MediaTests(Fixture):
         self.service = self.start(max_unwritten=64 << 10)
         socket = self.client()
         self.threads.by_hand()
-        real = media.Part.write
+        real = media.FilePart.write
 
         def full(*arguments: Any) -> None:
             raise OSError(errno.ENOSPC, "no room")
 
-        self.patch(media.Part, "write", full)
+        self.patch(media.FilePart, "write", full)
         socket.begin(200_000, upload="u")
         self.settle()
         self.assertEqual([each["status"] for each in socket.heard()], ["ready"])
@@ -403,7 +403,7 @@ class MediaTests(Fixture):
         self.settle()
         self.assertEqual(socket.statuses(), [("error", "full")])
         self.assertTrue(socket.pipe.reading)
-        self.patch(media.Part, "write", real)
+        self.patch(media.FilePart, "write", real)
         socket.binary(bytes(100_000)).text("next").begin(1).binary(b"x")
         self.settle()
         self.assertEqual(socket.statuses(), [("saved", 1), ("saved", 2)])

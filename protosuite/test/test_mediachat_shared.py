@@ -1,0 +1,169 @@
+"""Media in a folder that nodes share, and the setting that says where media are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from protosuite.config import MediaChatConfig
+from protosuite.errors import StartError
+from protosuite.mediachat import media_making
+from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.media_address import Address, parse, problem
+from protosuite.mediachat.media_interface import MediaStore, MediaUnavailable
+from protosuite.mediachat.media_shared import SharedFolder
+from protosuite.test.media_contract import DATA, PART, MediaContract, digest
+
+MINIO = "http://127.0.0.1:9000"
+
+
+class SharedFolderTests(MediaContract, SynchronousTestCase):
+    """Two nodes with one folder."""
+
+    def node(self) -> MediaStore:
+        if not hasattr(self, "root"):
+            self.root = Path(self.mktemp())
+            self.root.mkdir()
+        folder = SharedFolder(self.root, PART)
+        folder.open()
+        return folder
+
+    def parts(self) -> list[str]:
+        return sorted(path.name for path in (self.root / "parts").iterdir())
+
+    def test_no_folder(self) -> None:
+        """A folder that is not there is not made: a file system that is not mounted would look so."""
+        with self.assertRaises(StartError) as caught:
+            SharedFolder(self.root / "else", PART).open()
+        self.assertIn("is it mounted?", str(caught.exception))
+        file = self.root / "file"
+        file.touch()
+        with self.assertRaises(StartError):
+            SharedFolder(file, PART).open()
+
+    def test_start_of_another_node(self) -> None:
+        """A node that starts leaves the parts of the others alone."""
+        named, nameless = self.begin(self.one, DATA, upload="u"), self.begin(self.one, DATA)
+        self.node()
+        for part in (named, nameless):
+            part.write([DATA])
+            self.assertEqual(part.finish().sha256, digest(DATA))
+        self.assertEqual(self.parts(), [])
+
+    def test_only_what_is_synced(self) -> None:
+        """R1: another node relies on no byte that may be in the cache of a machine that is gone."""
+        synced: list[int] = []
+        fsync = os.fsync
+
+        def note(descriptor: int) -> None:
+            fsync(descriptor)
+            synced.append(os.fstat(descriptor).st_size)
+
+        self.patch(os, "fsync", note)
+        part = self.begin(self.one, DATA, upload="u")
+        part.write([DATA[:PART]])
+        part.write([DATA[PART : PART + 1000]])
+        self.assertEqual(synced, [PART])
+        self.assertEqual(self.begin(self.two, DATA, upload="u").offset, PART)
+
+    def test_closed_in_order(self) -> None:
+        """All that came of an upload that was broken off is there, if its node could put it on the disk."""
+        part = self.begin(self.one, DATA, upload="u")
+        part.write([DATA[:1000]])
+        part.close(keep=True)
+        self.assertEqual(self.begin(self.two, DATA, upload="u").offset, 1000)
+        empty = self.begin(self.one, DATA, upload="v")
+        empty.close(keep=True)
+        self.assertEqual(len(self.parts()), 1)
+
+    def test_taken_over(self) -> None:
+        """Who goes on with an upload leaves one part of it; the other writer hears that it is over."""
+        left = self.begin(self.one, DATA, upload="u")
+        left.write([DATA[:PART]])
+        part = self.begin(self.two, DATA, upload="u")
+        self.assertEqual(len(self.parts()), 1)
+        with self.assertRaises(MediaUnavailable):
+            left.write([DATA[PART : 2 * PART]])
+        left.close(keep=False)
+        self.assertEqual(len(self.parts()), 1)
+        part.write([DATA[PART:]])
+        self.assertEqual(part.finish().sha256, digest(DATA))
+        self.assertEqual(self.parts(), [])
+
+    def test_longer_part(self) -> None:
+        """A part that is longer than its upload, which we never write, is not gone on with."""
+        part = self.begin(self.one, DATA, upload="u")
+        part.write([DATA + b"x"])
+        part.close(keep=True)
+        self.assertEqual(self.begin(self.two, DATA, upload="u").offset, 0)
+
+
+class SettingTests(SynchronousTestCase):
+    """``[mediachat] media``."""
+
+    def test_urls(self) -> None:
+        """A URL says bucket, prefix, endpoint, region and style."""
+        for url, address in (
+            ("s3://bucket", Address("bucket")),
+            ("s3://bucket/", Address("bucket")),
+            ("s3://bucket/a/b_c/", Address("bucket", "a/b_c/")),
+            (f"s3://bucket/a?endpoint={MINIO}", Address("bucket", "a/", MINIO)),
+            (
+                "s3://b.k.t?region=eu-central-1&style=virtual",
+                Address("b.k.t", "", None, "eu-central-1", "virtual"),
+            ),
+        ):
+            self.assertEqual(parse(url), address)
+
+    def test_wrong_urls(self) -> None:
+        """R38: what is wrong with a URL is said, and no credentials with it."""
+        for url, what in (
+            ("s4://bucket", "begins with s3://"),
+            ("s3://", "name of a bucket"),
+            ("s3://Bucket", "name of a bucket"),
+            ("s3://bu", "name of a bucket"),
+            ("s3://KEY:SECRET@bucket", "AWS_ACCESS_KEY_ID"),
+            ("s3://bucket/../x", "a prefix is made of"),
+            ("s3://bucket/a//b", "a prefix is made of"),
+            ("s3://bucket/" + "x" * 600, "a prefix is made of"),
+            ("s3://bucket?endpiont=x", "not 'endpiont'"),
+            ("s3://bucket?region=a&region=b", "twice"),
+            ("s3://bucket?region", "name=value"),
+            ("s3://bucket?region=EU", "region is a name"),
+            ("s3://bucket?style=both", "style is one of"),
+            ("s3://bucket#x", "behind a #"),
+            ("s3://bucket?endpoint=host:9000", "endpoint is as"),
+            ("s3://bucket?endpoint=http://host/path", "endpoint is as"),
+            ("s3://bucket?endpoint=http://host:x", "endpoint is no URL"),
+            ("s3://bucket?endpoint=http://KEY:SECRET@host", "AWS_ACCESS_KEY_ID"),
+        ):
+            with self.assertRaises(ValueError, msg=url) as caught:
+                parse(url)
+            self.assertIn(what, str(caught.exception))
+            self.assertNotIn("SECRET@", str(caught.exception))
+
+    def test_shown(self) -> None:
+        """An address is told as a person would write it."""
+        self.assertEqual(str(parse(f"s3://bucket/a?endpoint={MINIO}")), f"s3://bucket/a/ at {MINIO}")
+
+    def test_made(self) -> None:
+        """Each form of the setting means a store of its own; a wrong URL is no start."""
+        root = Path(self.mktemp())
+        config = MediaChatConfig()
+        self.assertEqual(type(media_making.make(config, root)), MediaFolder)
+        shared = media_making.make(evolve(config, media="/mnt/media"), root)
+        self.assertEqual(type(shared), SharedFolder)
+        s3 = media_making.make(evolve(config, media="s3://bucket"), root)
+        self.assertEqual(type(s3).__name__, "S3Store")
+        with self.assertRaises(StartError) as caught:
+            media_making.make(evolve(config, media="s3://Bucket"), root)
+        self.assertIn("[mediachat] media: behind s3://", str(caught.exception))
+
+    def test_looked_at(self) -> None:
+        """Only a URL has more to it than its form; without boto3 it says what to install."""
+        self.assertIsNone(problem("local"))
+        self.assertIsNone(problem("/mnt/media"))
+        self.assertIn("bucket", problem("s3://Bucket") or "")
