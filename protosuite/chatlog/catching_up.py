@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from protosuite.chatlog.room import Room
 from protosuite.chatlog.store import ChatLogStore, Committed, RoomState
@@ -49,6 +50,9 @@ class CatchingUp:
         self._reading: set[Room] = set()
         self._comparing: dict[str, None] = {}  # names of rooms whose head is to be looked up
         self._is_comparing = False
+        self._asking: dict[Room, list[Deferred[None]]] = {}  # who wants to know where a log ends now
+        self._is_asking = False
+        self._waiting: dict[Room, list[tuple[int, Deferred[None]]]] = {}  # until that slot has been told
         self._retrying: IDelayedCall | None = None
 
     def stop(self) -> None:
@@ -74,6 +78,23 @@ class CatchingUp:
         if room.is_heard:
             room.is_heard = False
             self._fabric.unsubscribe(_TOPIC + room.name, self)
+        for _, waiting in self._waiting.pop(room, ()):
+            waiting.callback(None)
+
+    def current(self, room: Room) -> Deferred[None]:
+        """Fires when everything has been told that any node had stored in the room when this was asked.
+
+        Who asks on this node for what somebody was acknowledged on another finds it. Fails where it cannot
+        be read.
+        """
+        if not self._fabric.is_shared:
+            return succeed(None)
+        asked: Deferred[None] = Deferred()
+        self._asking.setdefault(room, []).append(asked)
+        if not self._is_asking:
+            self._is_asking = True
+            Deferred.fromCoroutine(self._ask_all())
+        return asked
 
     def committed(self, room: Room, new: Sequence[Committed]) -> None:
         """This node has stored entries, one behind the other: tell them, and wake the others."""
@@ -122,6 +143,36 @@ class CatchingUp:
         if not failure.check(StorageError, Overloaded):
             self._log.failure("the ends of logs were not looked up", failure)
 
+    # The latest.
+
+    async def _ask_all(self) -> None:
+        """Look where logs end: one query for all who ask during the last one."""
+        while self._asking:
+            rooms = [room for room, _ in zip(self._asking, range(_CHUNK), strict=False)]
+            asked = {room: self._asking.pop(room) for room in rooms}
+            try:
+                states = await self._store.states([room.name for room in rooms])
+            except Exception:
+                for waiting in (each for those in asked.values() for each in those):
+                    waiting.errback(Failure())
+                continue
+            for room, those in asked.items():
+                end = states[room.name].latest if room.name in states else 0
+                self._waiting.setdefault(room, []).extend((end, each) for each in those)
+                self._want(room, end)
+                self._release(room)
+        self._is_asking = False
+
+    def _release(self, room: Room) -> None:
+        """Tell those who wait for what has been told by now, or what turned out not to be there."""
+        waiting = self._waiting.pop(room, [])
+        is_all = room.latest >= room.wanted or self._rooms.get(room.name) is not room
+        done = [each for end, each in waiting if is_all or end <= room.latest]
+        if len(done) < len(waiting):
+            self._waiting[room] = [(end, each) for end, each in waiting if end > room.latest]
+        for each in done:
+            each.callback(None)
+
     # Reading.
 
     def _want(self, room: Room, slot: int) -> None:
@@ -137,6 +188,7 @@ class CatchingUp:
                 break
             await self._read_page(room)
         self._reading.discard(room)
+        self._release(room)
 
     async def _read_page(self, room: Room) -> None:
         low, config = room.latest + 1, self._config
@@ -173,9 +225,12 @@ class CatchingUp:
         """Give the answers that waited for entries that have been told."""
         while room.owed and room.owed[0].entry.slot <= room.latest:
             self._told(room.owed.popleft())
+        self._release(room)
 
-    def _not_read(self, failure: Any, room: Room) -> None:
+    def _not_read(self, failure: Failure, room: Room) -> None:
         self._reading.discard(room)
+        for _, waiting in self._waiting.pop(room, ()):
+            waiting.errback(failure)
         if not failure.check(StorageError, Overloaded):
             self._log.failure("entries of another node were not read", failure)
         if self._retrying is None:

@@ -63,6 +63,9 @@ class ChatLog(Interface):
     def refused(self, member: Member, error: Error) -> None:
         """`member` was told `error`."""
 
+    def current(self, room: Room) -> Deferred[None]:
+        """Fires when all is told that any node had stored in a room by now; fails where nobody can tell."""
+
     def reading_failed(self, error: Exception) -> None:
         """The database could not be read."""
 
@@ -212,8 +215,10 @@ class Member:
 
     async def _answer(self, update: ClientUpdate) -> None:
         room, config = self.room, self._service.config
+        is_for_latest = update.upto == -1 or update.upto >= room.latest  # or for what comes behind it
+        if is_for_latest and not await self._is_current():
+            return
         latest = room.latest
-        is_for_latest = update.upto == -1 or update.upto >= latest  # or for what comes behind it
         high = latest if is_for_latest else min(update.upto, latest)
         low = max(room.first, high - min(update.n, config.max_entries) + 1)
         found = room.cached(low, high)
@@ -233,6 +238,15 @@ class Member:
             self._reply(page.entries, latest if is_for_latest else room.latest)
         if is_for_latest:
             await self._catch_up(latest)
+
+    async def _is_current(self) -> bool:
+        """Wait until the room is told as far as it is stored. False: it cannot be, or nobody is there."""
+        try:
+            await self._service.current(self.room)
+        except (StorageError, Overloaded) as error:
+            self._cannot_be_read(error)
+            return False
+        return self.socket.is_open
 
     def _reply(self, entries: Sequence[bytes], latest: int) -> None:
         room = self.room

@@ -151,6 +151,10 @@ class ChatLogService(WebService):
         who = "" if member.who is None else f", {member.who.role} {member.who.subject},"
         self.turned_down(f"{member.socket.peer}{who} in {member.room.name}", error.code, error.message)
 
+    def current(self, room: Room) -> Deferred[None]:
+        """Fires when all is told that any node had stored in a room by now; fails where nobody can tell."""
+        return self._others.current(room)
+
     def reading_failed(self, error: Exception) -> None:
         """The database could not be read."""
         self._troubles.info("entries cannot be read: {reason}", reason=str(error))

@@ -16,6 +16,7 @@ from protosuite.chatlog.chain import Append, Head, extend
 from protosuite.chatlog.wire import Entry, encode_entry
 from protosuite.errors import BadRequest
 from protosuite.storage import Database, metadata
+from protosuite.storage.locking import Rows
 from protosuite.storage.prepared import Prepared
 from protosuite.storage.upsert import insert
 
@@ -53,7 +54,7 @@ _columns = attrgetter(*_NAMES)
 _FIND = (
     sa.select(rooms.c.name, rooms.c.id, rooms.c.head, rooms.c.hash)
     .where(rooms.c.name.in_(given("names", expanding=True)))
-    .order_by(rooms.c.name)
+    .order_by(rooms.c.id)
     .with_for_update()
 )
 _KNOWN = sa.select(*_FIELDS).where(
@@ -155,7 +156,7 @@ class ChatLogStore:
         def work(connection: Connection) -> list[Outcome]:
             return _Commit(connection, batch, self._max_rooms).run(epochs, now)
 
-        return self._database.write(work)
+        return self._database.write(work, Rows(rooms.c.name, list(epochs)))
 
     def newest(self, room: str, low: int, high: int, most: int, max_bytes: int) -> Deferred[Page]:
         """The entries from `low` to `high`, or as many of the newest of them as are within both bounds."""
@@ -184,7 +185,7 @@ class ChatLogStore:
         def work(connection: Connection) -> dict[str, int]:
             return dict(_sweep(connection, keep, before))
 
-        return self._database.write(work)
+        return self._database.write(work, Rows(rooms.c.name))
 
 
 class _Commit:
@@ -233,7 +234,7 @@ class _Commit:
             count = self._connection.execute(sa.select(sa.func.count()).select_from(rooms)).scalar_one()
             made = [
                 {"name": name, "epoch": epochs[name], "head": 0, "hash": epochs[name], "first": 1}
-                for name in missing[: max(0, self._max_rooms - count)]
+                for name in sorted(missing[: max(0, self._max_rooms - count)])  # another may make the same
             ]
             if made:
                 put = insert(self._connection, rooms).on_conflict_do_nothing()

@@ -18,6 +18,7 @@ from protosuite.mediachat.places import next_place
 from protosuite.mediachat.tables import CHAT, MESSAGE, UNREAD, Chat, Message, New, chats, messages
 from protosuite.storage import Database
 from protosuite.storage.gathering import Gathering
+from protosuite.storage.locking import Rows
 from protosuite.storage.upsert import insert, lock
 
 T = TypeVar("T")
@@ -34,7 +35,9 @@ class MediaChatStore:
         self._quota = quota
         self.cuts = Cuts(database)
         self._lane = lane
-        self._adding: Gathering[list[Adding]] = Gathering(database, list, self._add_all, self._added)
+        self._adding: Gathering[list[Adding]] = Gathering(
+            database, list, self._add_all, self._added, rows=_chats_of
+        )
 
     def enter(self, client_id: int, timezone: str, now: int) -> Deferred[tuple[Chat, int]]:
         """The chat of a client, which is made if there is none, in the zone where the client is now.
@@ -65,7 +68,7 @@ class MediaChatStore:
             last = sa.select(sa.func.max(messages.c.id)).where(messages.c.chat_id == chat.id)
             return chat, connection.execute(last).scalar() or 0
 
-        return self._database.write(work)
+        return self._database.write(work, Rows(chats.c.client_id, [client_id]))
 
     def add(self, new: New) -> Deferred[Added]:
         """Store a message; and whether it is new, for one with its key may be there already.
@@ -96,7 +99,8 @@ class MediaChatStore:
                 adding.told(failure)
             return
         for adding in group:  # whichever is at fault fails alone
-            alone = self._database.write(partial(add_all, quota=self._quota, group=[adding], lane=self._lane))
+            work = partial(add_all, quota=self._quota, group=[adding], lane=self._lane)
+            alone = self._database.write(work, _chats_of([adding]))
             alone.addBoth(adding.told)
 
     def check_room(self, chat_id: int, size: int) -> Deferred[None]:
@@ -219,7 +223,7 @@ class MediaChatStore:
             row = connection.execute(query).first()
             return None if row is None else Chat(*row)
 
-        return self._database.write(work)
+        return self._database.write(work, Rows(chats.c.id, [chat_id]))
 
     def delivered(self, chat_id: int, upto: int) -> Deferred[None]:
         """A plain client has been sent what the desk said up to a message."""
@@ -228,7 +232,7 @@ class MediaChatStore:
             mine = sa.and_(chats.c.id == chat_id, chats.c.delivered < upto)
             connection.execute(sa.update(chats).where(mine).values(delivered=upto))
 
-        return self._database.write(work)
+        return self._database.write(work, Rows(chats.c.id, [chat_id]))
 
     def referenced(self, hashes: Iterable[str]) -> Deferred[set[str]]:
         """Which of these a message has."""
@@ -242,6 +246,11 @@ class MediaChatStore:
             return found
 
         return self._database.read(work)
+
+
+def _chats_of(group: list[Adding]) -> Rows:
+    """What storing these changes."""
+    return Rows(chats.c.id, [adding.new.chat_id for adding in group])
 
 
 def _used(connection: Connection, chat_id: int) -> int | None:

@@ -15,6 +15,7 @@ from protosuite.numbers.sequence import EMPTY_CHECKSUM, Session, checksum, resum
 from protosuite.numbers.wire import Start
 from protosuite.storage import Database, metadata
 from protosuite.storage.gathering import Gathering
+from protosuite.storage.locking import Rows
 from protosuite.storage.prepared import Prepared
 from protosuite.storage.upsert import insert
 
@@ -48,7 +49,7 @@ class NumbersStore:
         self._putting: Any = None
         # At most one entry a session that was used since the last commit: client to (count, time).
         self._acknowledged: Gathering[dict[str, tuple[int, int]]] = Gathering(
-            database, dict, _store_acknowledged, _log_failure, clock, flush_interval
+            database, dict, _store_acknowledged, _log_failure, clock, flush_interval, _sessions_of
         )
 
     def open(self, start: Start, fresh: Session, now: int) -> Deferred[tuple[Session, int]]:
@@ -77,7 +78,7 @@ class NumbersStore:
                 return work(connection)  # another node has just made it
             return session, index
 
-        return self._database.write(work)
+        return self._database.write(work, Rows(sessions.c.client, [start.client]))
 
     def checksum(self, session: Session, index: int) -> Deferred[int]:
         """Adler-32 over the session's numbers before `index`, computed off the reactor's thread."""
@@ -100,11 +101,10 @@ class NumbersStore:
         def work(connection: Connection) -> int:
             before = now - self._ttl
             old = sa.select(sessions.c.client).where(sessions.c.used_at < before).limit(_SWEEP_BATCH)
-            # Said again for those that another node uses in this moment: they are looked at anew.
-            delete = sa.delete(sessions).where(sessions.c.client.in_(old), sessions.c.used_at < before)
-            return connection.execute(delete).rowcount
+            old = old.with_for_update(skip_locked=True)  # those that another node uses are wanted again
+            return connection.execute(sa.delete(sessions).where(sessions.c.client.in_(old))).rowcount
 
-        return self._database.write(work)
+        return self._database.write(work, Rows(sessions.c.client))
 
     def _put(self, connection: Connection) -> Any:
         """The statement for a new session, in the dialect of `connection`."""
@@ -137,6 +137,11 @@ _ACKNOWLEDGE = Prepared(
     .values(acknowledged=sa.bindparam("b_acknowledged"), used_at=sa.bindparam("b_used_at")),
     *("b_client", "b_acknowledged", "b_used_at"),
 )
+
+
+def _sessions_of(items: dict[str, tuple[int, int]]) -> Rows:
+    """What storing these changes."""
+    return Rows(sessions.c.client, list(items))
 
 
 def _store_acknowledged(connection: Connection, items: dict[str, tuple[int, int]]) -> None:

@@ -19,6 +19,7 @@ from protosuite.errors import Overloaded, StorageError
 from protosuite.figures import Figure, gauge
 from protosuite.storage import engines
 from protosuite.storage.engines import Transactions
+from protosuite.storage.locking import Rows, in_turn, locked
 from protosuite.storage.measures import Measures
 from protosuite.storage.timeouts import Timeouts
 from protosuite.storage.workers import Worker
@@ -37,6 +38,7 @@ class _Request:
     work: Work
     answer: Deferred[Any]
     asked: float  # when, in seconds of the database's clock
+    rows: Rows | None = None
     outcome: Any = None
 
 
@@ -61,6 +63,7 @@ class Database:
 
     _writes: Transactions = field(init=False)
     _reads: Transactions = field(init=False)
+    _is_alone: bool = field(init=False)  # nobody else can write
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
     _waiting: deque[_Request] = field(init=False, factory=deque)  # under _lock
     _committing: bool = field(init=False, default=False)  # under _lock
@@ -69,6 +72,7 @@ class Database:
     _written: float = field(init=False, default=0.0)  # when it last committed
 
     def __attrs_post_init__(self) -> None:
+        self._is_alone = engines.is_file(self.url)
         self._writes = engines.writing(self.url, self.timeouts, self.clock)
         self._reads = engines.reading(self.url, self.reader_connections, self.timeouts, self.clock)
 
@@ -93,15 +97,17 @@ class Database:
                 connection = opened.enter_context(self._read_engine.connect())
                 self._reads.open_one(connection)
 
-    def write(self, work: Callable[[Connection], T]) -> Deferred[T]:
+    def write(self, work: Callable[[Connection], T], rows: Rows | None = None) -> Deferred[T]:
         """Run `work` in the next commit. The Deferred fires when it is on stable storage.
 
-        If another work of the same commit fails, `work` may be run again in a transaction of its
-        own, and with a server that was away for a moment: it must do nothing but use the connection.
+        If another work of the same commit fails, `work` may be run again in a transaction of its own, and
+        with a server that was away for a moment: it must do nothing but use the connection. `rows` are what
+        it changes and other nodes may change too. With a server, requests that say so come behind those that
+        do not, table by table: all nodes lock rows in one order.
         Requests are answered in order. Fails with :exc:`StorageError` when the storage cannot do it, with
         :exc:`CommitUnknown` when that cannot be known, or with what `work` raised.
         """
-        request = _Request(work, Deferred(), self.clock())
+        request = _Request(work, Deferred(), self.clock(), rows)
         with self._lock:
             full = len(self._waiting) >= self.max_queue
             if not full:
@@ -175,9 +181,10 @@ class Database:
                 if not group:
                     self._committing = False
                     return
-            if not self._run(self._writes, group):
+            in_order = group if self._is_alone else in_turn(group)
+            if not self._run(self._writes, in_order):
                 # Still one commit: what somebody did wrong may not cost the others one each.
-                self._run(self._writes, group, apart=True)
+                self._run(self._writes, in_order, apart=True)
             self.call_in_reactor(_answer, group)
 
     def _run(self, transactions: Transactions, group: list[_Request], apart: bool = False) -> bool:
@@ -189,7 +196,8 @@ class Database:
 
         def work(connection: Connection) -> list[Any]:
             nonlocal worked
-            outcomes = [self._one(request, transactions, connection, apart) for request in group]
+            requests = group if self._is_alone else locked(connection, group)
+            outcomes = [self._one(request, transactions, connection, apart) for request in requests]
             worked = self.clock()
             return outcomes
 

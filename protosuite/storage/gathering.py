@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from protosuite.storage.database import Database
+from protosuite.storage.locking import Rows
 
 C = TypeVar("C")
 
@@ -20,7 +21,8 @@ class Gathering(Generic[C]):
     Put into `items`, then call :meth:`touch`. `store` is the work for the database; `done` is told, in
     the reactor's thread, what was stored and how it went (None: well). The container is the caller's to
     bound. With a `pause`, in seconds of `clock`, what comes within so long of the first is stored with it:
-    for what nobody waits for. Who asks for :meth:`flushed` ends the pause.
+    for what nobody waits for. Who asks for :meth:`flushed` ends the pause. `rows` says what is changed that
+    other nodes may change as well.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Gathering(Generic[C]):
         done: Callable[[C, Failure | None], None],
         clock: Any = None,
         pause: float = 0.0,
+        rows: Callable[[C], Rows] | None = None,
     ) -> None:
         self.items = empty()
         self._database = database
@@ -39,6 +42,7 @@ class Gathering(Generic[C]):
         self._done = done
         self._clock = clock
         self._pause = pause
+        self._rows = rows
         self._pausing: Any = None  # the call that ends the pause
         self._is_hurried = False  # somebody waits until all is stored
         self._flushing: Deferred[None] | None = None
@@ -70,7 +74,8 @@ class Gathering(Generic[C]):
     def _flush(self) -> None:
         self._pausing = None
         items, self.items = self.items, self._empty()
-        writing = self._database.write(lambda connection: self._store(connection, items))
+        rows = None if self._rows is None else self._rows(items)
+        writing = self._database.write(lambda connection: self._store(connection, items), rows)
         writing.addBoth(self._written, items)
 
     def _written(self, outcome: object, items: C) -> None:

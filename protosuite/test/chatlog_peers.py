@@ -36,13 +36,13 @@ class Breakable(Database):
     def read(self, work: Any) -> Deferred[Any]:
         return super().read(work) if self.no_reads is None else fail(self.no_reads)
 
-    def write(self, work: Any) -> Deferred[Any]:
+    def write(self, work: Any, rows: Any = None) -> Deferred[Any]:
         def attempt(connection: Any) -> Any:
             if self.no_writes is not None:
                 raise self.no_writes
             return work(connection)
 
-        return super().write(attempt)
+        return super().write(attempt, rows)
 
 
 class Workers:

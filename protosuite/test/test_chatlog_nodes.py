@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from protosuite.chatlog.chain import Verifier
 from protosuite.chatlog.server import ChatLogService
 from protosuite.chatlog.store import ChatLogStore
-from protosuite.chatlog.wire import ServerAck, ServerReply
+from protosuite.chatlog.wire import Error, ServerAck, ServerReply
 from protosuite.config import ChatLogConfig
 from protosuite.errors import StorageError
 from protosuite.fabric import Hub, LocalFabric
@@ -238,6 +238,61 @@ class NodesTests(SynchronousTestCase):
         self.clock.advance(1)
         self.settle()
         self.assertEqual(bob.slots(), [1])
+
+    def test_the_latest_of_all_nodes(self) -> None:
+        """R4: who asks for the latest gets what was acknowledged before on any node, wake-ups or not."""
+        one, two = self.start(2)
+        ana, bob = self.join(one), self.join(two)
+        self.settle()
+        one.fabric.is_lossy = True
+        for n in range(8):
+            ana.append(str(n))
+        self.settle()
+        self.assertEqual((ana.slots(), bob.slots()), ([*range(1, 9)], []))
+        bob.update()
+        bob.update()
+        self.settle()
+        *acks, reply, again = bob.heard()
+        self.assertEqual([m.entry.slot for m in acks if isinstance(m, ServerAck)], [*range(1, 9)])
+        for each in (reply, again):
+            assert isinstance(each, ServerReply)
+            self.assertEqual((each.latest, each.entries[-1].slot), (8, 8))
+        ana.append("8")
+        self.settle()
+        bob.update(upto=100)
+        self.settle()
+        ack, reply = bob.heard()
+        assert isinstance(ack, ServerAck)
+        assert isinstance(reply, ServerReply)
+        self.assertEqual((ack.entry.slot, reply.latest), (9, 9))
+
+    def test_the_latest_cannot_be_known(self) -> None:
+        """R34: who asks for the latest while the database cannot be read is told so, and may ask again."""
+        _, two = self.start(2)
+        bob = self.join(two)
+        self.settle()
+        two.workers.database.no_reads = StorageError("broken")
+        bob.update()
+        self.settle()
+        (error,) = bob.heard()
+        assert isinstance(error, Error)
+        self.assertEqual(error.code, "storage")
+        two.workers.database.no_reads = None
+        self.assertEqual(self.reply(bob).latest, 0)
+
+    def test_nobody_waits_for_the_latest_any_more(self) -> None:
+        """Who leaves while it is looked up takes nothing with it."""
+        one, two = self.start(2)
+        ana, bob = self.join(one), self.join(two)
+        self.settle()
+        one.fabric.is_lossy = True
+        ana.append("0")
+        self.settle()
+        bob.update()
+        bob.pipe.pump()
+        bob.lose()
+        self.settle()
+        self.assertEqual((two.service.rooms, two.service._others._waiting), ({}, {}))
 
     def test_what_another_node_has_deleted(self) -> None:
         """Who cannot be told what comes next, as it is deleted, comes back and goes on with what there is."""

@@ -369,7 +369,8 @@ class PlanTests(Fixture):
         self.assertEqual(len(seen), 3)  # the rooms, and the keys of each
         for query, parameters in seen:
             plan = self.raw().execute(f"EXPLAIN QUERY PLAN {query}", parameters).fetchall()
-            self.assertTrue(all("SEARCH" in step[3] for step in plan), (query, plan))
+            steps = [step[3] for step in plan if "ORDER BY" not in step[3]]  # of the few that were found
+            self.assertTrue(all("SEARCH" in step for step in steps), (query, plan))
 
 
 class FileTests(Fixture):
