@@ -177,6 +177,21 @@ class BusCheckTests(CheckCase):
             else:
                 check.delivered("d", "t", b"2", 2)
 
+    def test_before_it_is_there(self) -> None:
+        """What was sent before a subscription was there may come, and need not, whenever it is confirmed."""
+        check = BusCheck()
+        check.subscribing("d")
+        for payload in (b"1", b"2"):
+            check.published("t", payload)
+        check.delivered("d", "t", b"1", 1)
+        check.subscribed("d")
+        for number in (1, 2):
+            check.confirmed(b"%d" % number, number)
+        check.settle()
+        check.published("t", b"3")
+        check.confirmed(b"3", 3)
+        self.assertEqual(check.missing(), {"d": 1})
+
     def test_invented(self) -> None:
         """What nobody published is found, on whatever topic it comes, and so is a wrong topic."""
         check = self.begun()

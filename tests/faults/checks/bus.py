@@ -12,6 +12,7 @@ class _Durable:
     """What one durable subscription has been given."""
 
     is_ordered: bool
+    is_there: bool = False  # whether it gets what is published
     seen: set[bytes] = field(factory=set)
     owed: set[bytes] = field(factory=set)  # that were confirmed and have not come
     last: dict[str, int] = field(factory=dict)  # the highest sequence, by topic
@@ -20,7 +21,8 @@ class _Durable:
 class BusCheck:
     """What publishers published and subscribers got. Payloads are all different.
 
-    A durable subscription is registered by :meth:`subscribed`, before what it must get is published.
+    A durable subscription is registered by :meth:`subscribing` before anything can come of it, and by
+    :meth:`subscribed` before what it must get is published.
     """
 
     def __init__(self) -> None:
@@ -28,23 +30,31 @@ class BusCheck:
         self._topics: dict[bytes, str] = {}  # of what was published, by payload
         self._sequences: dict[tuple[str, int], bytes] = {}
         self._durables: dict[str, _Durable] = {}
+        self._due: dict[bytes, list[_Durable]] = {}  # to whom, once it is confirmed, by payload
         self._noticed: dict[tuple[str, int, str], int] = {}  # sequences, by subscriber, connection and topic
 
-    def subscribed(self, name: str, is_ordered: bool = True) -> None:
-        """`name` is to get all that is published from now on.
+    def subscribing(self, name: str, is_ordered: bool = True) -> None:
+        """`name` may get what others publish.
 
         Not `is_ordered`: two connections may share it for a while, and then nobody has promised an order.
         """
         self._durables[name] = _Durable(is_ordered)
 
+    def subscribed(self, name: str, is_ordered: bool = True) -> None:
+        """`name` is to get all that is published from now on."""
+        if name not in self._durables:
+            self.subscribing(name, is_ordered)
+        self._durables[name].is_there = True
+
     def published(self, topic: str, payload: bytes) -> None:
         """A publish is sent now."""
         self._topics[payload] = topic
+        self._due[payload] = [durable for durable in self._durables.values() if durable.is_there]
 
     def confirmed(self, payload: bytes, sequence: int) -> None:
         """Its receipt came."""
         self._placed(self._topics[payload], sequence, payload)
-        for durable in self._durables.values():
+        for durable in self._due.pop(payload, ()):
             if payload not in durable.seen:
                 durable.owed.add(payload)
         self.confirmed_count += 1

@@ -53,6 +53,7 @@ class BusLoad(Load):
         for number in range(self._publishers):
             durable, name = self._client(), f"{self.name}-durable-{number}"
             callback = self.guard(self._delivered(name))
+            self._check.subscribing(name, self._is_ordered)
             subscriptions.append(durable.subscribe("load.#", callback, durable=name, prefetch=20))
         for number in range(self._publishers + self._listeners):
             other = self._client()
@@ -60,7 +61,7 @@ class BusLoad(Load):
             subscriptions.append(other.subscribe("load.#", callback))
         await gatherResults([subscription.when_ready() for subscription in subscriptions])
         for number in range(self._publishers):
-            self._check.subscribed(f"{self.name}-durable-{number}", self._is_ordered)
+            self._check.subscribed(f"{self.name}-durable-{number}")
             publisher = self._client()
             self.work(self._ask(publisher))
             for _ in range(self._depth):
