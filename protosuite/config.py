@@ -320,6 +320,11 @@ class BusConfig(ServiceConfig):
     ack_timeout: float = setting(
         30.0, seconds(0.1), "Seconds until an event that is not acknowledged is delivered again."
     )
+    node_timeout: float = setting(
+        10.0,
+        seconds(0.5),
+        "Seconds of silence after which other nodes take one for dead, and deliver what it had.",
+    )
     publish_timeout: float = setting(
         30.0,
         seconds(0.1),

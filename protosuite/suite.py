@@ -73,9 +73,14 @@ class Shared:
 
 def _bus(config: Config, shared: Shared) -> BusService:
     from protosuite.bus.server import BusService
+    from protosuite.bus.shared_store import SharedStore
     from protosuite.bus.store import BusStore
 
-    return BusService(config.bus, BusStore(shared.database), shared.reactor, shared.wall, shared.guard)
+    fabric = shared.fabric
+    store: BusStore | SharedStore = BusStore(shared.database)
+    if fabric is not None and fabric.is_shared:
+        store = SharedStore(shared.database, fabric.node, config.bus.node_timeout, shared.wall)
+    return BusService(config.bus, store, shared.reactor, shared.wall, shared.guard, fabric)
 
 
 def _numbers(config: Config, shared: Shared) -> ListeningService:

@@ -60,11 +60,12 @@ def fill(folder: Path) -> None:
         )
         connection.execute("DELETE FROM mediachat_message WHERE id > ?", (MESSAGES - 10,))
         connection.executemany(
-            "INSERT INTO bus_owed VALUES (?, 'd', 't', ?, ?, 'text/plain', 1)",
+            "INSERT INTO bus_owed (id, durable, topic, sequence, payload, content_type, published_at)"
+            " VALUES (?, 'd', 't', ?, ?, 'text/plain', 1)",
             [(n, n, chance.randbytes(n % 300)) for n in range(1, 2001)],
         )
         connection.execute("INSERT INTO bus_durable VALUES ('d', '#')")
-        connection.execute("INSERT INTO bus_topic VALUES ('t', 2000)")
+        connection.execute("INSERT INTO bus_topic (topic, sequence) VALUES ('t', 2000)")
         connection.execute("INSERT INTO counter VALUES (1, '18446744073709551615')")
         connection.executemany(
             "INSERT INTO numbers_session VALUES (?, ?, 5, 1, 1)",

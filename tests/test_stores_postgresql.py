@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from sqlalchemy import URL
+
 from protosuite.storage import Database
 from protosuite.test import (
     test_auth_guard,
+    test_bus_nodes,
     test_bus_service,
     test_chatlog_store,
     test_counter_service,
@@ -50,6 +53,25 @@ class CounterAlwaysTests(OnPostgreSQL, test_counter_service.AlwaysTests):  # typ
 
 class BusTests(OnPostgreSQL, test_bus_service.DurableTests):  # type: ignore[misc]
     """What durable subscriptions are owed."""
+
+
+class BusOfNodes(OnPostgreSQL):
+    """A fixture of several nodes on one database."""
+
+    def url(self, folder: str) -> URL:
+        return self.open_database(folder).url
+
+
+class BusEventsTests(BusOfNodes, test_bus_nodes.LiveTests):
+    """Events of several nodes, in one order."""
+
+
+class BusKeepingTests(BusOfNodes, test_bus_nodes.KeepingTests):
+    """What is kept of them."""
+
+
+class BusSharingTests(BusOfNodes, test_bus_nodes.DurableTests):
+    """What durable subscriptions are owed, and which node has it."""
 
 
 class RevocationTests(OnPostgreSQL, test_auth_guard.LiveTests):  # type: ignore[misc]

@@ -11,6 +11,7 @@ Pure: time comes in as seconds of one clock, what is to be stored or read goes o
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from typing import TypeVar
 
 from attrs import define, field, frozen
 
@@ -18,6 +19,8 @@ from protosuite.bus.delivery import BestEffort, Dropped, Event, Subscriber
 from protosuite.bus.durable import Consumer, Durable, Limits, Owed
 from protosuite.bus.topics import Trie, check_pattern
 from protosuite.errors import BadRequest
+
+B = TypeVar("B", bound=BestEffort)
 
 _MATCHES_KEPT = 10_000  # topics whose matches are remembered until a subscription changes
 
@@ -75,6 +78,14 @@ class Broker:
 
     # Publishing.
 
+    def listening(self, topic: str) -> tuple[BestEffort, ...]:
+        """The best-effort subscriptions for an event that got its place, and is kept, elsewhere."""
+        return self._matching(topic)[0]
+
+    def note_published(self, count: int) -> None:
+        """So many events were published here, and got their places elsewhere."""
+        self._order += count
+
     def must_wait(self, topic: str) -> bool:
         """Whether a publish to `topic` must wait for a durable subscription to be acknowledged."""
         return any(durable.is_full for durable in self._matching(topic)[1])
@@ -109,35 +120,31 @@ class Broker:
 
     def subscribe(self, subscriber: Subscriber, pattern: str, depth: int, replay: int) -> None:
         """A best-effort subscription, with the last `replay` events of each topic in its queue."""
-        check_pattern(pattern)
-        self._make_room(subscriber, pattern)
-        depth = min(depth or self.limits.depth, self.limits.max_depth)
-        subscription = BestEffort(subscriber, pattern, depth, self.dropped)
-        self.subscriptions += 1
-        subscriber.subscriptions[pattern] = subscription
-        self._trie.add(pattern, subscription)
-        self._matches.clear()
+        subscription = self.begin(BestEffort, subscriber, pattern, depth)
         if replay:
             for event in self._replayed(pattern, replay):
                 subscription.offer(event)
 
+    def begin(self, kind: type[B], subscriber: Subscriber, pattern: str, depth: int) -> B:
+        """A best-effort subscription of this kind, which gets what comes from now on."""
+        check_pattern(pattern)
+        self._make_room(subscriber, pattern)
+        depth = min(depth or self.limits.depth, self.limits.max_depth)
+        subscription = kind(subscriber, pattern, depth, self.dropped)
+        self.subscriptions += 1
+        subscriber.subscriptions[pattern] = subscription
+        self._trie.add(pattern, subscription)
+        self._matches.clear()
+        return subscription
+
     def join(self, subscriber: Subscriber, pattern: str, name: str, prefetch: int) -> tuple[Consumer, bool]:
         """A share in the durable subscription `name`, and whether it is new and has to be stored."""
-        check_pattern(pattern)
-        if not 1 <= len(name) <= 64 or not name.isprintable():
-            raise BadRequest(
-                "bad-durable", "the name of a durable subscription is 1 to 64 printable characters"
-            )
+        check_durable(name, pattern)
         durable = self.durables.get(name)
         if durable is not None and durable.pattern != pattern:
-            raise BadRequest(
-                "bad-durable",
-                f"the durable subscription {name} is for {durable.pattern}: delete it, or use that",
-            )
+            raise taken(name, durable.pattern)
         if durable is None and len(self.durables) >= self.limits.max_durables:
-            raise BadRequest(
-                "overloaded", f"there are {self.limits.max_durables} durable subscriptions already"
-            )
+            raise too_many(self.limits.max_durables)
         self._make_room(subscriber, pattern)
         is_new = durable is None
         if durable is None:
@@ -168,7 +175,7 @@ class Broker:
             return subscription.durable
         if isinstance(subscription, BestEffort):
             self.subscriptions -= 1
-            subscriber.queued_bytes -= sum(event.size for event in subscription.queue)
+            subscription.end()
             self._trie.remove(pattern, subscription)
             self._matches.clear()
         return None
@@ -177,7 +184,7 @@ class Broker:
         """Delete a durable subscription with what it is owed."""
         durable = self.durables.pop(name, None)
         if durable is None:
-            raise BadRequest("not-subscribed", "there is no durable subscription of that name")
+            raise unknown_durable()
         for consumer in list(durable.consumers):
             del consumer.subscriber.subscriptions[consumer.pattern]
             consumer.subscriber.forget(consumer)
@@ -187,6 +194,7 @@ class Broker:
 
     def leave(self, subscriber: Subscriber) -> list[Durable]:
         """`subscriber` is gone. What it had not acknowledged goes to others: the durables are returned."""
+        subscriber.is_gone = True
         left = [self.unsubscribe(subscriber, pattern) for pattern in list(subscriber.subscriptions)]
         return [durable for durable in left if durable is not None]
 
@@ -257,3 +265,26 @@ class Broker:
             retained = self._topics[topic].retained
             events.extend(list(retained)[-replay:])
         return sorted(events, key=lambda event: event.order)
+
+
+def check_durable(name: str, pattern: str) -> None:
+    """Raise :exc:`BadRequest` if there can be no durable subscription of that name, for that pattern."""
+    check_pattern(pattern)
+    if not 1 <= len(name) <= 64 or not name.isprintable():
+        raise BadRequest("bad-durable", "the name of a durable subscription is 1 to 64 printable characters")
+
+
+def taken(name: str, pattern: str) -> BadRequest:
+    """What is told to who wants another pattern than a durable subscription has."""
+    text = f"the durable subscription {name} is for {pattern}: delete it, or use that"
+    return BadRequest("bad-durable", text)
+
+
+def too_many(most: int) -> BadRequest:
+    """What is told to who wants one more durable subscription than there may be."""
+    return BadRequest("overloaded", f"there are {most} durable subscriptions already")
+
+
+def unknown_durable() -> BadRequest:
+    """What is told to who deletes a durable subscription that is none."""
+    return BadRequest("not-subscribed", "there is no durable subscription of that name")

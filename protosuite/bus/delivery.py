@@ -60,6 +60,7 @@ class Subscriber:
     pass_on: Callable[[bytes], bool] = _passes_nothing_on
     subscriptions: dict[str, Subscription] = field(factory=dict)
     queued_bytes: int = 0
+    is_gone: bool = False
     _turns: OrderedDict[Subscription, None] = field(factory=OrderedDict)
 
     @property
@@ -119,6 +120,10 @@ class BestEffort:
             self.dropped += 1
             self.all_dropped.count += 1
         self.subscriber.has_something(self)
+
+    def end(self) -> None:
+        """It is over: what waits is let go."""
+        self.subscriber.queued_bytes -= sum(event.size for event in self.queue)
 
     def take(self) -> Delivery | None:
         """The next event, with how many were dropped before it."""

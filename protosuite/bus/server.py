@@ -15,14 +15,17 @@ from twisted.python.failure import Failure
 from protosuite.auth.guard import OPEN, Bearer, Guard
 from protosuite.auth.rules import Action
 from protosuite.bus import bus_pb2 as pb
-from protosuite.bus.delivery import Event, Subscriber
-from protosuite.bus.durable import Durable
+from protosuite.bus.delivery import Subscriber
 from protosuite.bus.exchange import Exchange
+from protosuite.bus.local_exchange import LocalExchange
+from protosuite.bus.shared_exchange import SharedExchange
+from protosuite.bus.shared_store import SharedStore
 from protosuite.bus.store import BusStore
 from protosuite.bus.topics import check_topic
 from protosuite.bus.wire import FROM_CLIENT, Decoder, Malformed, encode_reply
 from protosuite.config import BusConfig
-from protosuite.errors import BadRequest, Forbidden, PeerFault
+from protosuite.errors import BadRequest, Forbidden, Overloaded, PeerFault, StorageError
+from protosuite.fabric import Fabric
 from protosuite.figures import Figure
 from protosuite.net.connection import PacedConnection
 from protosuite.net.listening import ListeningService
@@ -32,20 +35,29 @@ _INT32 = range(-(2**31), 2**31)
 
 
 class BusService(ListeningService):
-    """The exchange with its connections. `wall` gives seconds since the epoch."""
+    """The exchange with its connections. `wall` gives seconds since the epoch.
+
+    A :class:`SharedStore` is for one of several nodes, which hear of each other by the `fabric`.
+    """
 
     def __init__(
         self,
         config: BusConfig,
-        store: BusStore,
+        store: BusStore | SharedStore,
         reactor: Any,
         wall: Callable[[], float],
         guard: Guard = OPEN,
+        fabric: Fabric | None = None,
     ) -> None:
         super().__init__("bus", reactor, config)
         self.config = config
         self.guard = guard
-        self.exchange = Exchange(config, store, reactor, wall)
+        self.exchange: Exchange
+        if isinstance(store, BusStore):
+            self.exchange = LocalExchange(config, store, reactor, wall)
+        else:
+            assert fabric is not None, "several nodes have to hear of each other"
+            self.exchange = SharedExchange(config, store, reactor, wall, fabric)
         self.latency = self.exchange.latency
         self._expiring = LoopingCall(self.exchange.expire)
         self._expiring.clock = reactor
@@ -55,7 +67,7 @@ class BusService(ListeningService):
 
     def startService(self) -> None:
         super().startService()
-        self.exchange.load()
+        self.exchange.start()
         self._expiring.start(min(1.0, self.config.ack_timeout), now=False)
 
     def stopService(self) -> Deferred[None]:
@@ -63,7 +75,7 @@ class BusService(ListeningService):
         super().stopService()
         if self._expiring.running:
             self._expiring.stop()
-        return self.exchange.store.flushed()
+        return self.exchange.stop()
 
     def figures(self) -> Iterator[Figure]:
         yield from super().figures()
@@ -90,6 +102,7 @@ class BusConnection(PacedConnection):
         self._held: deque[Message | Malformed] = deque()  # a publish that waits, and what is behind it
         self._held_bytes = 0
         self._parked_since: float | None = None
+        self._is_settling = False  # a subscription begins or ends in the database
         self._uncommitted = 0
         self._refusal: PeerFault | None = None
         self._leaving = False
@@ -144,7 +157,7 @@ class BusConnection(PacedConnection):
                 while not self.must_wait() and (body := next(arrived, None)) is not None:
                     taken += 1
                     self._take(body)
-                if not self._held or self._parked_since is not None:
+                if not self._held or self._parked_since is not None or self._is_settling:
                     return (
                         taken > 0
                     )  # otherwise an acknowledgement among these has made room for what is held
@@ -158,7 +171,7 @@ class BusConnection(PacedConnection):
 
     def _take_held(self) -> None:
         """Try again the publish that has been waiting, and what is behind it until one waits again."""
-        if self._parked_since is not None:
+        if self._parked_since is not None or self._is_settling:
             return
         held, self._held, self._held_bytes = self._held, deque(), 0
         for body in held:
@@ -166,7 +179,7 @@ class BusConnection(PacedConnection):
 
     def _take(self, body: Message | Malformed) -> None:
         # Behind a publish that waits everything does, but for acknowledgements: they make room.
-        if self._held and not isinstance(body, pb.Ack):
+        if (self._held or self._is_settling) and not isinstance(body, pb.Ack):
             self._hold(body)
             return
         if not isinstance(body, pb.Authenticate):
@@ -216,13 +229,13 @@ class BusConnection(PacedConnection):
             return
         self._uncommitted += 1
 
-        def done(event: Event, failure: Failure | None) -> None:
+        def done(sequence: int, failure: Failure | None) -> None:
             self._uncommitted -= 1
             if failure is not None:
                 message = "the event cannot be stored now; try again later"
                 self._reply(pb.Error(code="overloaded", message=message, id=body.id))
             elif body.id:
-                self._reply(pb.Receipt(id=body.id, sequence=event.sequence))
+                self._reply(pb.Receipt(id=body.id, sequence=sequence))
             self._work()
             self._finish_if_done()
 
@@ -232,30 +245,44 @@ class BusConnection(PacedConnection):
         self._bearer.check(Action.BUS_SUBSCRIBE, body.pattern)
         exchange = self._exchange
         exchange.fan_out.flush()
-        if not body.durable:
-            exchange.broker.subscribe(self._subscriber, body.pattern, body.depth, body.replay)
-            return
-        consumer, is_new = exchange.broker.join(self._subscriber, body.pattern, body.durable, body.prefetch)
-        if is_new:
-            exchange.store.create(body.durable, body.pattern).addErrback(self._not_created, consumer.durable)
-        exchange.dispatch(consumer.durable)
+        if body.durable:
+            begun = exchange.join(
+                self._subscriber, body.pattern, body.durable, body.prefetch, self._not_stored
+            )
+        else:
+            begun = exchange.subscribe(self._subscriber, body.pattern, body.depth, body.replay)
+        self._settle(begun)
 
-    def _not_created(self, failure: Failure, durable: Durable) -> None:
-        """A durable subscription that is not stored is none."""
-        if not durable.is_deleted:
-            self._exchange.broker.delete(durable.name)
-        message = f"the durable subscription {durable.name} cannot be stored now; try again later"
+    def _not_stored(self, message: str) -> None:
         self._reply(pb.Error(code="overloaded", message=message))
 
     def _unsubscribe(self, body: pb.Unsubscribe) -> None:
         self._bearer.check(Action.BUS_SUBSCRIBE, body.pattern)
-        broker = self._exchange.broker
         self._exchange.fan_out.flush()
         if body.durable:
-            broker.delete(body.durable)
-            self._exchange.deleted(body.durable)
-        elif (durable := broker.unsubscribe(self._subscriber, body.pattern)) is not None:
+            self._settle(self._exchange.delete(body.durable))
+        elif (durable := self._exchange.broker.unsubscribe(self._subscriber, body.pattern)) is not None:
             self._exchange.dispatch(durable)
+
+    def _settle(self, settling: Deferred[None] | None) -> None:
+        """What is behind this waits until it is done, which it is already if there is nothing to wait for."""
+        if settling is not None:
+            self._is_settling = True
+            settling.addErrback(self._not_settled).addCallback(self._settled)
+
+    def _not_settled(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, BadRequest):
+            self._reply(pb.Error(code=error.code, message=error.message))
+            return
+        if not isinstance(error, StorageError | Overloaded):
+            self._service.log.failure("a subscription failed", failure)
+        self._not_stored("the database cannot do it now; try again later")
+
+    def _settled(self, _: None) -> None:
+        self._is_settling = False
+        self._work()
+        self._finish_if_done()
 
     # What waits.
 
@@ -266,6 +293,10 @@ class BusConnection(PacedConnection):
 
     def go_on(self) -> None:
         """There may be room for the publish that waited, and for what is behind it."""
+        first = self._held[0] if self._held and self._parked_since is not None else None
+        if isinstance(first, pb.Publish) and self._exchange.must_wait(first.topic):
+            self._exchange.park(self, again=True)  # its time goes on
+            return
         self._parked_since = None
         self._work()
 
@@ -277,6 +308,7 @@ class BusConnection(PacedConnection):
         message = "a durable subscription is full and nobody acknowledges; try again later"
         self._reply(pb.Error(code="overloaded", message=message, id=getattr(body, "id", 0)))
         self._exchange.unpark(self)
+        self._parked_since = None
         self.go_on()
 
     # What leaves.
@@ -341,7 +373,7 @@ class BusConnection(PacedConnection):
     def _finish_if_done(self) -> None:
         if not self._leaving or self.finishing or self._gathered is not None:
             return
-        if self._uncommitted or self._held:
+        if self._uncommitted or self._held or self._is_settling:
             return
         if self._refusal is not None:
             self._reply(pb.Error(code=self._refusal.code, message=self._refusal.message))

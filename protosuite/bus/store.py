@@ -1,4 +1,4 @@
-"""What durable subscriptions are owed, in the database."""
+"""What durable subscriptions are owed, in the database of one node."""
 
 from __future__ import annotations
 
@@ -6,44 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, String, Table
+from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from protosuite.bus.delivery import Event
 from protosuite.bus.durable import Durable, Limits, Owed
-from protosuite.storage import Database, metadata
+from protosuite.bus.tables import durables, owed_events, topics
+from protosuite.storage import Database
 from protosuite.storage.gathering import Gathering
 from protosuite.storage.upsert import insert
 
 log = Logger()
-
-durables = Table(
-    "bus_durable",
-    metadata,
-    Column("name", String(64), primary_key=True),
-    Column("pattern", String(255), nullable=False),
-)
-owed_events = Table(
-    "bus_owed",
-    metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("durable", String(64), nullable=False),
-    Column("topic", String(255), nullable=False),
-    Column("sequence", BigInteger, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-    Column("content_type", String, nullable=False),
-    Column("published_at", BigInteger, nullable=False),
-    Index("ix_bus_owed_durable_id", "durable", "id"),
-)
-# The last sequence of each topic that a durable subscription has ever matched: it must not go back.
-topics = Table(
-    "bus_topic",
-    metadata,
-    Column("topic", String(255), primary_key=True),
-    Column("sequence", BigInteger, nullable=False, index=True),
-)
 
 _PAGE = 500  # owed events read at once
 _PAGE_BYTES = 4 << 20
@@ -92,8 +67,11 @@ class BusStore:
                 )
                 for name, pattern in connection.execute(sa.select(durables))
             ]
-            newest = sa.select(topics).order_by(topics.c.sequence.desc()).limit(limits.max_topics)
-            sequences = {topic: int(sequence) for topic, sequence in connection.execute(newest)}
+            newest = sa.select(topics.c.topic, topics.c.sequence).order_by(topics.c.sequence.desc())
+            sequences = {
+                topic: int(sequence)
+                for topic, sequence in connection.execute(newest.limit(limits.max_topics))
+            }
         return Restored(found, max([0, *(last for _, last in counts.values())]), sequences)
 
     def create(self, name: str, pattern: str) -> Deferred[None]:

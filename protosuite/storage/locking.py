@@ -17,6 +17,10 @@ from attrs import frozen
 from sqlalchemy import Column, Connection, Select, String, Table
 
 
+# For the `info` of a table with one row, which many want: it is locked when there is nobody else to wait for.
+LAST = "locked last"
+
+
 @frozen
 class Rows:
     """What a work changes: the rows whose `column` has one of `values`, as far as they are there.
@@ -69,7 +73,10 @@ def by_key(table: Table) -> list[sa.ColumnElement[Any]]:
 
 
 def _table_of(request: Request) -> str:
-    return "" if request.rows is None else request.rows.table.name
+    if request.rows is None:
+        return ""
+    table = request.rows.table
+    return f"~{table.name}" if table.info.get(LAST) else table.name  # no name begins behind that
 
 
 def _all(every: Iterable[Rows | None]) -> Select[Any] | None:

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table
 from sqlalchemy.dialects import postgresql
 from twisted.trial.unittest import SynchronousTestCase
 
-from protosuite.storage.locking import Rows, in_turn, locked
+from protosuite.storage.locking import LAST, Rows, in_turn, locked
 
 METADATA = MetaData()
 CATS = Table("cat", METADATA, Column("name", String, primary_key=True), Column("owner", Integer))
@@ -49,6 +49,12 @@ class LockingTests(SynchronousTestCase):
         dog, cat = Rows(DOGS.c.id, [1]), Rows(CATS.c.name, ["tom"])
         names, _ = self.carry_out(Asked("a", dog), Asked("b"), Asked("c", cat), Asked("d", dog), Asked("e"))
         self.assertEqual(names, "becad")
+
+    def test_what_comes_last(self) -> None:
+        """A table of which all want the one row is behind all others: who has it waits for nobody."""
+        ants = Table("ant", MetaData(), Column("id", Integer, primary_key=True), info={LAST: True})
+        names, _ = self.carry_out(Asked("a", Rows(ants.c.id)), Asked("b", Rows(DOGS.c.id)), Asked("c"))
+        self.assertEqual(names, "cba")
 
     def test_one_locks_for_itself(self) -> None:
         """Where nobody else wants rows of a table nothing is asked for: the work locks its own."""

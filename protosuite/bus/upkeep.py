@@ -1,0 +1,129 @@
+"""What a node of several does now and then: live on, know what all know, and delete what need not be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from protosuite.bus.delivery import Event
+from protosuite.bus.exchange import log
+from protosuite.bus.leasing import Renewed
+from protosuite.bus.published import Keeping
+from protosuite.bus.shared_store import Shared, SharedStore
+from protosuite.config import BusConfig
+from protosuite.errors import Overloaded, StorageError
+
+_REFRESH = 5.0  # seconds until all durable subscriptions are counted again; 1 while a publisher waits
+_SWEEP = 5.0
+_SWEPT = 100  # topics looked at in one sweep
+# Seconds for which everything is kept: a node that was frozen, or without Redis, for less misses nothing.
+KEPT = 30.0
+
+
+class Upkeep:
+    """`refreshed` is told of all durable subscriptions, and which have been joined since they were asked for;
+    `freed` of those that got something back from a dead node; `lost` when this node was taken for dead."""
+
+    def __init__(
+        self,
+        config: BusConfig,
+        store: SharedStore,
+        wall: Callable[[], float],
+        refreshed: Callable[[Sequence[Shared], Collection[str]], None],
+        freed: Callable[[Collection[str]], None],
+        lost: Callable[[], None],
+    ) -> None:
+        self.is_in_doubt = False  # what the database has under this node's name may be more than it knows
+        self._config = config
+        self._store = store
+        self._wall = wall
+        self._refreshed = refreshed
+        self._freed = freed
+        self._lost = lost
+        self._done: dict[str, float] = {}  # when each thing was begun last
+        self._busy: set[str] = set()
+        self._many = max(1, config.retain // 4)  # events of a topic after which it is looked at
+        self._joined: set[str] = set()  # durable subscriptions, since the last refresh began
+        self._counts: dict[str, int] = {}  # events by topic, since it was last swept
+        self._crowded: dict[str, float] = {}  # topics of which there may be too much, and when to look
+        self._has_news = False  # something was published since the last second
+        self._busy_until = 0.0  # until then there may be something to sweep
+        self._now = 0.0
+
+    def start(self) -> None:
+        """What others left to be swept is looked for once."""
+        self._do("crowd", self._store.crowded(self._config.retain).addCallback(self._crowd))
+
+    def joined(self, name: str) -> None:
+        """A durable subscription is in use here."""
+        self._joined.add(name)
+
+    def published(self, events: Sequence[Event]) -> None:
+        """This node has stored these."""
+        self._has_news = True
+        if len(self._counts) > self._config.max_topics:
+            self._counts.clear()
+        for event in events:
+            count = self._counts[event.topic] = self._counts.get(event.topic, 0) + 1
+            if count >= self._many:
+                self._counts[event.topic] = 0
+                self._crowded.setdefault(event.topic, self._now + KEPT)
+
+    def keep_up(self, now: float, is_pressing: bool) -> None:
+        """Do what is due; `is_pressing`: somebody waits for room in a durable subscription."""
+        if self._is_due("renew", now, self._config.node_timeout / 3):
+            renewing = self._store.renew(self.is_in_doubt)
+            self._do("renew", renewing.addCallback(self._renewed))
+        if self._is_due("refresh", now, 1.0 if is_pressing else _REFRESH):
+            self._joined.clear()
+            refreshing = self._store.all()
+            self._do("refresh", refreshing.addCallback(lambda found: self._refreshed(found, self._joined)))
+        self._now = now
+        if self._has_news:
+            self._has_news, self._busy_until = False, now + 2 * KEPT
+        if (self._crowded or now < self._busy_until) and self._is_due("sweep", now, _SWEEP):
+            self._sweep([name for name, due in self._crowded.items() if due <= now][:_SWEPT])
+
+    def _renewed(self, renewed: Renewed) -> None:
+        if renewed.was_lost or self.is_in_doubt:
+            self.is_in_doubt = False
+            self._lost()
+        if renewed.was_lost:
+            log.warn("other nodes took this one for dead: what it had of durable subscriptions comes again")
+        self._freed(renewed.freed)
+
+    def _sweep(self, names: Sequence[str]) -> None:
+        for name in names:
+            del self._crowded[name]
+        config = self._config
+        before = int((self._wall() - KEPT) * 1000)
+        keeping = Keeping(config.retain, config.max_retained, config.max_topics, before)
+
+        def failed(failure: Failure) -> Failure:
+            self._crowd(names)
+            return failure
+
+        sweeping = self._store.sweep(keeping, names)
+        self._do("sweep", sweeping.addCallbacks(self._crowd, failed))
+
+    def _crowd(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._crowded.setdefault(name, self._now + KEPT)
+
+    def _is_due(self, what: str, now: float, every: float) -> bool:
+        if what in self._busy or now < self._done.get(what, 0.0) + every:
+            return False
+        self._done[what] = now
+        return True
+
+    def _do(self, what: str, doing: Deferred[None]) -> None:
+        self._busy.add(what)
+
+        def done(failure: Failure | None) -> None:
+            self._busy.discard(what)
+            if failure is not None and not failure.check(StorageError, Overloaded):
+                log.failure("the bus could not {what}", failure, what=what)
+
+        doing.addBoth(done)
