@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy import Column, Connection, Select, String, Table
 
-
 # For the `info` of a table with one row, which many want: it is locked when there is nobody else to wait for.
 LAST = "locked last"
 
