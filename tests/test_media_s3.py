@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from protosuite.mediachat.media_address import parse
-from protosuite.mediachat.media_interface import MediaStore
+from protosuite.errors import StartError
+from protosuite.figures import Histogram
+from protosuite.mediachat import media_asking
+from protosuite.mediachat.media_address import parse, problem
+from protosuite.mediachat.media_asking import Asking, NotThere
+from protosuite.mediachat.media_interface import MediaStore, MediaUnavailable
 from protosuite.mediachat.media_s3 import S3Store
 from protosuite.test.media_contract import PART, MediaContract
-from tests.processes import LIMIT
+from tests.processes import LIMIT, free_port
 from tests.s3 import ENVIRONMENT, Server, shared
 
 GIB = 1 << 30
@@ -52,3 +60,158 @@ class NanioTests(S3Case, SynchronousTestCase):
     """With nanio."""
 
     kind = "nanio"
+
+
+class Scripted(BaseHTTPRequestHandler):
+    """Answers with what it is told to: a status and S3's code for it, or nothing at all for `HANG`."""
+
+    answers: ClassVar[list[tuple[int, str]]] = []
+    released: ClassVar = threading.Event()
+
+    def do_HEAD(self) -> None:
+        status, code = self.answers.pop(0) if self.answers else OK
+        if (status, code) == HANG:
+            self.released.wait(LIMIT)
+            return
+        body = f"<Error><Code>{code}</Code><Message>secret words</Message></Error>".encode()
+        body = b"" if status == 200 or self.command == "HEAD" else body
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_HEAD
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Not here."""
+
+
+OK, HANG = (200, ""), (0, "hang")
+FAILED, BUSY = (500, "InternalError"), (503, "SlowDown")
+
+
+class AskingTests(SynchronousTestCase):
+    """One call, whatever becomes of it."""
+
+    def setUp(self) -> None:
+        self.patch(os, "environ", {**os.environ, **ENVIRONMENT})
+        self.patch(media_asking, "_DELAY", 0)
+        self.patch(Scripted, "answers", [])
+        self.patch(Scripted, "released", threading.Event())
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        self.addCleanup(self.server.server_close)
+        self.addCleanup(self.server.shutdown)
+        self.addCleanup(Scripted.released.set)
+        self.now = 1000.0
+        self.asking = self.make(f"http://127.0.0.1:{self.server.server_port}")
+
+    def make(self, endpoint: str) -> Asking:
+        asking = Asking(parse(f"s3://bucket?endpoint={endpoint}"), 0.5, 4, lambda: self.now)
+        asking.open()
+        return asking
+
+    def ask(self, *answers: tuple[int, str], operation: str = "get_object") -> None:
+        """Ask when these are the answers to come; all of them are asked for."""
+        Scripted.answers[:] = answers
+        self.asking.ask(operation, Key="key")
+        self.assertEqual(Scripted.answers, [])
+
+    def refused(self, *answers: tuple[int, str]) -> str:
+        """What is said when it cannot be done."""
+        with self.assertRaises(MediaUnavailable) as caught:
+            self.ask(*answers)
+        self.assertEqual(Scripted.answers, [])
+        self.assertNotIn("secret", str(caught.exception))
+        return str(caught.exception)
+
+    def figures(self) -> dict[str, float]:
+        """All of them."""
+        found: dict[str, float] = {}
+        for figure in self.asking.figures():
+            for labels, value in figure.samples:
+                assert not isinstance(value, Histogram)
+                found[" ".join((figure.name.removeprefix("mediachat_s3_"), *labels))] = value
+        return found
+
+    def test_failures_that_pass(self) -> None:
+        """What fails for a moment is asked again, and counted."""
+        self.ask(FAILED, BUSY, OK)
+        self.ask(OK)
+        found = self.figures()
+        self.assertEqual((found["requests_total"], found["errors_total failed"]), (4, 2))
+
+    def test_failures_that_stay(self) -> None:
+        """After the third failure it is said that it cannot be done; the next one asks again."""
+        self.assertEqual(self.refused(FAILED, FAILED, FAILED), "S3 refuses get_object: InternalError")
+        self.assertEqual(self.figures()["reachable"], 1)
+        self.ask(OK)
+
+    def test_refusals(self) -> None:
+        """What S3 refuses is not asked again; its words are told nobody, its code is."""
+        self.assertEqual(self.refused((403, "AccessDenied")), "S3 refuses get_object: AccessDenied")
+        self.assertEqual(self.figures()["errors_total refused"], 1)
+
+    def test_not_there(self) -> None:
+        """What is not there is no failure."""
+        for code in ("NoSuchKey", "NoSuchUpload"):
+            with self.assertRaises(NotThere):
+                self.ask((404, code))
+        with self.assertRaises(NotThere):
+            self.ask((404, ""), operation="head_object")
+        self.assertEqual(self.figures()["errors_total refused"], 0)
+        self.refused((404, "NoSuchBucket"))
+
+    def test_late(self) -> None:
+        """Who does not answer in time is asked three times, and then nobody waits for that again."""
+        self.assertIn("ReadTimeoutError", self.refused(HANG, HANG, HANG))
+        found = self.figures()
+        self.assertEqual((found["errors_total timeout"], found["reachable"]), (3, 0))
+        self.assertIn("ReadTimeoutError", self.refused())
+        self.assertEqual(self.figures()["requests_total"], 3)
+
+    def test_one_looks(self) -> None:
+        """After a pause one call looks whether the server is back, and then all go on."""
+        self.refused(HANG, HANG, HANG)
+        self.now += 3
+        self.asking._enter()  # somebody is looking
+        self.refused()
+        self.now += 3
+        self.ask(OK)
+        self.ask(OK)
+        self.assertEqual(self.figures()["reachable"], 1)
+
+    def test_nobody_there(self) -> None:
+        """A port that nobody listens on is no different."""
+        self.asking = self.make(f"http://127.0.0.1:{free_port()}")
+        self.assertIn("EndpointConnectionError", self.refused())
+        self.assertEqual(self.figures()["errors_total unreachable"], 3)
+
+    def test_no_credentials(self) -> None:
+        """Where AWS's places have no credentials it is said."""
+        self.patch(os, "environ", {k: v for k, v in os.environ.items() if "AWS_" not in k or "_DIS" in k})
+        self.patch(os, "environ", {**os.environ, "HOME": self.mktemp()})
+        self.asking = self.make("http://127.0.0.1:1")
+        self.assertIn("NoCredentialsError", self.refused())
+
+    def test_stop(self) -> None:
+        """When the node stops nobody is asked any more."""
+        self.asking.stop()
+        self.assertEqual(self.refused(), "the node stops")
+        self.assertEqual(self.figures()["requests_total"], 0)
+
+    def test_files_of_aws(self) -> None:
+        """A profile that there is not ends the start, in one line."""
+        self.patch(os, "environ", {**os.environ, "AWS_PROFILE": "nobody"})
+        with self.assertRaises(StartError) as caught:
+            self.make("http://127.0.0.1:1")
+        self.assertIn("ProfileNotFound", str(caught.exception))
+
+    def test_not_installed(self) -> None:
+        """Without boto3 a start, and ``--check``, say what to install."""
+        self.patch(sys, "modules", {**sys.modules, "boto3": None})
+        with self.assertRaises(StartError) as caught:
+            self.make("http://127.0.0.1:1")
+        self.assertIn("pip install 'protosuite[s3]'", str(caught.exception))
+        self.patch(importlib.util, "find_spec", lambda name: None)
+        self.assertIn("pip install 'protosuite[s3]'", problem("s3://bucket") or "")
