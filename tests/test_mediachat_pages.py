@@ -278,7 +278,8 @@ class ConversationTests(Pages):
 
     async def test_closed(self) -> None:
         """What is closed is said at once with its opening by the reader's clock; what was written stays."""
-        suite = await self.serve(hours_text="09:00-09:00", hours_voice="never")
+        never = dict.fromkeys(("hours_voice", "hours_image", "hours_file", "hours_video"), "never")
+        suite = await self.serve(hours_text="09:00-09:00", **never)
         client = Browser(self)
         await client.start()
         await client.cdp("Emulation.setTimezoneOverride", timezoneId="Asia/Kolkata")
@@ -286,7 +287,7 @@ class ConversationTests(Pages):
         await client.open(address(suite, "?client=7"))
         await client.until("closed", SAYS, "Closed now.")
         await client.until("until", SAYS, "Texts are taken again tomorrow at 9:00")
-        await client.until("never", SAYS, "Voice messages are not taken.")
+        await client.until("never", SAYS, "Voice messages, pictures, videos, and files are not taken.")
         await client.js("window.offset = 0")
         row = None
         while row is None or row["status"] != "discarded":  # but in that one minute
@@ -306,6 +307,8 @@ class ConversationTests(Pages):
         """A file that comes when it is closed is not taken, and can be sent again; the console shows both."""
         suite = await self.serve(hours_file="never")
         client, desk = await together([self.browse(suite), self.browse(suite, "console")])
+        await client.until("what is closed, and no more", SAYS, "Files are not taken.")
+        self.assertFalse(await client.js(SAYS, "Closed now."))
         await self.pick(client, self.file("late.txt", b"late"))
         await client.until("it is said", SAYS, "Closed now, so this was not taken. Files are not taken.")
         await client.click("button", "Send again late.txt")

@@ -123,9 +123,9 @@ class UnitTests(TestCase):
         require("systemd-analyze")
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir(parents=True)
-        for name in ("protosuite.service", "protosuite.socket", "protosuite-counter.socket"):
-            text = (PAGES / name).read_text("utf-8")
-            (self.folder / name).write_text(text.replace("/opt/protosuite/bin", str(BIN)), "utf-8")
+        for page in PAGES.glob("protosuite*.*"):
+            text = page.read_text("utf-8").replace("/opt/protosuite/bin", str(BIN))
+            (self.folder / page.name).write_text(text, "utf-8")
         self.unit = self.folder / "protosuite.service"
         self.page = (PAGES / "systemd.rst").read_text("utf-8")
 
@@ -151,7 +151,7 @@ class UnitTests(TestCase):
     async def test_right(self) -> None:
         """R35: the units are right in the eyes of systemd."""
         files = sorted(self.folder.iterdir())
-        self.assertEqual(len(files), 3)
+        self.assertEqual(len(files), 5)
         run = Program(self, "systemd-analyze", "verify", *files, folder=self.folder)
         self.assertEqual((await run.exit(), run.output, run.errors), (0, [], []))
 

@@ -209,7 +209,8 @@ function draw() {
 function drawHours() {
   const now = Date.now();
   const groups = closed(talk.hours, now, zone);
-  put($("closed"), groups.length === 0 ? "" : `Closed now. ${groups.map((group) => closing(group, now)).join(" ")}`);
+  const isClosed = groups.flatMap((group) => group.kinds).length === Object.keys(talk.hours).length;
+  put($("closed"), [...(isClosed ? ["Closed now."] : []), ...groups.map((group) => closing(group, now))].join(" "));
 }
 
 function tell(text) {
