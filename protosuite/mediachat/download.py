@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
+from io import BufferedReader
+from typing import Any
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
@@ -16,6 +18,7 @@ from protosuite.mediachat.media_interface import INLINE, MediaStore, Reading
 from protosuite.mediachat.tables import Message
 from protosuite.net.api import Problem
 from protosuite.net.ranges import Unsatisfiable, parse
+from protosuite.net.sendfile import FileSender
 from protosuite.storage.workers import Calls
 
 # Bytes read and written at once: what a client has to take in `write_timeout`.
@@ -24,7 +27,7 @@ _CHUNK = 64 << 10
 
 @implementer(IPushProducer)
 class Download:
-    """Sends a file as the client takes it, reading in the threads of media."""
+    """Sends a file as the client takes it, in the threads of media: the system does, where it can."""
 
     def __init__(self, request: Request, calls: Calls) -> None:
         self._request = request
@@ -32,30 +35,41 @@ class Download:
         self.is_gone = False
         self._wake: Deferred[None] | None = None
         self._is_paused = False
+        self._sender: FileSender | None = None
         request.notifyFinish().addErrback(self._gone)
 
     async def send(self, file: Reading, parts: list[tuple[bytes, int, int]]) -> None:
         """Send, for each part, what comes before it and its bytes; the file is closed at the end."""
-        run = self._calls.run
         self._request.registerProducer(self, True)
+        number = file.fileno() if isinstance(file, BufferedReader) else None
+        if number is not None:
+            channel: Any = self._request.channel
+            self._sender = channel.connection.file_sender(self._calls.run)
         try:
             for before, first, last in parts:
-                if before:
-                    self._request.write(before)
-                await run(file.seek, first)
-                left = last - first + 1
-                while left and not self.is_gone:
-                    block = await run(file.read, min(left, _CHUNK))
-                    if not block:
-                        raise OSError("a media file is shorter than it was")
-                    left -= len(block)
-                    await self._may_write()
-                    if not self.is_gone:
-                        self._request.write(block)
+                self._request.write(before)  # and what comes before all parts
+                if self._sender is not None and number is not None:
+                    await self._sender.send(number, first, last - first + 1)
+                else:
+                    await self._copy(file, first, last - first + 1)
         finally:
-            await run(file.close)
+            if self._sender is not None:
+                self._sender.close()
+            await self._calls.run(file.close)
             if not self.is_gone:
                 self._request.unregisterProducer()
+
+    async def _copy(self, file: Reading, first: int, left: int) -> None:
+        run = self._calls.run
+        await run(file.seek, first)
+        while left and not self.is_gone:
+            block = await run(file.read, min(left, _CHUNK))
+            if not block:
+                raise OSError("a media file is shorter than it was")
+            left -= len(block)
+            await self._may_write()
+            if not self.is_gone:
+                self._request.write(block)
 
     async def _may_write(self) -> None:
         if self._is_paused and not self.is_gone:
@@ -64,6 +78,8 @@ class Download:
 
     def _gone(self, _: object) -> None:
         self.is_gone = True
+        if self._sender is not None:
+            self._sender.stop()
         self.resumeProducing()
 
     # IPushProducer

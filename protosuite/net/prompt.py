@@ -25,6 +25,11 @@ class PromptServer(Server):
     repstr = "<a connection>"  # Twisted sets it, if there is a port
     _is_prompt = True
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something waits here for the system to take it."""
+        return bool(self._tempDataBuffer or self.dataBuffer)
+
     def write(self, data: bytes) -> None:
         if not self._is_prompt or self._tempDataBuffer or self.dataBuffer or len(data) > self.SEND_LIMIT:
             super().write(data)

@@ -17,6 +17,8 @@ from protosuite.errors import PeerFault
 from protosuite.net.connection import CHANNEL, TALK, Connection, Registry
 from protosuite.net.http import MAX_BODY, BoundedSite, Channel
 from protosuite.net.inflow import Inflow, Intakes, kept
+from protosuite.net.prompt import PromptServer
+from protosuite.net.sendfile import FileSender, Run
 from protosuite.net.websocket import Limits, Talk, WebSocket
 from protosuite.net.websocket_rules import ServerRules
 
@@ -167,6 +169,18 @@ class WebConnection(Connection):
         self._stuck = None
 
     # For a resource.
+
+    def file_sender(self, run: Run) -> FileSender | None:
+        """What has the system send files, by calls in threads; None where that cannot be, as under TLS."""
+        if not isinstance(self.transport, PromptServer):
+            return None
+        try:
+            return FileSender(self.transport, run, self.does_not_read, self.reads, self._file_sent)
+        except OSError:  # no descriptor is left for it
+            return None
+
+    def _file_sent(self, count: int) -> None:
+        self.traffic.sent += count
 
     def upgrade(self, answer: bytes, rules: ServerRules, limits: Limits, talk: Talk, early: bytes) -> None:
         """Answer the handshake, and speak WebSocket from here on; `early` came behind it."""
