@@ -24,7 +24,7 @@ class FileSender:
     """Sends files over a transport of ours for plain TCP, from threads, which `run` calls a function in.
 
     The system does it (``sendfile``): a MiB of a file cost the server 1.3 ms of processor time when it was
-    read and written, and 0.25 this way. It uses a descriptor of its own for the socket: the transport's may be
+    read and written, and 0.25 this way. It has a descriptor of its own for the socket: the transport's may be
     another connection's by the time that a thread uses it. Nothing else may be written before :meth:`send`
     ends.
 
