@@ -11,6 +11,7 @@ from protosuite.test import (
     test_bus_service,
     test_chatlog_store,
     test_counter_service,
+    test_counter_store,
     test_mediachat_cuts,
     test_mediachat_store,
     test_numbers_service,
@@ -49,6 +50,14 @@ class CounterTests(OnPostgreSQL, test_counter_service.EverysecTests):  # type: i
 
 class CounterAlwaysTests(OnPostgreSQL, test_counter_service.AlwaysTests):  # type: ignore[misc]
     """The total, stored before each answer."""
+
+
+class CounterStoreTests(OnPostgreSQL, test_counter_store.StoreTests):  # type: ignore[misc]
+    """Who has the total."""
+
+
+class CounterTakenTests(OnPostgreSQL, test_counter_store.TakenTests):  # type: ignore[misc]
+    """Two who count on one database."""
 
 
 class BusTests(OnPostgreSQL, test_bus_service.DurableTests):  # type: ignore[misc]

@@ -14,7 +14,6 @@ from tests.requirements import require
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVICES = ("numbers", "counter", "chatlog", "admin")
 # Ports, as deploy/haproxy.cfg has them.
-# Ports, as deploy/haproxy.cfg has them.
 DEFAULTS = {"numbers": 5500, "counter": 8080, "chatlog": 8082, "admin": 8001}
 
 

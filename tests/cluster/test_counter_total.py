@@ -21,6 +21,7 @@ from protosuite.fabric.address import parse
 from protosuite.testing import FaultProxy, Faults, database
 from protosuite.testing.faults import Act
 from tests.cluster.redis import Redis
+from tests.cluster.test_redis_access import ACL
 from tests.faults.checks.counter import CounterCheck
 from tests.processes import LIMIT, poll, reactor
 
@@ -55,9 +56,11 @@ class RedisTotalTests(TestCase):
         self.addCleanup(own.close)
         return MarkStore(own)
 
-    async def node(self, port: int | None = None, engine_timeout: float = 60.0) -> RedisTotal:
+    async def node(
+        self, port: int | None = None, engine_timeout: float = 60.0, identity: str = ""
+    ) -> RedisTotal:
         """One more, which is connected."""
-        address = parse(f"redis://127.0.0.1:{port or self.redis.port}")
+        address = parse(f"redis://{identity}127.0.0.1:{port or self.redis.port}")
         config = CounterConfig(engine_timeout=engine_timeout)
         total = RedisTotal(address, 0.5, config, self.marks, reactor, Random())
         total.start()
@@ -324,6 +327,16 @@ class RedisTotalTests(TestCase):
         self.assertEqual(await node.durability(), "everysec")
         self.redis.ask("CONFIG", "SET", "appendonly", "no")
         self.assertEqual(await node.durability(), "no")
+
+    async def test_rights(self) -> None:
+        """A user with the rights that the page names, and no others, counts and sees what Redis keeps."""
+        _, *user = ACL.split()
+        self.assertEqual(self.redis.ask("ACL", "SETUSER", *user), "+OK")
+        node = await self.node(identity="suite:geheim@")
+        await self.ask(node, [1])
+        self.assertEqual((await self.total(node), await node.durability()), (1, "always"))
+        self.redis.ask("ACL", "SETUSER", "suite", "-config")
+        self.assertEqual((await self.total(node), await node.durability()), (1, None))
 
     async def test_stop(self) -> None:
         """A node that stops answers those who wait."""

@@ -20,9 +20,10 @@ from tests.cluster.test_fabric import OverRedis
 from tests.processes import Program, free_port, reactor
 
 # What the fabric and the counter ask for, and nothing else.
-_ACL = "user suite on >geheim resetchannels &protosuite/* ~protosuite/* -@all +ping"
-_ACL += " +publish +subscribe +unsubscribe"
-_ACL += " +eval +evalsha +time +zadd +zrem +zrange +zremrangebyscore +pexpire +hmget +hset"
+ACL = "user suite on >geheim resetchannels &protosuite/* ~protosuite/* -@all +ping"
+ACL += " +publish +subscribe +unsubscribe"
+ACL += " +eval +evalsha +time +zadd +zrem +zrange +zremrangebyscore +pexpire"
+ACL += " +hget +hmget +hset +config|get"  # of the counter
 
 _SENTINEL = """\
 bind 127.0.0.1
@@ -65,7 +66,7 @@ class AccessTests(OverRedis):
 
     async def test_password_and_user(self) -> None:
         """With a user's password, and no rights but those that the fabric needs, everything works."""
-        redis = Redis(self, "requirepass offen", _ACL)
+        redis = Redis(self, "requirepass offen", ACL)
         await redis.start()
         await self.works(f"redis://suite:geheim@127.0.0.1:{redis.port}")
         await self.works(f"redis://:offen@127.0.0.1:{redis.port}/3?prefix=another")
