@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
@@ -18,6 +19,7 @@ from protosuite.counter.store import CounterStore, MarkStore
 from protosuite.counter.wire import MAX
 from protosuite.errors import StorageError
 from protosuite.fabric.address import parse
+from protosuite.fabric.interface import Away
 from protosuite.testing import FaultProxy, Faults, database
 from protosuite.testing.faults import Act
 from tests.cluster.redis import Redis
@@ -244,18 +246,51 @@ class RedisTotalTests(TestCase):
         self.put(40)
         self.assertEqual(await self.total(other), 100)
 
-    async def test_doubt(self) -> None:
-        """R33: an operation of which a Redis that then lost all never told is not done a second time."""
+    def lose_answer(self, node: RedisTotal, then: Callable[[], Awaitable[object]]) -> None:
+        """The next addition is done, its answer never comes, and this happens before it is asked again."""
+        engine: Any = node._engine
+        add = engine.add
+
+        async def done_in_silence(*words: Any) -> None:
+            engine.add = add
+            await add(*words)
+            await then()
+            node._link.drop()
+            raise Away("the answer was lost")
+
+        engine.add = done_in_silence
+
+    async def test_asked_again(self) -> None:
+        """R33: an operation whose answer was lost is asked for again, and not done again."""
         one, two = await self.node(), await self.node()
-        await self.ask(one, [5])
-        self.redis.freeze()
-        waiting = Deferred.fromCoroutine(self.ask(one, [1]))
-        await poll(lambda: not one.is_reachable, "the answer is given up")
-        self.redis.thaw()
-        self.redis.ask("FLUSHALL")
-        await waiting
-        self.assertIn(self.faults, ([], ["engine"]))
-        self.check.settle(await self.total(two))
+        self.lose_answer(one, lambda: self.ask(two, [10]))
+        await self.ask(one, [1])
+        self.assertEqual((self.faults, await self.total(two)), ([], 11))
+
+    async def test_not_asked_again(self) -> None:
+        """R33: what a Redis has done that then lost all is not done a second time: nobody knows of it."""
+        one, two = await self.node(), await self.node()
+
+        async def lose_all() -> None:
+            await self.ask(two, [10])
+            self.redis.ask("FLUSHALL")
+
+        self.lose_answer(one, lose_all)
+        await self.ask(one, [1])
+        self.assertEqual((self.faults, await self.total(two)), (["engine"], 11))
+
+    async def test_not_asked_again_of_less(self) -> None:
+        """R33: so it is where Redis comes back with a part of what it had."""
+        one, two = await self.node(), await self.node()
+
+        async def lose_some() -> None:
+            await self.ask(two, [10])
+            await poll(lambda: two.marking.marked == 11, "it is noted")
+            self.put(0)
+
+        self.lose_answer(one, lose_some)
+        await self.ask(one, [1])
+        self.assertEqual((self.faults, await self.total(two)), (["engine"], 11))
 
     async def test_another_redis(self) -> None:
         """A node with another Redis than the others counts nothing, and they go on."""
