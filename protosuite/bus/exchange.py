@@ -30,7 +30,6 @@ from protosuite.logs import Muffled
 log = Logger(namespace="protosuite.bus")
 
 Done = Callable[[int, Failure | None], None]  # told the sequence of what was published, or why it was not
-Refuse = Callable[[str], None]  # told a sentence for the client
 
 
 class Waiting(Protocol):
@@ -100,10 +99,8 @@ class Exchange(ABC):
         """A best-effort subscription, from now on."""
 
     @abstractmethod
-    def join(
-        self, subscriber: Subscriber, pattern: str, name: str, prefetch: int, refuse: Refuse
-    ) -> Deferred[None] | None:
-        """A share in a durable subscription. `refuse` is told if it ends because it cannot be stored."""
+    def join(self, subscriber: Subscriber, pattern: str, name: str, prefetch: int) -> Deferred[None] | None:
+        """A share in a durable subscription, which survives us once the Deferred fires; at once if None."""
 
     @abstractmethod
     def delete(self, name: str) -> Deferred[None] | None:

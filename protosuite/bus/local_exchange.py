@@ -10,9 +10,10 @@ from twisted.python.failure import Failure
 
 from protosuite.bus.delivery import Subscriber
 from protosuite.bus.durable import Durable, Owed
-from protosuite.bus.exchange import Done, Exchange, Refuse, log
+from protosuite.bus.exchange import Done, Exchange, log
 from protosuite.bus.store import BusStore
 from protosuite.config import BusConfig
+from protosuite.errors import BadRequest
 
 
 class LocalExchange(Exchange):
@@ -23,6 +24,7 @@ class LocalExchange(Exchange):
     ) -> None:
         super().__init__(config, clock, wall)
         self.store: BusStore = store
+        self._joining: dict[Durable, list[Deferred[None]]] = {}  # who joined one that is being stored
 
     def start(self) -> None:
         """Go on from what is stored. Blocks; at a start."""
@@ -61,29 +63,43 @@ class LocalExchange(Exchange):
         """A best-effort subscription, from now on."""
         self.broker.subscribe(subscriber, pattern, depth, replay)
 
-    def join(self, subscriber: Subscriber, pattern: str, name: str, prefetch: int, refuse: Refuse) -> None:
-        """A share in a durable subscription. It is there at once; `refuse` is told if it cannot be stored."""
+    def join(self, subscriber: Subscriber, pattern: str, name: str, prefetch: int) -> Deferred[None] | None:
+        """A share in a durable subscription. It is there at once, and stored when the Deferred fires."""
         consumer, is_new = self.broker.join(subscriber, pattern, name, prefetch)
         durable = consumer.durable
+        joined: Deferred[None] | None = None
+        if is_new or durable in self._joining:
+            joined = Deferred()
+            self._joining.setdefault(durable, []).append(joined)
         if is_new:
-            self.store.create(name, pattern).addErrback(lambda failure: self._not_created(durable, refuse))
+            self.store.create(name, pattern).addCallbacks(
+                self._created, self._not_created, callbackArgs=(durable,), errbackArgs=(durable,)
+            )
         self.dispatch(durable)
+        return joined
 
-    def _not_created(self, durable: Durable, refuse: Refuse) -> None:
+    def _created(self, _: None, durable: Durable) -> None:
+        for joined in self._joining.pop(durable):
+            joined.callback(None)
+
+    def _not_created(self, failure: Failure, durable: Durable) -> None:
         """A durable subscription that is not stored is none."""
         if not durable.is_deleted:
             self.broker.delete(durable.name)
-        refuse(f"the durable subscription {durable.name} cannot be stored now; try again later")
+        why = f"the durable subscription {durable.name} cannot be stored now; try again later"
+        for joined in self._joining.pop(durable):
+            joined.errback(BadRequest("overloaded", why))
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str) -> Deferred[None]:
         """Delete a durable subscription: publishers that waited for it can go on."""
         self.broker.delete(name)
-        self.store.delete(name).addErrback(
+        deleting = self.store.delete(name).addErrback(
             lambda failure: log.error(
                 "durable subscription {name} not deleted: {why}", name=name, why=str(failure.value)
             )
         )
         self.retry_parked()
+        return deleting
 
     def dispatch(self, durable: Durable) -> None:
         """Hand on what `durable` has, and read more of what it is owed when it runs low."""

@@ -246,15 +246,10 @@ class BusConnection(PacedConnection):
         exchange = self._exchange
         exchange.fan_out.flush()
         if body.durable:
-            begun = exchange.join(
-                self._subscriber, body.pattern, body.durable, body.prefetch, self._not_stored
-            )
+            begun = exchange.join(self._subscriber, body.pattern, body.durable, body.prefetch)
         else:
             begun = exchange.subscribe(self._subscriber, body.pattern, body.depth, body.replay)
         self._settle(begun)
-
-    def _not_stored(self, message: str) -> None:
-        self._reply(pb.Error(code="overloaded", message=message))
 
     def _unsubscribe(self, body: pb.Unsubscribe) -> None:
         self._bearer.check(Action.BUS_SUBSCRIBE, body.pattern)
@@ -277,7 +272,8 @@ class BusConnection(PacedConnection):
             return
         if not isinstance(error, StorageError | Overloaded):
             self._service.log.failure("a subscription failed", failure)
-        self._not_stored("the database cannot do it now; try again later")
+        why = "the database cannot do it now; try again later"
+        self._reply(pb.Error(code="overloaded", message=why))
 
     def _settled(self, _: None) -> None:
         self._is_settling = False

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from protosuite.bus.broker import check_durable, taken, unknown_durable
 from protosuite.bus.delivery import Event, Subscriber
 from protosuite.bus.durable import Durable
-from protosuite.bus.exchange import Done, Exchange, Refuse, log
+from protosuite.bus.exchange import Done, Exchange, log
 from protosuite.bus.following import Following
 from protosuite.bus.leased import Leased
 from protosuite.bus.leasing import Lease
@@ -165,9 +165,7 @@ class SharedExchange(Exchange):
             opening.subscriber.wake()
         opened.callback(None)
 
-    def join(
-        self, subscriber: Subscriber, pattern: str, name: str, prefetch: int, refuse: Refuse
-    ) -> Deferred[None]:
+    def join(self, subscriber: Subscriber, pattern: str, name: str, prefetch: int) -> Deferred[None]:
         """A share in a durable subscription, which is there for all nodes when the Deferred fires."""
         check_durable(name, pattern)
         return Deferred.fromCoroutine(self._join(subscriber, pattern, name, prefetch))

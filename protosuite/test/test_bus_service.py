@@ -264,6 +264,23 @@ class DurableTests(Fixture):
         self.writer.run()
         self.assertEqual(([m.id for m in raw.received()], len(one.events()), self.rows()), ([1], 1, 1))
 
+    def test_answers_after_it_is_stored(self) -> None:
+        """R1: what a client asks behind a durable subscription is answered once that is on the disk.
+
+        So an answer says that nothing that is published from then on is lost; to everybody who has joined it.
+        """
+        self.writer.at_once = False
+        both = [Raw(self.service).send(DURABLE, pb.EchoMessage(content="there?")) for _ in range(2)]
+        other = Raw(self.service).send(pb.EchoMessage(content="not behind it"))
+        self.assertEqual([len(raw.received()) for raw in (*both, other)], [0, 0, 1])
+        self.writer.run()
+        self.assertEqual([raw.received()[0].content for raw in both], ["there?"] * 2)
+        self.assertEqual(self.rows("bus_durable"), 1)
+        both[0].send(pb.Unsubscribe(durable="d"), pb.EchoMessage(content="gone?"))
+        self.assertEqual((both[0].received(), self.rows("bus_durable")), ([], 1))
+        self.writer.run()
+        self.assertEqual((both[0].received()[0].content, self.rows("bus_durable")), ("gone?", 0))
+
     def test_survives_a_restart(self) -> None:
         """Server and client restarted: what was not acknowledged comes again, and sequences go on."""
         one = Raw(self.service).send(DURABLE)
@@ -388,7 +405,10 @@ class DurableTests(Fixture):
 
         store: Any = self.service.exchange.store
         store.create = lambda name, pattern: execute(fail)
-        self.assertEqual(Raw(self.service).send(DURABLE).codes(), ["overloaded"])
+        raw = Raw(self.service).send(DURABLE, pb.EchoMessage(content="and on"))
+        refusal, echo = raw.received()
+        self.assertEqual((refusal.code, echo.content), ("overloaded", "and on"))
+        self.assertIn("the durable subscription d cannot be stored now", refusal.message)
         self.assertEqual(self.service.exchange.broker.durables, {})
 
 
