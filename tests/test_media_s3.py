@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from protosuite.errors import StartError
+from protosuite.errors import Overloaded, StartError
 from protosuite.figures import Histogram
-from protosuite.mediachat import media_asking
+from protosuite.mediachat import media_asking, media_bucket, media_s3
 from protosuite.mediachat.media_address import parse, problem
 from protosuite.mediachat.media_asking import Asking, NotThere
-from protosuite.mediachat.media_interface import MediaStore, MediaUnavailable
+from protosuite.mediachat.media_interface import MediaStore, MediaUnavailable, WrongHash
 from protosuite.mediachat.media_s3 import S3Store
-from protosuite.test.media_contract import PART, MediaContract
+from protosuite.test.media_contract import DATA, PART, MediaContract, digest
 from tests.processes import LIMIT, free_port
 from tests.s3 import ENVIRONMENT, Server, shared
 
@@ -49,17 +49,84 @@ class S3Case(MediaContract):
         uploads = client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", ())
         return sorted(each["Key"] for each in (*objects, *uploads))
 
+    def test_nothing_is_left(self: Any) -> None:
+        """R1: of an upload nothing stays but its file; of one that is wrong, or is given up, nothing."""
+        name = self.store(DATA, upload="u")
+        self.begin(self.one, DATA).close(keep=False)
+        given_up = self.begin(self.one, DATA, upload="v")
+        given_up.write([DATA])
+        given_up.close(keep=False)
+        wrong = self.begin(self.one, DATA, upload="w", sha256=digest(b"else"))
+        wrong.write([DATA])
+        with self.assertRaises(WrongHash):
+            wrong.finish()
+        self.assertEqual(self.keys(), [f"some/where/media/{name[:2]}/{name[2:]}"])
+
+    def test_killed_before_the_copy(self: Any) -> None:
+        """An upload of which S3 has made one object, and whose node was killed then, goes on from there."""
+        part = self.begin(self.one, DATA, upload="u")
+        part.write([DATA])
+        part._send()
+        part._complete()
+        again = self.begin(self.two, DATA, upload="u")
+        self.assertEqual(again.offset, len(DATA))
+        self.assertEqual(again.finish().sha256, digest(DATA))
+        self.assertEqual(len(self.keys()), 1)
+
+    def test_lost_answer(self: Any) -> None:
+        """R3: S3 has made one object of an upload, and its answer was lost: that is no failure."""
+        part = self.begin(self.one, DATA, upload="u")
+        part.write([DATA])
+        part._send()
+        part._bucket.complete(part.key, part._upload, part._etags)
+        part._held = 0
+        self.assertEqual(part.finish().sha256, digest(DATA))
+
+    def test_many_readers(self: Any) -> None:
+        """R16: what readers hold is bounded: of too many at once the last are refused until one is done."""
+        self.patch(media_s3, "_MOST_READINGS", 2)
+        name = self.store(b"abc")
+        one, two = self.one.read(name), self.one.read(name)
+        with self.assertRaises(Overloaded):
+            self.one.read(name)
+        for _ in range(2):
+            one.close()
+        with self.assertRaises(FileNotFoundError):
+            self.one.read("0" * 64)
+        self.one.read(name).close()
+        two.close()
+
+    def test_many_keys(self: Any) -> None:
+        """What S3 tells in several answers is put together."""
+        self.patch(media_bucket, "_PAGE", 2)
+        names = sorted(self.store(bytes([number])) for number in range(5))
+        self.assertEqual(self.all(self.two), names)
+        self.assertEqual(self.two.prefixes(), sorted({name[:2] for name in names}))
+
 
 class MotoTests(S3Case, SynchronousTestCase):
     """With moto."""
 
     kind = "moto"
 
+    def test_copied_in_parts(self) -> None:
+        """What is too large for one copy is copied in parts."""
+        self.patch(media_bucket, "_COPIED", PART)
+        name = self.store(DATA)
+        self.assertEqual(self.bytes_of(self.two, name), DATA)
+
 
 class NanioTests(S3Case, SynchronousTestCase):
     """With nanio."""
 
     kind = "nanio"
+
+    def test_server_that_cannot_copy_parts(self) -> None:
+        """R28: a server that says it copied and did not, as this one does with parts, is not believed."""
+        self.patch(media_bucket, "_COPIED", PART)
+        with self.assertRaises(MediaUnavailable) as caught:
+            self.store(DATA)
+        self.assertIn("does not copy parts", str(caught.exception))
 
 
 class Scripted(BaseHTTPRequestHandler):

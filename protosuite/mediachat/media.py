@@ -167,6 +167,10 @@ class MediaFolder:
         check_descriptors()
         return self.path(digest).open("rb")
 
+    def belongs_to(self, owner: str | None) -> bool:
+        """Whoever has the data folder has it alone."""
+        return True
+
     def old_parts(self, before: float, active: Collection[Part]) -> None:
         """Delete parts that nobody has added to since `before`, but for those that are `active` here."""
         held = {part.path for part in active if isinstance(part, FilePart)}

@@ -83,7 +83,9 @@ class Bucket:
                 CopySource=origin,
                 CopySourceRange=f"bytes={first}-{min(first + _COPIED, size) - 1}",
             )
-            etags.append(answer["CopyPartResult"]["ETag"])
+            if (etag := answer.get("CopyPartResult", {}).get("ETag")) is None:
+                raise MediaUnavailable("S3 does not copy parts, as so large a file needs")
+            etags.append(etag)
         self.complete(target, upload, etags)
 
     def delete(self, key: str) -> None:

@@ -97,6 +97,12 @@ class MediaStore(Interface):
     def read(self, digest: str) -> Reading:
         """The file of a SHA-256. Raises `FileNotFoundError`, :exc:`Overloaded`, :exc:`MediaUnavailable`."""
 
+    def belongs_to(self, owner: str | None) -> bool:
+        """Whether what is here is known to be the media of a database; who comes first names itself.
+
+        Raises :exc:`MediaUnavailable` if they are another's: then nothing may be deleted.
+        """
+
     # What a sweep needs, see `media_sweep`. Times are in seconds since the epoch.
 
     def old_parts(self, before: float, active: Collection[Part]) -> None:
@@ -122,6 +128,13 @@ class MediaStore(Interface):
 
     def figures(self) -> Iterator[Figure]:
         """How it goes. For the reactor's thread."""
+
+
+def check_owner(found: str, owner: str) -> bool:
+    """Raise :exc:`MediaUnavailable` if these are not the same."""
+    if found != owner:
+        raise MediaUnavailable("these media belong to another database: no file of them is deleted")
+    return True
 
 
 def check_descriptors() -> None:

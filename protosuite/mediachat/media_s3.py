@@ -13,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Collection, Iterable, Iterator
+from hashlib import md5
+from io import BytesIO
 from pathlib import Path
 
 from protosuite.errors import Overloaded
@@ -24,6 +26,7 @@ from protosuite.mediachat.media_interface import (
     MOST_PARTS,
     Part,
     check_descriptors,
+    check_owner,
     part_name,
 )
 from protosuite.mediachat.media_s3_part import S3Part, parts_key, whole_key
@@ -106,6 +109,18 @@ class S3Store:
             return self._bucket.size(whole_key(digest))
         except NotThere:
             raise FileNotFoundError(f"there is no object of the SHA-256 {digest}") from None
+
+    def belongs_to(self, owner: str | None) -> bool:
+        """Whether the object ``owner`` says so; it is made when it is not there."""
+        if owner is None:
+            return False
+        text = owner.encode()
+        try:
+            found = self._bucket.get("owner", 0, self._bucket.size("owner") - 1)
+        except NotThere:
+            self._bucket.put("owner", BytesIO(text), md5(text, usedforsecurity=False).digest())
+            found = self._bucket.get("owner", 0, self._bucket.size("owner") - 1)
+        return check_owner(found.decode(), owner)
 
     def old_parts(self, before: float, active: Collection[Part]) -> None:
         """Delete what is left of uploads that nobody has added to since `before`, on whichever node."""

@@ -26,6 +26,7 @@ from protosuite.mediachat.media_interface import (
     MediaUnavailable,
     Stored,
     check_descriptors,
+    check_owner,
     part_name,
 )
 from protosuite.mediachat.wire import Head
@@ -154,6 +155,20 @@ class SharedFolder(MediaFolder):
         except FileNotFoundError:
             self.restore([digest])
             return super().read(digest)
+
+    def belongs_to(self, owner: str | None) -> bool:
+        """Whether the file ``owner`` says so; it is made when it is not there."""
+        if owner is None:
+            return False
+        path = self._root / "owner"
+        if not path.exists():
+            new = self._parts / f"owner.{os.getpid()}"
+            new.write_text(owner, "utf-8")
+            with contextlib.suppress(FileExistsError):
+                os.link(new, path)  # whole, and by one alone
+            new.unlink()
+            sync_folder(self._root)
+        return check_owner(path.read_text("utf-8"), owner)
 
     def _remove(self, path: Path, digest: str) -> None:
         os.utime(path)  # from now on it is aside

@@ -95,8 +95,11 @@ class MediaChatService(WebService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        enough = self.reactor.callLater(self.config.media_timeout, self.folder.stop)
         for upload in list(self._uploads):
             await upload.closed
+        if enough.active():
+            enough.cancel()
         self.folder.stop()
         self.calls.stop()
 
@@ -282,5 +285,4 @@ class MediaChatService(WebService):
 
     async def _sweep_all(self) -> None:
         active = [upload.part for upload in self._uploads if upload.part is not None]
-        store, ttl = self.store, self.config.upload_ttl
-        await sweep(self.folder, self.calls, store.referenced, active, self._wall(), ttl)
+        await sweep(self.folder, self.calls, self.store, active, self._wall(), self.config.upload_ttl)

@@ -234,6 +234,20 @@ class MediaChatStore:
 
         return self._database.write(work, Rows(chats.c.id, [chat_id]))
 
+    def owner(self) -> Deferred[str | None]:
+        """What tells the media of this database from those of another; None while it has none.
+
+        That is its first media message, which is never deleted, and moves along with all the rest.
+        """
+        query = sa.select(messages.c.id, messages.c.sha256, messages.c.at).limit(1)
+        query = query.where(messages.c.sha256.is_not(None)).order_by(messages.c.id)
+
+        def work(connection: Connection) -> str | None:
+            row = connection.execute(query).first()
+            return None if row is None else ".".join(map(str, row))
+
+        return self._database.read(work)
+
     def referenced(self, hashes: Iterable[str]) -> Deferred[set[str]]:
         """Which of these a message has."""
         asked = list(hashes)

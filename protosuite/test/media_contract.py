@@ -254,3 +254,14 @@ class MediaContract:
         else:
             self.fail("it stays old")
         self.assertEqual(self.all(self.two), [name])
+
+    def test_owner(self: Any) -> None:
+        """The media of one database are told from those of another by all nodes."""
+        self.assertFalse(self.one.belongs_to(None))
+        self.assertTrue(self.one.belongs_to("1.abc.5"))
+        self.assertTrue(self.two.belongs_to("1.abc.5"))
+        self.assertFalse(self.two.belongs_to(None))
+        with self.assertRaises(MediaUnavailable):
+            self.two.belongs_to("1.abd.5")
+        self.one.old_parts(time.time() + 3600, [])
+        self.assertTrue(self.one.belongs_to("1.abc.5"))

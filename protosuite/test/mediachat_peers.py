@@ -18,6 +18,7 @@ from protosuite.auth.guard import Guard
 from protosuite.config import MediaChatConfig
 from protosuite.hours import ALWAYS
 from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.media_interface import MediaStore
 from protosuite.mediachat.server import MediaChatService
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.storage.workers import Calls
@@ -162,6 +163,10 @@ class Fixture(SynchronousTestCase):
     config = OPEN
     secure_cookie = False
 
+    def folder_of(self, root: Path) -> MediaStore:
+        """Where media are."""
+        return MediaFolder(root)
+
     def make_guard(self) -> Guard:
         """Whom a service asks."""
         return guard.OPEN
@@ -182,7 +187,7 @@ class Fixture(SynchronousTestCase):
         """Another service on the same files: the same server after a restart."""
         config = evolve(self.config, **changes)
         self.store = MediaChatStore(self.database, config.quota_per_chat)
-        self.folder = MediaFolder(self.root)
+        self.folder: Any = self.folder_of(self.root)
         service = MediaChatService(
             config,
             self.store,

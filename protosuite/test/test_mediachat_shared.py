@@ -15,7 +15,9 @@ from protosuite.mediachat.media import MediaFolder
 from protosuite.mediachat.media_address import Address, parse, problem
 from protosuite.mediachat.media_interface import MediaStore, MediaUnavailable
 from protosuite.mediachat.media_shared import SharedFolder
+from protosuite.mediachat.wire import Head
 from protosuite.test.media_contract import DATA, PART, MediaContract, digest
+from protosuite.test.mediachat_peers import OPEN, Fixture
 
 MINIO = "http://127.0.0.1:9000"
 
@@ -99,6 +101,63 @@ class SharedFolderTests(MediaContract, SynchronousTestCase):
         part.write([DATA + b"x"])
         part.close(keep=True)
         self.assertEqual(self.begin(self.two, DATA, upload="u").offset, 0)
+
+
+class SweepTests(Fixture):
+    """A service whose media are in a shared folder sweeps it."""
+
+    config = evolve(OPEN, ping_interval=1e9)  # nobody answers pings here
+
+    def folder_of(self, root: Path) -> MediaStore:
+        self.shared = root / "shared"
+        self.shared.mkdir(parents=True, exist_ok=True)
+        return SharedFolder(self.shared, PART)
+
+    def sweep(self) -> None:
+        """A sweep, later than all that there is."""
+        for path in self.shared.rglob("*"):
+            os.utime(path, (0, 0))
+        self.clock.advance(self.config.sweep_interval)
+        self.settle()
+
+    def add(self, data: bytes) -> None:
+        """A file without a message."""
+        part = self.folder.begin(1, Head("x", len(data), "file"), "0" * 32)
+        part.write([data])
+        part.finish()
+
+    def there(self) -> list[str]:
+        """The hashes of all files."""
+        return sorted(path.parent.name + path.name for path in (self.shared / "media").glob("*/*"))
+
+    def test_aside_first(self) -> None:
+        """A file without a message is put aside by one sweep, and deleted by the next; one with one stays."""
+        self.client().begin(3).binary(b"abc")
+        self.add(b"xyz")
+        self.sweep()
+        aside = self.shared / "aside" / digest(b"xyz")
+        self.assertEqual((self.there(), aside.exists()), ([digest(b"abc")], True))
+        self.sweep()
+        self.assertEqual((self.there(), aside.exists()), ([digest(b"abc")], False))
+
+    def test_brought_back(self) -> None:
+        """R1: a file that was put aside while its message was being stored is brought back."""
+        self.client().begin(3).binary(b"abc")
+        os.replace(self.folder.path(digest(b"abc")), self.shared / "aside" / digest(b"abc"))
+        self.sweep()
+        self.assertEqual(self.there(), [digest(b"abc")])
+
+    def test_media_of_others(self) -> None:
+        """A suite that has no media, or others, deletes no file where another keeps its own."""
+        self.add(b"theirs")
+        self.sweep()
+        self.sweep()
+        self.assertEqual(self.there(), [digest(b"theirs")])
+        (self.shared / "owner").write_text("1.abc.5")
+        self.client().begin(3).binary(b"abc")
+        self.sweep()
+        self.sweep()
+        self.assertEqual(self.there(), sorted([digest(b"theirs"), digest(b"abc")]))
 
 
 class SettingTests(SynchronousTestCase):
