@@ -19,7 +19,7 @@ import protosuite
 from protosuite.logs import redacted
 from protosuite.net.load import Load, LoadConnection, Report
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+EXIT_OK, EXIT_FAILED = 0, 1  # 2, for a wrong command line, is argparse's own
 SHELLS = ("bash", "zsh", "fish")
 TOKEN_VARIABLE = "PROTOSUITE_TOKEN"
 ABSENCE = 5.0  # seconds without the server after which a program says that it still tries
@@ -152,6 +152,24 @@ def positive_seconds(text: str) -> float:
 def say(text: str) -> None:
     """One line for the person, apart from the program's output."""
     print(text, file=sys.stderr, flush=True)
+
+
+def put(text: str) -> None:
+    """Write lines to standard output. `BrokenPipeError` if nobody reads it any more."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        discard()
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise Failed(f"cannot write: {error.strerror}") from None
+
+
+def discard() -> None:
+    """From now on what goes to standard output is nobody's, what it holds already too."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 class Absence:

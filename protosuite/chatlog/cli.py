@@ -19,7 +19,7 @@ from protosuite import program
 from protosuite.chatlog.lines import author_problem, json_line
 from protosuite.chatlog.piping import Pipe, is_null
 from protosuite.chatlog.reading import Broken, Checking, Report
-from protosuite.chatlog.session import NAME, Session, discard, put
+from protosuite.chatlog.session import NAME, Session
 from protosuite.chatlog.view import Change
 from protosuite.chatlog.wire import Entry, is_room
 from protosuite.files import sync_folder
@@ -177,7 +177,7 @@ class _Reading:
         if self._session is not None:
             self._session.over()
         if not os.isatty(1):
-            discard()
+            program.discard()
 
     async def _begin(self, reactor: Any) -> Checking:
         arguments = self._arguments
@@ -231,11 +231,11 @@ class Verification(_Reading):
             await self._end()
         report = checking.report
         if arguments.json:
-            put(json.dumps(_fields(arguments.room, report)))
+            program.put(json.dumps(_fields(arguments.room, report)))
         if report.problem is not None:
             raise program.Failed(f"{report.problem} (before that: {_found(report)})")
         if not arguments.json:
-            put(
+            program.put(
                 f"room {arguments.room}, epoch {report.epoch}, first held {report.first}: {_found(report)}, "
                 "all is right"
             )
@@ -295,7 +295,7 @@ class Export(_Reading):
 
     def _open(self, path: Path | None) -> AbstractContextManager[Callable[[str], None]]:
         if path is None:
-            return nullcontext(put)
+            return nullcontext(program.put)
         self._file = WholeFile(path)
         return self._file
 

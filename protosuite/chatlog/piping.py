@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from protosuite import program
 from protosuite.chatlog.lines import Line, LineSplitter, json_line, shown, text_lines
-from protosuite.chatlog.session import Session, discard, put
+from protosuite.chatlog.session import Session
 from protosuite.chatlog.view import Change
 from protosuite.chatlog.wire import Entry
 from protosuite.errors import ServerRefused
@@ -69,7 +69,7 @@ class Pipe:
         if self._session is not None:
             self._session.over()
         if not sys.stdout.isatty():
-            discard()
+            program.discard()
 
     async def _work(self, reactor: Any, session: Session) -> int:
         factory = session.factory
@@ -94,7 +94,7 @@ class Pipe:
 
     def _look(self) -> None:
         if not _is_read(1):
-            discard()
+            program.discard()
             self._settle(Failure(BrokenPipeError()))
 
     def _say(self, text: str) -> None:
@@ -146,7 +146,7 @@ class Printer:
     def _print(self, entries: list[Entry]) -> None:
         try:
             if entries:
-                put("\n".join(map(self._line, entries)))
+                program.put("\n".join(map(self._line, entries)))
         except (OSError, program.Failed):
             self.on_trouble(Failure())
 

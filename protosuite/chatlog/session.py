@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -130,21 +129,3 @@ def _show(text: str) -> None:
     """A line for the person, above the bar that there may be."""
     with tqdm.external_write_mode(file=sys.stderr):
         program.say(text)
-
-
-def put(text: str) -> None:
-    """Write lines to standard output. `BrokenPipeError` if nobody reads it any more."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        discard()
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise program.Failed(f"cannot write: {error.strerror}") from None
-
-
-def discard() -> None:
-    """From now on what goes to standard output is nobody's, what it holds already too."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)

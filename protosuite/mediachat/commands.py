@@ -184,9 +184,9 @@ class Run:
         if self.arguments.json:
             fields = {"status": status.status, "message": status.message, "name": what or None}
             fields |= {"next_open_at": status.next_open_at}
-            put(json.dumps({name: value for name, value in fields.items() if value is not None}))
+            program.put(json.dumps({name: value for name, value in fields.items() if value is not None}))
         elif is_saved:
-            put(" ".join(filter(None, ["saved", str(status.message), shown(what)])))
+            program.put(" ".join(filter(None, ["saved", str(status.message), shown(what)])))
         if not is_saved:
             when = "it is never taken"
             if status.next_open_at is not None:
@@ -274,7 +274,7 @@ class Listening(Run):
             return Deferred()
         self.close_bar()
         try:
-            put(self.json_line(received) if self.arguments.json else self.line(received))
+            program.put(self.json_line(received) if self.arguments.json else self.line(received))
         except Exception as error:
             self._left = 0
             if not self._end.called:
@@ -349,7 +349,7 @@ class Reading(Run):
         except Exception as error:  # of a connection that could not be made
             raise program.Failed(shown(f"cannot connect to {host}:{arguments.port}: {error}")) from None
         for message in messages:
-            put(json.dumps(message) if arguments.json else self.line(message))
+            program.put(json.dumps(message) if arguments.json else self.line(message))
         return program.EXIT_OK
 
     def _is_there(self) -> bool:
@@ -397,19 +397,6 @@ class Bar:
         """It is over."""
         if self._bar is not None:
             self._bar.close()
-
-
-def put(text: str) -> None:
-    """Write lines to standard output. `BrokenPipeError` if nobody reads it any more."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)  # what is left is nobody's
-        os.close(null)
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise program.Failed(f"cannot write: {error.strerror}") from None
 
 
 def _number(value: Any) -> int:
