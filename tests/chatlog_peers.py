@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory, connectionDone
@@ -34,6 +35,7 @@ class Member(Watched):
         self.code: int | None = None
         self.transport: Any = None
         self.socket: WebSocket | None = None
+        self.gone: Deferred[None] = Deferred()  # fires at its end, however long that takes
 
     # Of a Talk.
 
@@ -57,6 +59,7 @@ class Member(Watched):
     def ended(self, code: int, reason: str) -> None:
         self.code, self.over = code, True
         self.changed()
+        self.gone.callback(None)
 
     # For the test.
 
@@ -155,6 +158,7 @@ class Persistent(Watched):
             self.member = member
             self.connections += 1
             self.entered()
+            await member.gone
             self.codes.append(await member.end())
             self.member = None
             if member.wrong is not None:

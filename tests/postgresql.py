@@ -55,6 +55,10 @@ class Cluster:
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             user = pwd.getpwnam("nobody")
             os.chown(self.folder, user.pw_uid, user.pw_gid)
+        self._make()
+
+    def _make(self) -> None:
+        """The data folder."""
         self._run(
             "initdb", "-D", "data", "-U", "suite", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"
         )
@@ -138,6 +142,10 @@ class Cluster:
             self.execute(f"SELECT pg_terminate_backend({pid})")
         return len(pids)
 
+    def deadlocks(self) -> int:
+        """How many the server has found."""
+        return (self.folder / "log").read_text("utf-8", "replace").count("deadlock detected")
+
     def signal(self, name: str) -> None:
         """Send a signal, such as STOP, to the server and to all its processes."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii").split()
@@ -164,6 +172,22 @@ class Cluster:
             "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"},
             **({"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}),
         }
+
+
+class Standby(Cluster):
+    """A copy of a running `primary`, to which streams what is committed there, until it is promoted."""
+
+    def __init__(self, primary: Cluster) -> None:
+        self._primary = primary
+        super().__init__()
+
+    def _make(self) -> None:
+        where = f"host=127.0.0.1 port={self._primary.port} user=suite application_name=standby"
+        self._run("pg_basebackup", "-D", "data", "-d", where, "-R", "--checkpoint=fast", "--no-sync")
+
+    def promote(self) -> None:
+        """Make it a primary, and wait until it is. Blocks."""
+        self.execute("SELECT pg_promote(true, 120)")
 
 
 def _die_with_parent() -> None:

@@ -42,13 +42,26 @@ class Node(Suite):
 
 
 class Nodes:
-    """`count` nodes on a database and a Redis of their own. They end with `scope`."""
+    """`count` nodes on a database and a Redis of their own. They end with `scope`.
+
+    The database is on `postgresql`; with a `standby` of that, the nodes know of both.
+    """
 
     def __init__(
-        self, scope: Scope, count: int = 3, postgresql: Cluster | None = None, **more: dict[str, object]
+        self,
+        scope: Scope,
+        count: int = 3,
+        postgresql: Cluster | None = None,
+        standby: Cluster | None = None,
+        **more: dict[str, object],
     ) -> None:
         self.postgresql = postgresql or shared()
-        self.database = self.postgresql.url(self.postgresql.database(schema=False))
+        self.name = self.postgresql.database(schema=False)  # of the database
+        self.database = self.postgresql.url(self.name)
+        if standby is not None:
+            ports = f"{self.postgresql.port},{standby.port}"
+            self.database = f"postgresql+psycopg://suite@/{self.name}?host=127.0.0.1,127.0.0.1&port={ports}"
+        self._said = self.postgresql.deadlocks()
         # The counter's total has to outlive it.
         self.redis = Redis(scope, appendonly=True)
         self.nodes = [
@@ -57,6 +70,22 @@ class Nodes:
         ]
         self.ports: dict[str, int] = {}  # of HAProxy
         self._scope = scope
+
+    def execute(self, statement: str) -> list[Any]:
+        """The rows of a statement that is committed at once. Blocks."""
+        return list(self.postgresql.execute(statement, self.name))
+
+    def count(self, table: str = "chatlog_entry") -> int:
+        """The rows of a table. Blocks."""
+        return int(self.execute(f"SELECT count(*) FROM {table}")[0][0])
+
+    def moved(self, postgresql: Cluster) -> None:
+        """Another server has the database now."""
+        self.postgresql, self._said = postgresql, postgresql.deadlocks()
+
+    def deadlocks(self) -> int:
+        """How many of them PostgreSQL has found since the nodes were made."""
+        return self.postgresql.deadlocks() - self._said
 
     async def start(self) -> None:
         """Redis, and then all nodes at once: one of them makes the schema."""
