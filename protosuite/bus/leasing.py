@@ -76,9 +76,9 @@ class Leasing:
         connection.execute(
             sa.update(nodes).where(nodes.c.node == self.node).values(until=now + self._patience)
         )
-        if until < now:  # perhaps nobody could renew anything: let the others do so first
-            return Renewed(False)
-        overdue = sa.select(nodes.c.node).where(nodes.c.until < now).with_for_update(skip_locked=True)
+        # Who comes late himself may be the first after nobody could do anything: the others are late as well.
+        limit = now if until >= now else until - self._patience
+        overdue = sa.select(nodes.c.node).where(nodes.c.until < limit).with_for_update(skip_locked=True)
         return Renewed(False, self._bury(connection, list(connection.execute(overdue).scalars())))
 
     def retire(self, connection: Connection) -> Collection[str]:

@@ -422,6 +422,22 @@ class DeathTests(Owing):
         self.settle()
         self.assertIn(one.fabric.node, {node for _, node in self.held(two)})
 
+    def test_late_nodes_find_the_dead(self) -> None:
+        """Nodes that are always too late themselves take one for dead that is silent for much longer."""
+        one, two = self.start()
+        self.pass_time(1)
+        one.client(DURABLE, publish())
+        self.settle()
+        one.kill()
+        second = two.client(DURABLE)
+        two.service._expiring.stop()
+        for _ in range(4):
+            self.clock.advance(12)
+            two.exchange.expire()
+            self.settle()
+        self.assertEqual(places(second), [("a", 1)])
+        two.service._expiring.start(1, now=False)
+
     def test_after_an_outage_nobody_is_dead(self) -> None:
         """R34: when nobody could renew for a while, the first who can takes nothing from the others."""
         one, two = self.start()

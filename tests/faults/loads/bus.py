@@ -101,7 +101,7 @@ class BusLoad(Load):
     async def _publish(self, client: BusClientFactory) -> None:
         while not self.is_finishing:
             self._count += 1
-            topic, began = f"load.{self.name}.{self.chance.randrange(TOPICS)}", reactor.seconds()
+            topic, began = self.topic(), reactor.seconds()
             payload = f"{self.name} {self._count}".encode()
             self._check.published(topic, payload)
             try:
@@ -111,6 +111,10 @@ class BusLoad(Load):
             else:
                 self._check.confirmed(payload, sequence)
                 await self.did(began)
+
+    def topic(self) -> str:
+        """Where the next event is published."""
+        return f"load.{self.name}.{self.chance.randrange(TOPICS)}"
 
     async def _ask(self, client: BusClientFactory) -> None:
         """Ask for what is answered at once."""
