@@ -22,7 +22,7 @@ from protosuite.bus.shared_exchange import SharedExchange
 from protosuite.bus.shared_store import SharedStore
 from protosuite.bus.store import BusStore
 from protosuite.bus.topics import check_topic
-from protosuite.bus.wire import FROM_CLIENT, Decoder, Malformed, encode_reply
+from protosuite.bus.wire import FROM_CLIENT, Decoder, Malformed, encode_reply, plain_echoes
 from protosuite.config import BusConfig
 from protosuite.errors import BadRequest, Forbidden, Overloaded, PeerFault, StorageError
 from protosuite.fabric import Fabric
@@ -121,7 +121,30 @@ class BusConnection(PacedConnection):
         return bool(self._uncommitted or self._held or self._subscriber.subscriptions)
 
     def received(self, data: bytes) -> None:
+        if data and self._is_at_rest():
+            data = self._echo(data)
+            if not data:
+                return
         self._work(data)
+
+    def _is_at_rest(self) -> bool:
+        """Whether nothing is before what comes now."""
+        waits = self._gathered is not None or self._held or self._is_settling or self.must_wait()
+        return not (waits or self._leaving or self._decoder.is_within_message)
+
+    def _echo(self, data: bytes) -> bytes:
+        """Answer the echoes that `data` begins with as far as they are plain. What is left of it."""
+        count, end = plain_echoes(data)
+        if not count:
+            return data
+        try:
+            self._bearer.check(Action.BUS_ASK)
+        except Forbidden:
+            return data  # each is refused for itself
+        self.greeted()
+        self.spend(count)
+        self.send(data[:end])
+        return data[end:]
 
     def _work(self, data: bytes = b"") -> None:
         """Answer what has been held and then what has arrived, as far as may be; one write for all."""

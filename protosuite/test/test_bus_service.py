@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.server import BusService
 from protosuite.bus.store import BusStore
-from protosuite.bus.wire import FROM_SERVER, Decoder, encode_request
+from protosuite.bus.wire import FROM_SERVER, Decoder, encode_reply, encode_request
 from protosuite.config import BusConfig
 from protosuite.errors import StorageFull
 from protosuite.testing import HandWorker, MemoryTransport, database, decoded
@@ -99,6 +99,19 @@ class AnswerTests(Fixture):
         """Negative int32s, ten bytes each on the wire, add up."""
         raw = Raw(self.service).send(pb.AddRequest(a=-5, b=2), pb.AddRequest(a=-(2**31), b=2**31 - 1))
         self.assertEqual([m.result for m in raw.received()], [-3, -1])
+
+    def test_echoes_cut_anywhere(self) -> None:
+        """Echoes are answered in order among others, counted and paced alike, however the stream is cut."""
+        texts = ("a", "", "é", "b" * 200, "c", "d")
+        bodies: list[Message] = [pb.EchoMessage(content=text) for text in texts]
+        image = b"".join(map(encode_request, [*bodies, pb.AddRequest(a=1, b=2), *bodies]))
+        wanted = b"".join(map(encode_reply, [*bodies, pb.AddResponse(result=3), *bodies]))
+        for cut in range(len(image) + 1):
+            raw = Raw(self.service)
+            for part in (image[:cut], image[cut:]):
+                raw.protocol.dataReceived(part)
+            self.assertEqual(raw.transport.getOutBuffer(), wanted)
+        self.assertEqual(self.service.traffic.messages, (2 * len(texts) + 1) * (len(image) + 1))
 
     def test_pipelining(self) -> None:
         """Ten thousand requests in one piece are answered in order, errors in their places."""

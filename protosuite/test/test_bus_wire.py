@@ -20,6 +20,7 @@ from protosuite.bus.wire import (
     Malformed,
     encode_reply,
     encode_request,
+    plain_echoes,
 )
 from protosuite.errors import BadRequest, PeerFault
 from protosuite.testing import assert_cuts_alike, decoded
@@ -120,6 +121,39 @@ class EncodingTests(SynchronousTestCase):
             image = encode_request(body)
             self.assertEqual(image, pb.ClientMessage(echo_message=body).SerializeToString())
             self.assertEqual(decoded(client_decoder(), image[:3], image[3:]), [body])
+
+
+class PlainEchoTests(SynchronousTestCase):
+    """Echoes that are answered with their own bytes."""
+
+    @given(
+        st.lists(
+            st.one_of(
+                st.builds(encode_request, ECHOES),
+                st.builds(encode_request, st.builds(pb.EchoMessage, content=st.text("ab\0\n", max_size=130))),
+                st.lists(st.sampled_from([10, 10, 0, 1, 2, 3, 4, 8, 97, 200]), max_size=12).map(bytes),
+            ),
+            max_size=6,
+        ).map(b"".join)
+    )
+    def test_the_same_answer(self, image: bytes) -> None:
+        """R13: what is found is so many echoes, and its bytes are what answers them one by one."""
+        count, end = plain_echoes(image)
+        bodies = list(Decoder(FROM_CLIENT).feed(image[:end]))
+        self.assertEqual([type(body) for body in bodies], [pb.EchoMessage] * count)
+        answers = [encode_reply(body) for body in bodies if isinstance(body, Message)]
+        self.assertEqual(b"".join(answers), image[:end])
+
+    def test_as_far_as_they_are_plain(self) -> None:
+        """All that anybody's library writes of short texts is found, up to what is something else or cut."""
+        plain = b"".join(
+            encode_request(pb.EchoMessage(content=text)) for text in ("", "a", "hello", "x" * 125)
+        )
+        others = [encode_request(pb.EchoMessage(content=text)) for text in ("x" * 126,)]
+        others += [encode_request(pb.AddRequest(a=1)), HELLO[:-1], b"\x0a", b""]
+        for other in others:
+            self.assertEqual(plain_echoes(plain + other), (4, len(plain)), other)
+        self.assertEqual(plain_echoes(plain + encode_request(pb.EchoMessage(content="é"))), (0, 0))
 
 
 class DecoderTests(SynchronousTestCase):
