@@ -152,6 +152,8 @@ def _mediachat(config: Config, shared: Shared) -> ListeningService:
     own = config.mediachat
     is_shared = shared.fabric is not None and shared.fabric.is_shared
     lane = shared.random.randrange(LANES) if is_shared else None
+    if _has_media_to_itself(config):
+        log.warn("{warning}", warning=_TO_ITSELF)
     return MediaChatService(
         own,
         MediaChatStore(shared.database, own.quota_per_chat, lane),
@@ -400,16 +402,28 @@ def check(config: Config, reactor: Any) -> list[tuple[str, str, str]]:
 
 async def warnings(config: Config, reactor: Any) -> list[str]:
     """What may be, and perhaps is not what is wanted. Others are asked, over the network."""
+    found = [_TO_ITSELF] if _has_media_to_itself(config) else []
     if not _counts_in_redis(config):
-        return []
+        return found
     from protosuite.counter import promised
     from protosuite.fabric.address import parse
 
     own = config.suite
-    found = await promised.look(
+    less = await promised.look(
         config.counter, parse(own.fabric), own.fabric_timeout, reactor, SystemRandom()
     )
-    return [] if found is None else [found]
+    return found if less is None else [*found, less]
+
+
+_TO_ITSELF = (
+    "[mediachat] media = local: what is sent to this node other nodes do not have; name a folder that all of"
+    " them share, or a bucket"
+)
+
+
+def _has_media_to_itself(config: Config) -> bool:
+    is_here = config.mediachat.media == media_address.LOCAL
+    return "mediachat" in config.suite.services and config.suite.fabric != fabric.LOCAL and is_here
 
 
 def _counts_in_redis(config: Config) -> bool:

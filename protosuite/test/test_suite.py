@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite import program
 from protosuite.config import SERVICES as CONFIGURED
-from protosuite.config import Config, SuiteConfig
+from protosuite.config import Config, MediaChatConfig, SuiteConfig
 from protosuite.errors import StartError
 from protosuite.net.systemd import Notifier
-from protosuite.suite import SERVICES, Suite, check
+from protosuite.suite import SERVICES, Suite, check, warnings
 
 
 class Reactor(MemoryReactorClock):
@@ -70,6 +71,20 @@ class SuiteTests(SynchronousTestCase):
         config = Config(suite=SuiteConfig(fabric=url))
         self.assertNotIn("secret@", config.written())
         self.assertNotIn("=secret", config.written())
+
+    def test_media_that_one_node_has_to_itself(self) -> None:
+        """Where there are several nodes, media that only one of them would have are warned of."""
+        for fabric, media, count in (
+            ("redis://a", "local", 1),
+            ("redis://a", "/m", 0),
+            ("local", "local", 0),
+        ):
+            config = Config(
+                suite=SuiteConfig(services=("mediachat",), fabric=fabric),
+                mediachat=MediaChatConfig(media=media),
+            )
+            asking = Deferred.fromCoroutine(warnings(config, self.reactor))
+            self.assertEqual(len(self.successResultOf(asking)), count)
 
     def test_sockets_come_before_files(self) -> None:
         """Sockets are bound with the first rights of the process; the data folder is made with the last."""

@@ -201,6 +201,7 @@ class Console(Watched):
         self.line: _Line | None = None
         self._suites = suites
         self._told: set[int] = set()  # chats that it was told of as they are, since it asked last
+        self._high: dict[int, int] = {}  # up to there it has all of each chat, whatever it was told besides
 
     async def stay(self) -> None:
         """Come back until :attr:`leaving`. What cannot be right ends it."""
@@ -213,7 +214,7 @@ class Console(Watched):
                 self.connections += 1
                 if not await self._catch_up(suite):
                     await line.leave()
-                await line.end()
+                await line.gone
             if line.wrong is not None:
                 raise line.wrong
             await deferLater(reactor, _AGAIN)
@@ -243,20 +244,16 @@ class Console(Watched):
         return True
 
     async def _catch_up_chat(self, suite: Suite, chat: int) -> bool:
-        after = max(self._before.get(chat, {}), default=0)
         while True:
+            after = self._high.get(chat, 0)
             path = f"/messages?chat_id={chat}&after={after}&limit=100"
             if (answer := await ask(suite, "GET", path)) is None or answer[0] != 200:
                 return False
             for message in answer[1]["items"]:
                 self._take(message)
-                after = message["id"]
+                self._high[chat] = message["id"]
             if len(answer[1]["items"]) < 100:
                 return True
-
-    def began(self) -> None:
-        """A connection is there; what was known before it is whole up to its last message."""
-        self._before = {chat: dict(found) for chat, found in self.messages.items()}
 
     def heard(self, said: Fields, last: dict[int, int]) -> None:
         """Something that it was told on a connection, where `last` is the last message of each chat."""
@@ -290,6 +287,7 @@ class _Line(Client):
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.wrong: Exception | None = None
+        self.gone: Deferred[None] = Deferred()  # fires when it is
         self._console = console
         self._last: dict[int, int] = {}
         self._is_welcome = False
@@ -305,6 +303,11 @@ class _Line(Client):
             self.wrong = error
             self.transport.abortConnection()
         self.changed()
+
+    def ended(self, code: int, reason: str) -> None:
+        super().ended(code, reason)
+        if not self.gone.called:
+            self.gone.callback(None)
 
     async def open(self, suite: Any) -> bool:
         """Connect: whether it was welcomed."""
@@ -326,6 +329,5 @@ class _Line(Client):
         except ConnectError:
             return False
         self.transport = protocol.transport
-        self._console.began()
         await self.until(lambda: self._is_welcome or self.over, after_end=True)
         return self._is_welcome

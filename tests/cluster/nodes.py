@@ -12,9 +12,9 @@ from tests.processes import Program, Scope, Suite, free_port, poll, together
 from tests.requirements import require
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-SERVICES = ("numbers", "counter", "chatlog", "admin")
+SERVICES = ("numbers", "counter", "chatlog", "mediachat", "admin")
 # Ports, as deploy/haproxy.cfg has them.
-DEFAULTS = {"numbers": 5500, "counter": 8080, "chatlog": 8082, "admin": 8001}
+DEFAULTS = {"numbers": 5500, "counter": 8080, "chatlog": 8082, "mediachat": 8000, "admin": 8001}
 
 
 class Node(Suite):
@@ -64,6 +64,9 @@ class Nodes:
         self._said = self.postgresql.deadlocks()
         # The counter's total has to outlive it.
         self.redis = Redis(scope, appendonly=True)
+        media = Path(scope.mktemp()).absolute()  # that all of them share
+        media.mkdir(parents=True)
+        more["mediachat"] = {"media": media, **more.get("mediachat", {})}
         self.nodes = [
             Node(scope, self.database, self.redis, **{k: dict(v) for k, v in more.items()})
             for _ in range(count)
