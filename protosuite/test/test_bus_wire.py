@@ -146,14 +146,12 @@ class PlainEchoTests(SynchronousTestCase):
 
     def test_as_far_as_they_are_plain(self) -> None:
         """All that anybody's library writes of short texts is found, up to what is something else or cut."""
-        plain = b"".join(
-            encode_request(pb.EchoMessage(content=text)) for text in ("", "a", "hello", "x" * 125)
-        )
-        others = [encode_request(pb.EchoMessage(content=text)) for text in ("x" * 126,)]
-        others += [encode_request(pb.AddRequest(a=1)), HELLO[:-1], b"\x0a", b""]
-        for other in others:
+        texts = ("", "a", "hello", "x" * 125)
+        plain = b"".join(encode_request(pb.EchoMessage(content=text)) for text in texts)
+        for other in (encode_request(pb.AddRequest(a=1)), HELLO[:-1], b"\x0a", b""):
             self.assertEqual(plain_echoes(plain + other), (4, len(plain)), other)
-        self.assertEqual(plain_echoes(plain + encode_request(pb.EchoMessage(content="é"))), (0, 0))
+        for text in ("x" * 126, "é"):
+            self.assertEqual(plain_echoes(plain + encode_request(pb.EchoMessage(content=text))), (0, 0))
 
 
 class DecoderTests(SynchronousTestCase):
