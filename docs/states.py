@@ -11,6 +11,7 @@ from sphinx.util.docutils import SphinxDirective
 TABLES = Path(__file__).parent / "states.toml"
 
 COLUMN, ROW, TOP = 190, 40, 56  # pixels
+WIDTH = 960  # of the page, at three quarters; many columns are narrower, down to a box and its gap
 LOOP = 26
 
 Row = tuple[str, str, str, str]
@@ -47,7 +48,8 @@ def table(protocol: str) -> tuple[list[str], list[Row]]:
 
 
 def _svg(protocol: str, states: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
-    width, height = COLUMN * len(states), TOP + ROW * len(rows) + 12
+    column = max(156, min(COLUMN, WIDTH // len(states)))
+    width, height = column * len(states), TOP + ROW * len(rows) + 12
     said = "; ".join(
         f"{before}: {event}, {says or 'nothing'} said, then {after}" for before, event, says, after in rows
     )
@@ -55,7 +57,7 @@ def _svg(protocol: str, states: Sequence[str], rows: Sequence[Row]) -> Iterator[
     yield f' role="img" aria-label="{escape(said)}">'
     yield f'<defs><marker id="tip-{protocol}" viewBox="0 0 8 8" refX="8" refY="4" orient="auto"'
     yield ' markerWidth="8" markerHeight="8"><path d="M0 0 8 4 0 8Z" fill="currentColor"/></marker></defs>'
-    places = {state: COLUMN // 2 + COLUMN * number for number, state in enumerate(states)}
+    places = {state: column // 2 + column * number for number, state in enumerate(states)}
     for state, x in places.items():
         yield f'<path class="life" d="M{x} 34V{height}"/>'
         yield f'<rect x="{x - 74}" y="4" width="148" height="30" rx="6"/>'

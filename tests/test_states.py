@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from attrs import fields
@@ -19,7 +20,7 @@ from protosuite.test import test_bus_service as bus
 from protosuite.test import test_counter_service as counter
 from protosuite.test import test_numbers_service as numbers
 from tests.states import Case, Passing, check
-from tests.test_documentation import of_docs
+from tests.test_documentation import DOCS, of_docs
 
 # The diagrams of each service on whose connections time runs out.
 DRAWN = {
@@ -30,7 +31,7 @@ DRAWN = {
     "mediachat": ("mediachat", "hello", "websocket"),
     "admin": ("websocket",),
 }
-NOT_OF_CONNECTIONS = {"probe_timeout"}
+NOT_OF_CONNECTIONS = {"probe_timeout", "node_timeout"}
 
 
 def does_not_read(peer: Any) -> None:
@@ -346,8 +347,21 @@ class DurableStateTests(bus.Fixture):
         )
 
 
-class TimeoutTests(SynchronousTestCase):
-    """What runs out is drawn."""
+class DrawnTests(SynchronousTestCase):
+    """The diagrams leave out nothing, and their pages nothing of theirs."""
+
+    def test_each_code_is_explained(self) -> None:
+        """Each code of an error that a diagram shows is on its page."""
+        for name, page in (
+            ("numbers", "numbers"),
+            ("bus", "bus"),
+            ("mediachat", "mediachat"),
+            ("hello", "mediachat"),
+        ):
+            text = (DOCS / "reference" / f"{page}.rst").read_text("utf-8")
+            said = " ".join(says for _, _, says, _ in of_docs("states").table(name)[1])
+            for code in re.findall(r"error ([a-z-]+)", said):
+                self.assertIn(f"``{code}``", text)
 
     def test_each_is_drawn(self) -> None:
         """Each timeout that a service has for its connections is an arrow in one of its diagrams."""
