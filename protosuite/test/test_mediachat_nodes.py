@@ -275,8 +275,8 @@ class TellingTests(NodesFixture):
     def test_a_console_that_nobody_can_serve_yet(self) -> None:
         """R34: a console that comes while the database cannot be read is welcomed when it can."""
         database = self.nodes[1].threads.database
-        database.no_reads = StorageError("broken")
         ana = self.at(1).client(7)
+        database.no_reads = StorageError("broken")
         socket = self.connect("/console/ws")
         ana.lose()
         self.moment()
