@@ -77,9 +77,12 @@ class Agreeing:
 
     async def _make(self, step: Step, held: Held, kept: Kept | None) -> None:
         made = Kept(held.total, held.epoch + 1, self._name())
-        if await self._engine.make(kept, made):
-            what = "restored" if step is Step.RESTORE else "made"
-            log.warn("the counter's total was {what} in Redis: {total}", what=what, total=made.total)
+        if not await self._engine.make(kept, made):
+            return  # another node was first
+        if step is Step.RESTORE:
+            log.warn("the counter's total was restored in Redis: {total}", total=made.total)
+        else:
+            log.info("the counter's total was made in Redis: {total}", total=made.total)
 
     def _name(self) -> str:
         return f"{REDIS}{self._random.getrandbits(64):016x}"
