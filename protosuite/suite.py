@@ -21,7 +21,6 @@ from protosuite.auth.rules import OWN_TOPICS
 from protosuite.config import Config
 from protosuite.errors import StartError
 from protosuite.fabric import Fabric
-from protosuite.mediachat import media_address
 from protosuite.net import exposure
 from protosuite.net.listening import ListeningService, Publish, server_endpoint, unheard
 from protosuite.storage import Database, engines
@@ -383,7 +382,7 @@ def check(config: Config, reactor: Any) -> list[tuple[str, str, str]]:
             problems.append(("auth", "secret_file", f"[auth] secret_file: {error}"))
     if why := fabric.problem(config.suite.fabric):
         problems.append(("suite", "fabric", f"[suite] fabric: {why}"))
-    if why := media_address.problem(config.mediachat.media):
+    if why := _wrong_with_media(config.mediachat.media):
         problems.append(("mediachat", "media", f"[mediachat] media: {why}"))
     if config.counter.workers > 1 and config.counter.durability == "always":
         remedy = "set workers = 1, or durability = everysec"
@@ -415,14 +414,23 @@ async def warnings(config: Config, reactor: Any) -> list[str]:
     return found if less is None else [*found, less]
 
 
+_HERE = "local"  # of [mediachat] media
 _TO_ITSELF = (
     "[mediachat] media = local: what is sent to this node other nodes do not have; name a folder that all of"
     " them share, or a bucket"
 )
 
 
+def _wrong_with_media(media: str) -> str | None:
+    if media == _HERE:
+        return None
+    from protosuite.mediachat import media_address
+
+    return media_address.problem(media)
+
+
 def _has_media_to_itself(config: Config) -> bool:
-    is_here = config.mediachat.media == media_address.LOCAL
+    is_here = config.mediachat.media == _HERE
     return "mediachat" in config.suite.services and config.suite.fabric != fabric.LOCAL and is_here
 
 
