@@ -408,9 +408,7 @@ async def warnings(config: Config, reactor: Any) -> list[str]:
     from protosuite.fabric.address import parse
 
     own = config.suite
-    less = await promised.look(
-        config.counter, parse(own.fabric), own.fabric_timeout, reactor, SystemRandom()
-    )
+    less = await promised.look(config.counter, parse(own.fabric), own.fabric_timeout, reactor, SystemRandom())
     return found if less is None else [*found, less]
 
 
