@@ -26,6 +26,7 @@ from protosuite.backup.manifest import TooNew
 from protosuite.backup.packing import Packed, Source, pack
 from protosuite.backup.restoring import restore
 from protosuite.errors import StartError
+from protosuite.mediachat.media_address import LOCAL
 from protosuite.program import EXIT_FAILED, EXIT_OK, Failed
 from protosuite.settings import ConfigurationError
 from protosuite.storage import engines
@@ -118,13 +119,14 @@ def _back_up(arguments: Namespace) -> int:
     if arguments.json:
         _print(
             file=arguments.file,
-            **attrs.asdict(made.heading),
+            **made.heading.fields(),
             bytes=made.bytes,
             media=made.media,
             lost=made.lost,
         )
     elif sys.stderr.isatty():
-        program.say(f"{arguments.file}: {made.bytes:,} bytes, {made.media:,} media files")
+        media = f"without the media in {source.media}" if source.media else f"{made.media:,} media files"
+        program.say(f"{arguments.file}: {made.bytes:,} bytes, {media}")
     if made.lost:
         program.say(
             f"{NAME}: the suite has lost {_many(len(made.lost), 'media file')}; all else is in the backup"
@@ -160,20 +162,27 @@ def _restore(arguments: Namespace) -> int:
     else:
         _say_all([f"{NAME}: {line}" for line in _losses(report)])
         print(f"{target.data}: {_summary(report)}; the suite can start")
+        assert report.heading is not None, "or it would have been refused"
+        if target.media and not report.heading.media_at:
+            program.say(f"{NAME}: the media are in {target.data / 'media'}: copy them to {target.media}")
+        elif report.heading.media_at != target.media:
+            program.say(f"{NAME}: the configuration has its media elsewhere: {target.media or LOCAL}")
     return EXIT_OK
 
 
 def _place(arguments: Namespace) -> Source:
     """Where the configuration says that everything is."""
-    config = configuration.load(arguments.config, os.environ).suite
+    whole = configuration.load(arguments.config, os.environ)
+    config, media = whole.suite, whole.mediachat.media
     data = Path(config.data).absolute()
     url = engines.resolve(config.database, data)
     if not engines.is_file(url):
+        where = f"the folder {data / 'media'}" if media == LOCAL else f"what is in {media}"
         raise Failed(
-            f"the database is PostgreSQL's ({engines.shown(url)}): pg_dump backs it up, and then the folder"
-            f" {data / 'media'} is to be copied"
+            f"the database is PostgreSQL's ({engines.shown(url)}): pg_dump backs it up, and then {where}"
+            " is to be copied"
         )
-    return Source(data, Path(url.database or ""))
+    return Source(data, Path(url.database or ""), "" if media == LOCAL else media)
 
 
 @contextmanager
@@ -258,7 +267,11 @@ def _summary(report: Report) -> str:
     return (
         f"of {heading.created_at}, version {heading.version}, schema {heading.schema}: "
         f"{_many(chains.rooms, 'room')} with {_many(chains.entries, 'entry', 'entries')}, "
-        f"{_many(report.media, 'media file')} of {_many(report.media_bytes, 'byte')}"
+        + (
+            f"its media are not in it, but in {heading.media_at}"
+            if heading.media_at
+            else f"{_many(report.media, 'media file')} of {_many(report.media_bytes, 'byte')}"
+        )
     )
 
 
@@ -269,7 +282,7 @@ def _many(count: int, one: str, more: str = "") -> str:
 def _found(report: Report) -> dict[str, object]:
     heading, chains = report.heading, report.chains
     return {
-        **({} if heading is None else attrs.asdict(heading)),
+        **({} if heading is None else heading.fields()),
         **attrs.asdict(chains),
         "media": report.media,
         "media_bytes": report.media_bytes,

@@ -168,7 +168,7 @@ class _Examination:
             if contents.schema() != heading.schema:
                 raise Unsound(f"its schema is {contents.schema()!r}, not {heading.schema}")
             self.report.chains = contents.chains()
-            self._named = _Named(contents.media())
+            self._named = _Named(iter(()) if heading.media_at else contents.media())
         except Unsound as error:
             self._give_up(error)
 

@@ -19,6 +19,7 @@ from attrs import frozen
 from protosuite.backup.archive import Damaged, Member
 
 FORMAT = 1
+FORMAT_WITHOUT_MEDIA = 2  # which says where those are
 MAX_HEADING = 4096  # bytes
 
 _IN_MEMORY = 4 << 20  # bytes of a manifest that need no file: about 30,000 media
@@ -27,6 +28,7 @@ _FIELDS = {
     "schema": r"[0-9A-Za-z_]{1,32}",
     "created_at": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",
 }
+_PLACE = r"[\x20-\x7e]{1,1024}"
 
 
 class TooNew(Exception):
@@ -35,15 +37,24 @@ class TooNew(Exception):
 
 @frozen
 class Heading:
-    """What a backup is. Everything that was acknowledged before `created_at`, in UTC, is in it."""
+    """What a backup is. Everything that was acknowledged before `created_at`, in UTC, is in it.
+
+    But for media that are kept elsewhere: then `media_at` says where.
+    """
 
     version: str  # of protosuite
     schema: str  # of the database
     created_at: str
+    media_at: str = ""
+
+    def fields(self) -> dict[str, str]:
+        """What it says."""
+        return {name: value for name, value in attrs.asdict(self).items() if value or name in _FIELDS}
 
     def encode(self) -> bytes:
         """As it is in the archive."""
-        return json.dumps({"format": FORMAT, **attrs.asdict(self)}).encode() + b"\n"
+        format = FORMAT_WITHOUT_MEDIA if self.media_at else FORMAT
+        return json.dumps({"format": format, **self.fields()}).encode() + b"\n"
 
 
 def parse_heading(data: bytes) -> Heading:
@@ -55,11 +66,13 @@ def parse_heading(data: bytes) -> Heading:
     if not isinstance(fields, dict):
         raise Damaged("its heading is no JSON object")
     format = fields.pop("format", None)
-    if type(format) is int and format > FORMAT:
-        raise TooNew(f"the backup has format {format}, and this version knows {FORMAT}")
-    if (type(format), format, fields.keys()) != (int, FORMAT, _FIELDS.keys()) or not all(
+    if type(format) is int and format > FORMAT_WITHOUT_MEDIA:
+        raise TooNew(f"the backup has format {format}, and this version knows {FORMAT_WITHOUT_MEDIA}")
+    patterns = _FIELDS | ({"media_at": _PLACE} if format == FORMAT_WITHOUT_MEDIA else {})
+    is_known = type(format) is int and format in (FORMAT, FORMAT_WITHOUT_MEDIA)
+    if (is_known, fields.keys()) != (True, patterns.keys()) or not all(
         isinstance(fields[name], str) and re.fullmatch(pattern, fields[name], re.ASCII)
-        for name, pattern in _FIELDS.items()
+        for name, pattern in patterns.items()
     ):
         raise Damaged("its heading is not one of a backup")
     return Heading(**fields)

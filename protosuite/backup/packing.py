@@ -33,10 +33,11 @@ from protosuite.storage.migrate import is_known
 
 @frozen
 class Source:
-    """Where a suite keeps what it has."""
+    """Where a suite keeps what it has. `media` says where media are, if that is not in `data`."""
 
     data: Path
     database: Path
+    media: str = ""
 
 
 @define
@@ -63,7 +64,7 @@ def pack(
         with Contents(copy) as contents:
             progress.stage("checking the database", None)
             contents.check()
-            heading = Heading(protosuite.__version__, _schema(source, contents), created_at)
+            heading = Heading(protosuite.__version__, _schema(source, contents), created_at, source.media)
             with Manifest(heading, folder) as manifest:
                 return _Packing(MediaFolder(source.data), contents, manifest, heading, write, progress).run(
                     copy
@@ -124,13 +125,14 @@ class _Packing:
     def run(self, copy: Path) -> Packed:
         contents = self._contents
         database = copy.stat()
-        total = database.st_size + sum(size for _, size in contents.media())
+        media = () if self._packed.heading.media_at else contents.media()
+        total = database.st_size + sum(size for _, size in media)
         self._advance = self._progress.stage("writing", total)
         heading = self._packed.heading.encode()
         self._add(HEADING, len(heading), 0, BytesIO(heading).read)
         with copy.open("rb") as file:
             self._add(DATABASE, database.st_size, int(database.st_mtime), file.read)
-        for digest, _ in contents.media():
+        for digest, _ in () if self._packed.heading.media_at else contents.media():
             self._media(digest)
         manifest = self._manifest
         manifest.end()

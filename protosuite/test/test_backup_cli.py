@@ -182,3 +182,52 @@ class CommandLineTests(BackupCase):
         """A folder in a file's place is told as that."""
         self.fails("Is a directory", "--verify", self.folder)
         self.fails("is there, and is no file", "--config", self.config, self.folder, "--force")
+
+    def elsewhere(self, name: str, data: Path, media: str = "s3://bucket/media") -> Path:
+        """A configuration whose media are not in the data folder."""
+        config = self.written(name, data, "test.sqlite3")
+        with config.open("a", encoding="utf-8") as file:
+            file.write(f"[mediachat]\nmedia = {media}\n")
+        return config
+
+    def test_media_elsewhere(self) -> None:
+        """R9: a backup whose media are in S3 has all else, says where they are, and misses none."""
+        config = self.elsewhere("s3.ini", self.source.data)
+        self.assertEqual(self.run_program("--config", config, self.file), Ran(0, "", ""))
+        ran = self.run_program("--verify", self.file)
+        self.assertEqual((ran.code, ran.errors), (0, ""))
+        self.assertIn("its media are not in it, but in s3://bucket/media; all is right", ran.output)
+        found = json.loads(self.run_program("--verify", "--json", self.file).output)
+        self.assertEqual((found["media"], found["missing"]), (0, []))
+        target = self.folder / "restored"
+        ran = self.run_program("--config", self.elsewhere("new.ini", target), "--restore", self.file)
+        self.assertEqual((ran.code, ran.errors), (0, ""))
+        self.assertEqual(rows(target / "test.sqlite3"), rows(self.source.database))
+        self.assertFalse((target / "media").exists())
+
+    def test_media_that_change_places(self) -> None:
+        """Whoever restores to where media are in another place is told what is to be done."""
+        self.run_program("--config", self.config, self.file)
+        target = self.folder / "restored"
+        ran = self.run_program(
+            "--config", self.elsewhere("new.ini", target, "/mnt/x"), "--restore", self.file
+        )
+        self.assertEqual(ran.code, 0)
+        self.assertIn(f"the media are in {target / 'media'}: copy them to /mnt/x", ran.errors)
+        without = self.folder / "without.tar"
+        self.run_program("--config", self.elsewhere("s3.ini", self.source.data), without)
+        local = self.written("local.ini", self.folder / "again", "test.sqlite3")
+        ran = self.run_program("--config", local, "--restore", without)
+        self.assertEqual(ran.code, 0)
+        self.assertIn("the configuration has its media elsewhere: local", ran.errors)
+
+    def test_postgresql(self) -> None:
+        """What is not backed up here is told with what has to be copied besides."""
+        for media, what in (
+            ("local", f"{self.source.data / 'media'} is"),
+            ("s3://bucket", "in s3://bucket is"),
+        ):
+            config = self.elsewhere("pg.ini", self.source.data, media)
+            text = config.read_text("utf-8").replace("sqlite:///test.sqlite3", "postgresql+psycopg://x/y")
+            config.write_text(text, "utf-8")
+            self.fails(f"{what} to be copied", "--config", config, self.file)

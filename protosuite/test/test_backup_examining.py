@@ -248,6 +248,12 @@ class DamageTests(HarmCase):
             *(
                 json.dumps(good | change).encode() + b"\n"
                 for change in (
+                    *(
+                        {"format": 2},
+                        {"format": 2, "media_at": ""},
+                        {"format": 2, "media_at": "\n"},
+                        {"media_at": "x"},
+                    ),
                     *({"format": 0}, {"format": True}, {"format": None}, {"more": 1}, {"version": 1}),
                     *({"version": "1\n"}, {"created_at": "now"}, {"schema": ""}, {"schema": "../x"}),
                 )
@@ -257,15 +263,23 @@ class DamageTests(HarmCase):
             self.assertIn("its heading ", report.problems[0])
         report = self.assert_wrong(built(b" " * 5000, content), "long")
         self.assertEqual(report.problems, ["its heading has 5000 bytes"])
-        newer = json.dumps(good | {"format": 2, "more": 1}).encode()
+        newer = json.dumps(good | {"format": 3, "more": 1}).encode()
         with self.assertRaises(TooNew) as caught:
             self.examined(built(newer, content))
-        self.assertIn("has format 2", str(caught.exception))
+        self.assertIn("has format 3", str(caught.exception))
         with self.assertRaises(TooNew) as caught:
             self.examined(built(Heading("9.9", "x9", NOW), content))
         self.assertIn(
             "schema x9, which this version does not know: use protosuite 9.9", str(caught.exception)
         )
+
+    def test_media_that_should_not_be_there(self) -> None:
+        """A backup that says that its media are elsewhere has none."""
+        heading = Heading("1", HEAD, NOW, "s3://bucket")
+        self.assertTrue(self.examined(built(heading, self.source_content())).is_right)
+        stranger = (media_name(sha256(b"x").hexdigest()), b"x")
+        report = self.assert_wrong(built(heading, self.source_content(), stranger), "media")
+        self.assertIn("no message in the database has", report.problems[0])
 
     def test_nothing_is_written_for_what_is_newer(self) -> None:
         """A backup of a newer version is refused before its database is."""

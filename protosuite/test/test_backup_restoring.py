@@ -73,7 +73,7 @@ class RestoringTests(RestoringCase):
         self.restore(self.backup())
         restored = database(str(self.target.data))
         self.addCleanup(restored.close)
-        self.assertEqual(rows(self.target.database)["counter"], [(1, "12345")])
+        self.assertEqual([row[:2] for row in rows(self.target.database)["counter"]], [(1, "12345")])
         self.assertIn("mediachat_message", rows(self.target.database))
 
     def test_without_media(self) -> None:
