@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.bus import bus_pb2 as pb
+from protosuite.bus import published
 from protosuite.bus.server import BusService
 from protosuite.bus.shared_store import SharedStore
 from protosuite.bus.store import BusStore
@@ -190,12 +191,13 @@ class LiveTests(NodesCase):
 
     def test_many_pages(self) -> None:
         """More than is read at once comes whole and in order."""
+        self.patch(published, "_PAGE", 50)
         one, two = self.start(max_pending=2000)
         listener = two.client(pb.Subscribe(pattern="a", depth=5000))
         one.fabric.is_lossy = True
-        one.client(*[publish(payload=b"x" * (n % 7)) for n in range(1300)])
+        one.client(*[publish(payload=b"x" * (n % 7)) for n in range(130)])
         two.fabric.catch_up()
-        self.assertEqual(places(listener), [("a", n) for n in range(1, 1301)])
+        self.assertEqual(places(listener), [("a", n) for n in range(1, 131)])
         self.assertEqual(two.exchange.following.pages, 3)
 
     def test_replay(self) -> None:
@@ -505,7 +507,7 @@ class DurableTests(Owing):
         """Whatever is acknowledged where, every event comes once and nothing is left."""
         nodes = self.start(3, max_durable_events=1000, max_pending=1000)
         consumers = [node.client(DURABLE) for node in nodes]
-        for n in range(300):
+        for n in range(100):
             nodes[n % 3].client(publish(payload=b"%d" % n))
         self.settle()
         seen: list[bytes] = []
@@ -513,7 +515,7 @@ class DurableTests(Owing):
             for each, event in events:
                 seen.append(event.payload)
                 self.ack(each, event)
-        self.assertEqual(sorted(seen), sorted(b"%d" % n for n in range(300)))
+        self.assertEqual(sorted(seen), sorted(b"%d" % n for n in range(100)))
         self.assertEqual(self.held(nodes[0]), [])
 
     def test_a_consumer_leaves(self) -> None:

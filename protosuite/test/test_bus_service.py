@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.bus import bus_pb2 as pb
+from protosuite.bus import store as stored
 from protosuite.bus.server import BusService
 from protosuite.bus.store import BusStore
 from protosuite.bus.wire import FROM_SERVER, Decoder, encode_reply, encode_request
@@ -311,17 +312,18 @@ class DurableTests(Fixture):
 
     def test_a_long_backlog(self) -> None:
         """A backlog of many pages is delivered whole, in order, and the store is empty after it."""
-        service = self.make_service(max_durable_events=5000, prefetch=7, max_pending=5000)
+        self.patch(stored, "_PAGE", 50)
+        service = self.make_service(max_durable_events=500, prefetch=7, max_pending=500)
         Raw(service).send(DURABLE).lose()
-        Raw(service).send(*[publish(payload=b"x" * (n % 3)) for n in range(1200)])
-        self.assertEqual(self.rows(), 1200)
-        service = self.make_service(max_durable_events=5000, prefetch=7)
+        Raw(service).send(*[publish(payload=b"x" * (n % 3)) for n in range(130)])
+        self.assertEqual(self.rows(), 130)
+        service = self.make_service(max_durable_events=500, prefetch=7)
         one = Raw(service).send(DURABLE)
         found: list[int] = []
         while events := one.events():
             found += [e.sequence for e in events]
             self.ack(one, *events)
-        self.assertEqual(found, list(range(1, 1201)))
+        self.assertEqual(found, list(range(1, 131)))
         self.assertEqual(self.rows(), 0)
 
     def test_publishers_wait(self) -> None:
