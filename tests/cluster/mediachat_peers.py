@@ -47,7 +47,8 @@ class Moving(MediaChatClientFactory):
         super().clientConnectionFailed(connector, reason)
 
     def _move(self, connector: Any) -> None:
-        connector.port = self._random.choice([port for port in self.ports if port != connector.port])
+        others = [port for port in self.ports if port != connector.port]
+        connector.port = self._random.choice(others or self.ports)
 
 
 async def ask(

@@ -26,6 +26,13 @@ _UNREAD = """
 IDS = (1, 2, 3, 4)
 
 
+class Front:
+    """Where clients connect: HAProxy, in the place of a suite."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.ports = nodes.ports
+
+
 class MediaChatTests(TestCase):
     """Customers, a desk and its consoles, on all nodes."""
 
@@ -47,13 +54,13 @@ class MediaChatTests(TestCase):
         self.addCleanup(console.leave)
         return console
 
-    async def load(self, chance: Random) -> tuple[Chatting, ChatsCheck]:
-        """Customers on all nodes, and consoles on the second and the third."""
+    async def load(self, chance: Random, *places: Any) -> tuple[Chatting, ChatsCheck]:
+        """Customers on all nodes, and consoles on the second and the third; or at three `places`."""
         check = ChatsCheck()
-        chatting = Chatting(self.nodes.nodes, chance, check, IDS)
+        one, two, three = places = places or tuple(self.nodes.nodes)
+        chatting = Chatting(places, chance, check, IDS)
         self.addCleanup(chatting.leave)
         await chatting.begin()
-        one, two, three = self.nodes.nodes
         self.watch(two)
         self.watch(three)
         self.watch(one, two, three)
@@ -150,14 +157,16 @@ class MediaChatTests(TestCase):
         await self.settle(chatting, check)
 
     async def test_rolling_restart(self) -> None:
-        """R32: every node is restarted under load: nothing is lost, clients and consoles go on elsewhere."""
-        await self.start()
-        chatting, check = await self.load(Random(seed()))
+        """R32: every node behind HAProxy is restarted under load: nothing is lost, and everybody goes on."""
+        await self.start(drain_delay=2.5)
+        await self.nodes.start_proxy()
+        chatting, check = await self.load(Random(seed()), *[Front(self.nodes)] * 3)
         for node in self.nodes.nodes:
             self.assertEqual(await node.terminate(), 0)
             await chatting.rises_by(20)
             await node.start()
             await chatting.rises_by(20)
+        self.assertGreater(chatting.reconnects, 0)
         await self.settle(chatting, check)
 
     async def test_goes_on_at_another_node(self) -> None:
