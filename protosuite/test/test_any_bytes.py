@@ -71,7 +71,7 @@ class AnyBytesTests(SynchronousTestCase):
     def test_bytes_that_are_nearly_right(self) -> None:
         """R13: so do good bytes with some of them changed."""
         for name, place in PLACES.items():
-            hold(name, self.opened(place), nearly_right(place), 40 if place.is_slow else 150)
+            hold(name, self.opened(place), nearly_right(place), 20 if place.is_slow else 100)
 
     def test_any_cut(self) -> None:
         """R12: each stream gives the same whole, byte by byte and cut at every place."""

@@ -454,7 +454,7 @@ class JoinTests(Fixture):
         """However reads, commits and answers interleave, acks follow a reply without a hole or a repeat."""
         machine: Any = partial(Joining, self)
         run_state_machine_as_test(
-            machine, settings=settings(max_examples=300, stateful_step_count=30, deadline=None)
+            machine, settings=settings(max_examples=150, stateful_step_count=30, deadline=None)
         )
 
     def test_acks_wait_for_the_reply(self) -> None:
