@@ -12,10 +12,13 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from protosuite.moving import cli, copying
 from protosuite.testing import database
 from tests import postgresql
 from tests.peers import add
 from tests.processes import BIN, LIMIT, Program, Suite, poll
+
+assert cli  # it has imported all that declares tables
 
 CHATS, ROOMS, MESSAGES, ENTRIES = 50, 20, 20_000, 30_000
 
@@ -66,7 +69,11 @@ def fill(folder: Path) -> None:
         )
         connection.execute("INSERT INTO bus_durable VALUES ('d', '#')")
         connection.execute("INSERT INTO bus_topic (topic, sequence) VALUES ('t', 2000)")
-        connection.execute("INSERT INTO counter VALUES (1, '18446744073709551615')")
+        connection.execute("INSERT INTO bus_event VALUES (7, 't', 7, x'00ff', 'text/plain', 1)")
+        connection.execute("INSERT INTO bus_head VALUES (1, 7, 2000, 0, 0, 0, 'd')")
+        connection.execute("INSERT INTO bus_node VALUES ('n', 1)")
+        connection.execute("INSERT INTO mediachat_lane VALUES (255, 8)")
+        connection.execute("INSERT INTO counter (id, total) VALUES (1, '18446744073709551615')")
         connection.executemany(
             "INSERT INTO numbers_session VALUES (?, ?, 5, 1, 1)",
             [(f"Client-{n:x}", chance.randbytes(8)) for n in range(5000)],
@@ -134,16 +141,7 @@ class MovingTests(TestCase):
         told = json.loads(program.output[-1])
         self.assertTrue(told["resumed"])
         self.assertEqual(told["tables"]["chatlog_entry"]["rows"], ENTRIES)
-        for table, order in (
-            ("chatlog_room", "id"),
-            ("chatlog_entry", "room, slot"),
-            ("mediachat_chat", "id"),
-            ("mediachat_message", "id"),
-            ("bus_owed", "id"),
-            ("counter", "id"),
-        ):
-            ours, theirs = await deferToThread(self.rows, table, order)
-            self.assertEqual(ours == theirs, True, table)
+        await self.all_is_there()
         self.assertEqual(self.count("protosuite_move"), 0)
         # Ids go on where they were, also behind those that are gone.
         (row,) = self.cluster.execute(
@@ -152,6 +150,40 @@ class MovingTests(TestCase):
             self.name,
         )
         self.assertEqual(row[0], MESSAGES + 1)
+
+    async def all_is_there(self) -> None:
+        """Every table has something in it, and the same on both sides."""
+        for table in copying.tables():
+            order = ", ".join(column.name for column in table.primary_key)
+            ours, theirs = await deferToThread(self.rows, table.name, order)
+            self.assertGreater(len(ours), 0, table.name)
+            self.assertEqual(ours == theirs, True, table.name)
+
+    async def test_the_server_dies(self) -> None:
+        """R34: when the server is killed on the way it waits for it, or ends, and goes on when run again."""
+        fill(self.folder)
+        self.cluster = postgresql.Cluster()
+        self.addCleanup(deferToThread, self.cluster.discard)
+        await deferToThread(self.cluster.start)
+        self.name = self.cluster.database(schema=False)
+        codes = []
+        for limit in (3000, 20_000, 10**9):
+            program = self.migrate()
+            await poll(
+                lambda limit=limit, program=program: (
+                    program.over or self.count("chatlog_entry") >= limit  # type: ignore[misc]
+                ),
+                "it moves",
+            )
+            if not program.over:
+                await deferToThread(self.cluster.stop, "QUIT")
+                await deferToThread(self.cluster.start)
+            codes.append(await program.exit())
+            if codes[-1] == 0:
+                break  # it has waited for the server
+            self.assertIn("it goes on when it is run again", program.errors[-1])
+        self.assertEqual(codes[-1], 0, (codes, program.story()))
+        await self.all_is_there()
 
     async def test_a_suite_goes_on(self) -> None:
         """What a suite had counted in SQLite it goes on from in PostgreSQL."""

@@ -7,7 +7,8 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -121,20 +122,31 @@ class _Move:
         others = engines.writing(self._target, _FIRST, time.monotonic)
         try:
             # As a writer that keeps all others out: nobody adds to what has been moved.
-            with source.at_start() as here, others.at_start() as guard:
-                self._alone(guard)
+            with source.at_start() as here, self._alone(others):
                 self._check_schema(here, file)
                 self._move(here, target, str(file), began)
         finally:
             for each in (source, target, others):
                 each.stop()
 
-    def _alone(self, guard: Connection) -> None:
-        """Keep suites, and others of this program, from the target for as long as this lasts."""
+    @contextmanager
+    def _alone(self, others: Transactions) -> Iterator[None]:
+        """Keep suites, and others of this program, from the target for as long as this lasts.
+
+        A server that dies meanwhile forgets it; no suite starts then either, for not all is there.
+        """
         from protosuite.storage import postgresql
 
-        if not postgresql.exclude_others(guard, wait=5):
-            raise Failed("a suite is starting with the target, or another of this program fills it")
+        with ExitStack() as entered:
+            guard = entered.enter_context(others.at_start())
+            if not postgresql.exclude_others(guard, wait=5):
+                raise Failed("a suite is starting with the target, or another of this program fills it")
+            leave = entered.pop_all().close
+        try:
+            yield
+        finally:
+            with suppress(DBAPIError):
+                leave()
 
     def _check_schema(self, here: Connection, file: Path) -> None:
         found = _revision(here)

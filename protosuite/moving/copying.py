@@ -85,7 +85,9 @@ def put(target: Connection, table: Table, batch: list[dict[str, Any]]) -> None:
     try:
         target.execute(table.insert(), batch)
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) is not None and not isinstance(error, sa.exc.DataError):
+        has_state = getattr(error.orig, "sqlstate", None) is not None
+        is_cut = error.connection_invalidated or isinstance(error, sa.exc.OperationalError)
+        if is_cut or (has_state and not isinstance(error, sa.exc.DataError)):
             raise
         raise StartError(
             f"a row of {table.name} up to {last} cannot be stored in the target: "
