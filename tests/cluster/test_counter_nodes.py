@@ -248,8 +248,17 @@ class AloneTests(TestCase):
 
     async def test_without_a_fabric(self) -> None:
         """R10: of two on one database with ``fabric = local`` the one that started last has the counter."""
+        await self.see_two_alone()
+
+    async def test_workers_without_a_fabric(self) -> None:
+        """R10: so it is where each of them has several processes."""
+        await self.see_two_alone(workers=2)
+
+    async def see_two_alone(self, **counter: object) -> None:
+        """Start one, then the other."""
         database = shared().url(shared().database(schema=False))
-        one, two = (Suite(self, suite={"services": "counter", "database": database}) for _ in range(2))
+        own = {"services": "counter", "database": database}
+        one, two = (Suite(self, suite=own, counter=counter) for _ in range(2))
         await one.start()
         self.assertEqual(await add(self, one, 5), 5)
         peer = await connect(self, one.counter)

@@ -332,6 +332,19 @@ class RedisTotalTests(TestCase):
             self.assertEqual((await alone.is_ours(), await alone.save(1000)), (False, False))
             await self.stop(node)
 
+    async def test_a_process_alone_comes(self) -> None:
+        """A process that would count alone while nodes do is soon told so, and they go on from its total."""
+        node = await self.node()
+        await self.ask(node, [7])
+        await poll(lambda: node.marking.marked == 7, "it is noted")
+        alone = CounterStore(self.marks._database)
+        alone.can_be_shared = True
+        self.assertEqual(alone.take(), 7)
+        await alone.save(50)
+
+        await poll(lambda: not self.successResultOf(alone.is_ours()), "it is told")
+        self.assertEqual(await node.add([1]), ([51], None))
+
     async def test_without_the_database(self) -> None:
         """R34: while the database is away counting goes on; the mark follows when it is back."""
         node = await self.node()
