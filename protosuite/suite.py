@@ -75,10 +75,12 @@ def _bus(config: Config, shared: Shared) -> BusService:
     from protosuite.bus.shared_store import SharedStore
     from protosuite.bus.store import BusStore
 
-    fabric = shared.fabric
-    store: BusStore | SharedStore = BusStore(shared.database)
+    fabric, database = shared.fabric, shared.database
+    store: BusStore | SharedStore = BusStore(database)
     if fabric is not None and fabric.is_shared:
-        store = SharedStore(shared.database, fabric.node, config.bus.node_timeout, shared.wall)
+        # All nodes publish one after the other. Who waits for that keeps nobody else waiting.
+        own = database if engines.is_file(database.url) else database.beside(shared.pools.make("bus-writer"))
+        store = SharedStore(database, own, fabric.node, config.bus.node_timeout, shared.wall)
     return BusService(config.bus, store, shared.reactor, shared.wall, shared.guard, fabric)
 
 

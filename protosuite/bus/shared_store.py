@@ -40,18 +40,27 @@ class SharedStore:
     """Stores and reads for one `node`, which is taken for dead when it is silent for `patience` seconds.
 
     What comes in one turn of the reactor, or while a commit is under way, shares statements and commits.
+    `publishing` is for what locks the head: the same `database`, or one :meth:`~.Database.beside` it.
     `published` is told of each batch, `given_back` of ids that were released, in the reactor's thread.
     """
 
-    def __init__(self, database: Database, node: str, patience: float, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        publishing: Database,
+        node: str,
+        patience: float,
+        wall: Callable[[], float],
+    ) -> None:
         self._database = database
+        self._publishing = publishing
         self._node = node
         self._wall = wall
         self._versions = 0
         self._placing = Placing()
         self._leasing = Leasing(node, patience, wall)
         self._publications: Gathering[Batch] = Gathering(
-            database, Batch, self._placing.publish, self._published, rows=lambda batch: _HEAD
+            publishing, Batch, self._placing.publish, self._published, rows=lambda batch: _HEAD
         )
         self._leases: Gathering[list[Lease]] = Gathering(
             database, list, self._leasing.lease, self._leased, rows=lambda items: _ROWS
@@ -108,7 +117,7 @@ class SharedStore:
 
     def sweep(self, keeping: Keeping, names: Sequence[str]) -> Deferred[list[str]]:
         """See :func:`.published.sweep`."""
-        return self._database.write(lambda connection: published.sweep(connection, keeping, names), _HEAD)
+        return self._publishing.write(lambda connection: published.sweep(connection, keeping, names), _HEAD)
 
     # Durable subscriptions.
 
@@ -135,7 +144,7 @@ class SharedStore:
             connection.execute(sa.update(head).values(durables=self._version()))
             return None
 
-        return self._database.write(work, _HEAD)
+        return self._publishing.write(work, _HEAD)
 
     def delete(self, name: str) -> Deferred[bool]:
         """Delete a durable subscription with what it is owed; False if there is none."""
@@ -147,7 +156,7 @@ class SharedStore:
             connection.execute(sa.update(head).values(durables=self._version()))
             return bool(gone)
 
-        return self._database.write(work, _HEAD)
+        return self._publishing.write(work, _HEAD)
 
     def all(self) -> Deferred[list[Shared]]:
         """All durable subscriptions."""
@@ -182,6 +191,8 @@ class SharedStore:
 
     def retire(self) -> Deferred[Collection[str]]:
         """Be no node any more; the durable subscriptions that got something back."""
+        if self._publishing is not self._database:
+            self._publishing.close()  # all that was handed in is stored
         return self._database.write(self._leasing.retire, _ROWS)
 
     def retry(self) -> None:

@@ -84,6 +84,19 @@ class Database:
     def _read_engine(self) -> Engine:
         return self._reads.engine
 
+    def beside(self, writer: Worker) -> Database:
+        """The same one, for writes alone, by a `writer` of its own: what waits there holds up nobody here."""
+        return Database(
+            url=self.url,
+            writer=writer,
+            readers=writer,
+            call_in_reactor=self.call_in_reactor,
+            max_queue=self.max_queue,
+            reader_connections=1,
+            clock=self.clock,
+            timeouts=self.timeouts,
+        )
+
     @contextmanager
     def at_start(self) -> Iterator[Connection]:
         """A connection for work before the reactor runs: it blocks. Committed when the block ends."""

@@ -51,7 +51,7 @@ class Node:
         case.hub.nodes.append(self.fabric)
         self.service = BusService(
             evolve(case.config, **config),
-            SharedStore(self.database, self.fabric.node, 10, case.clock.seconds),
+            SharedStore(self.database, self.database, self.fabric.node, 10, case.clock.seconds),
             case.clock,
             case.clock.seconds,
             fabric=self.fabric,

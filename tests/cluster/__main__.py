@@ -47,11 +47,12 @@ def addresses(nodes: Nodes) -> list[str]:
     )
     lines.append(f"numbers         127.0.0.1:{nodes.ports['numbers']}  (through HAProxy)")
     lines.append(f"counter         127.0.0.1:{nodes.ports['counter']}  (through HAProxy, to any node)")
+    lines.append(f"bus             127.0.0.1:{nodes.ports['bus']}  (through HAProxy, to any node)")
     for number, node in enumerate(nodes.nodes, 1):
         ports = node.ports
         lines.append(
             f"node {number}          http://127.0.0.1:{ports['chatlog']}/  numbers {ports['numbers']}"
-            f"  counter {ports['counter']}  media chat http://127.0.0.1:{ports['mediachat']}/"
+            f"  counter {ports['counter']}  bus {ports['bus']}  media chat http://127.0.0.1:{ports['mediachat']}/"
             f"  dashboard http://127.0.0.1:{ports['admin']}/  process {node.program.pid}"
         )
     lines.append(f"PostgreSQL      {nodes.database}")

@@ -12,9 +12,9 @@ from tests.processes import Program, Scope, Suite, free_port, poll, together
 from tests.requirements import require
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-SERVICES = ("numbers", "counter", "chatlog", "mediachat", "admin")
+SERVICES = ("numbers", "counter", "bus", "chatlog", "mediachat", "admin")
 # Ports, as deploy/haproxy.cfg has them.
-DEFAULTS = {"numbers": 5500, "counter": 8080, "chatlog": 8082, "mediachat": 8000, "admin": 8001}
+DEFAULTS = {"numbers": 5500, "counter": 8080, "bus": 8081, "chatlog": 8082, "mediachat": 8000, "admin": 8001}
 
 
 class Node(Suite):

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from twisted.trial.unittest import TestCase
 
-from tests.cluster.nodes import DEFAULTS, DEPLOY, SERVICES
+from tests.cluster.nodes import DEFAULTS, DEPLOY
 from tests.processes import BIN, LIMIT, Program, poll
 from tests.requirements import require
 
@@ -50,7 +50,7 @@ class DeployTests(TestCase):
         )
         self.assertEqual(await run.exit(), 0, run.story())
         text = "\n".join(run.output)
-        self.assertIn(f"\nservices = {', '.join(SERVICES)}\n", text)
+        self.assertIn("\nservices = all\n", text)
         proxy = (DEPLOY / "haproxy.cfg").read_text("utf-8")
         for name, port in DEFAULTS.items():
             how = "tcp" if name == "admin" else "haproxy:tcp"
