@@ -11,7 +11,7 @@ from attrs import Factory, define, frozen
 from benchmarks.bench import Bench, Figures, Missing, NotYet
 
 # What CI installs: there, a row that lacks one of these fails. See .ci/run.
-IN_CI = frozenset({"redis-server", "redis-benchmark", "nginx", "dd", "matplotlib"})
+IN_CI = frozenset({"redis-server", "redis-benchmark", "nginx", "dd", "matplotlib", "postgresql"})
 
 
 _ALONE = 3  # runs where there is nobody to take turns with: a figure of ours alone is compared with nothing

@@ -14,7 +14,7 @@ from benchmarks.comparing import Goal, excuse
 class Growth:
     """`work` at each of `sizes` of what `by` names; `measure` gives the figures as they come.
 
-    A quick run goes as far as `quick_sizes`.
+    A quick run goes as far as `quick_sizes`. What `beside` names is published with each figure.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Growth:
     quick_sizes: Sequence[int]
     measure: Callable[[Bench, Sequence[int]], Iterator[tuple[int, Figures]]]
     goals: tuple[Goal, ...] = ()
+    beside: tuple[str, ...] = ()
 
     def run(self, bench: Bench) -> GrowthResult:
         """Measure it."""
@@ -53,7 +54,11 @@ class GrowthResult:
         """The goals, and whether they are met."""
         values = [figures.value for figures in self.points.values()]
         if values:
-            measures = {WORST: min(values) / max(values), STEEPEST: max(values) / values[0]}
+            measures = {
+                WORST: min(values) / max(values),
+                STEEPEST: max(values) / values[0],
+                LAST: values[-1] / values[0],
+            }
             for goal in self.row.goals:
                 yield goal, goal.is_met(measures[goal.of])
 
@@ -61,6 +66,7 @@ class GrowthResult:
 # What a goal can be about, where more is better and where less is.
 WORST = "worst ÷ best"
 STEEPEST = "most ÷ first"
+LAST = "last ÷ first"
 
 
 def each(

@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from benchmarks.bench import ROOT, Bench, Figures, Wrong
 from benchmarks.loads.measuring import Report, Stopwatch, quantile
@@ -71,20 +72,38 @@ class Loaded:
 
 def put(bench: Bench, server: Running, load: Load) -> Loaded:
     """Put a load on a server, for ``seconds`` as the bench has them unless the load says otherwise."""
-    options = {"port": server.port, "seconds": bench.seconds, **load.options}
+    return put_all(bench, [(server, load)])
+
+
+def put_all(
+    bench: Bench, parts: Sequence[tuple[Running, Load]], begins: Callable[[], None] = lambda: None
+) -> Loaded:
+    """The same with several servers, each with a load of its own, which begin together.
+
+    `begins` is called when all have connected and nothing has been asked for yet.
+    """
     with ExitStack() as stack:
-        processes = [_start(bench, stack, load.name, part) for part in evolve(load, options=options).parts()]
+        processes = [
+            _start(bench, stack, load.name, part)
+            for server, load in parts
+            for part in load.parts(**{"port": server.port, "seconds": bench.seconds, **load.options})
+        ]
         for process in processes:
             if _line(process) != "ready\n":
                 raise Wrong(_story(process))
-        watch, cpu = Stopwatch(), server.cpu_seconds()
+        begins()
+        watch, cpu = Stopwatch(), _cpu_seconds(parts)
         for process in processes:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
         reports = [_report(process) for process in processes]
-        used = server.cpu_seconds() - cpu
+        used = _cpu_seconds(parts) - cpu
         return Loaded(_sum(reports), used / watch.seconds(), used)
+
+
+def _cpu_seconds(parts: Sequence[tuple[Running, Load]]) -> float:
+    return sum(server.cpu_seconds() for server, _ in parts)
 
 
 def _start(bench: Bench, stack: ExitStack, name: str, options: dict[str, Any]) -> subprocess.Popen[str]:

@@ -121,8 +121,13 @@ def _grown(row: Told, folder: str) -> Iterator[str]:
     yield f"``{row['name']}``: {row['work']}. Goal: {_goals(row)}."
     yield ""
     points = [point for point in row["points"] if point["value"] is not None]
+    beside = row.get("beside", ())
     yield from _table(
-        (row["by"], row["value"]), ((f"{point['size']:,}", short(point["value"])) for point in points)
+        (row["by"], row["value"], *beside),
+        (
+            (f"{point['size']:,}", short(point["value"]), *(short(point["more"][name]) for name in beside))
+            for point in points
+        ),
     )
     yield ""
     if points:

@@ -77,7 +77,7 @@ def fields(result: AnyResult) -> dict[str, Any]:
         if result.row.theirs is not None:
             told["theirs"] = {"name": result.row.theirs.name, "runs": list(map(_run, result.theirs))}
     else:
-        told["by"] = result.row.by
+        told["by"], told["beside"] = result.row.by, list(result.row.beside)
         told["points"] = [{"size": size, **_run(figures)} for size, figures in result.points.items()]
     return told
 

@@ -25,6 +25,7 @@ from benchmarks.loads.spreads import Channel
 from benchmarks.loads.websocket import Frames
 from benchmarks.rows import ROWS
 from tests.processes import LIMIT, Program, reactor
+from tests.requirements import require, require_postgresql
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,6 +37,8 @@ FAMILIES = {
     "bus": "bus-echo-1 bus-echo-16 bus-echo-16-gathered bus-fanout",
     "many": "numbers-streams idle idle-mediachat start",
     "growth": "growth-rooms growth-memory growth-connections growth-history-chatlog growth-history-mediachat",
+    "nodes": "nodes-append-one-room nodes-append",
+    "more-nodes": "nodes-fanout nodes-numbers",
 }
 UPGRADE = b"HTTP/1.1 101 Switching\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 
@@ -97,6 +100,18 @@ class QuickTests(TestCase):
         """The rows of growth run."""
         await self.see("growth")
 
+    async def test_nodes(self) -> None:
+        """The rows of several nodes run, and say what these ask of PostgreSQL and Redis."""
+        require_postgresql()
+        require("redis-server")
+        await self.see("nodes")
+
+    async def test_more_nodes(self) -> None:
+        """The rows of what several nodes tell run, and what comes is what was said."""
+        require_postgresql()
+        require("redis-server")
+        await self.see("more-nodes")
+
     async def test_missing_peer(self) -> None:
         """A row whose peer is not there says what to install, and measures ours; in CI it fails instead."""
         lacking = {"PATH": str(Path(sys.executable).parent)}
@@ -129,14 +144,15 @@ class PublishTests(SynchronousTestCase):
 
     def test_page(self) -> None:
         """The tables of the documentation are those that follow from the results beside them."""
-        path = publish.FOLDER / "results.json"
-        if path.exists():
-            told = json.loads(path.read_text("utf-8"))
-            self.assertFalse(told["quick"])
-            found = (publish.FOLDER / publish.TABLES).read_text("utf-8")
-            self.assertEqual(found, publish.tables(told, publish.FOLDER.name))
-            there = {picture.name for picture in publish.FOLDER.glob("*.png")}
-            self.assertEqual(there, set(publish.pictures(told)))
+        for folder in (publish.FOLDER, publish.FOLDER.with_name("several-nodes")):
+            path = folder / "results.json"
+            if path.exists():
+                told = json.loads(path.read_text("utf-8"))
+                self.assertFalse(told["quick"])
+                found = (folder / publish.TABLES).read_text("utf-8")
+                self.assertEqual(found, publish.tables(told, folder.name))
+                there = {picture.name for picture in folder.glob("*.png")}
+                self.assertEqual(there, set(publish.pictures(told)))
 
     def test_tables(self) -> None:
         """A row has both medians, the ratio with its spread, whether its goal is met; growth its sizes."""
@@ -145,7 +161,16 @@ class PublishTests(SynchronousTestCase):
             Side(name, lambda bench: Figures(next(figures), {"server CPU µs each": 7.0})) for name in "ab"
         )
         row = Row("up", "work", "/s", a, b, (Goal("ratio", at_least=6),))
-        growth = Growth("wide", "work", "ms", "n", (1, 2000), (1,), each(lambda bench, n: Figures(n)))
+        growth = Growth(
+            "wide",
+            "work",
+            "ms",
+            "n",
+            (1, 2000),
+            (1,),
+            each(lambda bench, n: Figures(n, {"stones": 77.0, "bones": 88.0})),
+            beside=("stones",),
+        )
         text = publish.tables(self.results(row, growth), "pictures")
         for part in (
             ":processor: fast",
@@ -156,11 +181,14 @@ class PublishTests(SynchronousTestCase):
             "ratio ≥ 6: **not met**",
             "7, 7",
             "2,000",
+            "- stones",
+            "- 77",
             "pictures/ratios.png",
             "pictures/wide.png",
             "$ python -m benchmarks up",
         ):
             self.assertIn(part, text)
+        self.assertNotIn("bones", text)
 
     def test_some_rows(self) -> None:
         """What was measured before stays beside what is measured now, unless that was another machine."""

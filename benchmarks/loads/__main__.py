@@ -15,7 +15,7 @@ from typing import Any
 from typing import Protocol as Interface
 
 from benchmarks.loads.asking import Asking, Conversation
-from benchmarks.loads.chats import Appends, Texts
+from benchmarks.loads.chats import Appends, SharedAppends, Texts
 from benchmarks.loads.counter import Increments
 from benchmarks.loads.echo import Echoes
 from benchmarks.loads.files import Transfers, download, upload
@@ -33,6 +33,7 @@ CONVERSATIONS: dict[str, type[Conversation]] = {
     "increments": Increments,
     "redis-incrby": IncrBy,
     "redis-xadd": XAdd,
+    "shared-appends": SharedAppends,
     "texts": Texts,
 }
 
@@ -58,6 +59,13 @@ def _spreading(name: str, options: Options) -> Load:
     return Spreading(spread, options["readers"], options["window"], options["seconds"])
 
 
+def _following(_: str, options: Options) -> Load:
+    from benchmarks.loads.following import Following
+    from benchmarks.loads.spreads import Room
+
+    return Following(Room(options), options["readers"], options["seconds"])
+
+
 def _uploads(_: str, options: Options) -> Load:
     numbers = range(options["first"], options["first"] + options["connections"])
     return Transfers([upload(options["port"], number, options["size"]) for number in numbers])
@@ -69,7 +77,7 @@ def _downloads(_: str, options: Options) -> Load:
 
 
 def _streams(_: str, options: Options) -> Load:
-    return Streams(options["port"], options["streams"])
+    return Streams(options["port"], options["streams"], options.get("name", "load"))
 
 
 def _idling(_: str, options: Options) -> Load:
@@ -85,6 +93,7 @@ def _idling(_: str, options: Options) -> Load:
 LOADS: dict[str, Callable[[str, Options], Load]] = {
     **dict.fromkeys(CONVERSATIONS, _asking),
     **dict.fromkeys(("channel", "room", "topic"), _spreading),
+    "following": _following,
     "uploads": _uploads,
     "downloads": _downloads,
     "streams": _streams,

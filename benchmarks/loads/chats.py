@@ -44,12 +44,16 @@ class _Speaker(Conversation):
         for opcode, payload in self._frames.feed(data):
             if opcode == PING:
                 self._pongs += frame(payload, PONG)
-            elif opcode == TEXT:
+            elif opcode == TEXT and self.is_answer(payload):
                 self.check(json.loads(payload), self.said - self.due + count)
                 count += 1
             elif opcode == CLOSE:
                 raise WrongAnswer(f"the server closed a WebSocket: {payload!r}")
         return count
+
+    def is_answer(self, payload: bytes) -> bool:
+        """Whether a message answers one of its own."""
+        return True
 
     def check(self, answer: dict[str, Any], number: int) -> None:
         """The answer to message `number`; :exc:`WrongAnswer` if it is not that."""
@@ -65,10 +69,11 @@ class Appends(_Speaker):
         self._text = f'{{"type":"ClientAppend","seq":%d,"author":"ana","content":"{content}"}}'
         self._wanted = {"author": "ana", "content": content}
         self._is_gapless: bool = options.get("gapless", False)
+        self._name: str = options.get("name", "bench")
         self._slot = 0
 
     def path(self) -> str:
-        return f"/rooms/bench-{self.number}"
+        return f"/rooms/{self._name}-{self.number}"
 
     def message(self, number: int) -> bytes:
         return (self._text % number).encode()
@@ -84,6 +89,26 @@ class Appends(_Speaker):
 
     def more(self) -> dict[str, float]:
         return {"appends": self.said}
+
+
+class SharedAppends(Appends):
+    """Appends to one room to which others append too: what it is told of theirs is passed over.
+
+    Names begin with ``name``, which is another one for each process.
+    """
+
+    def __init__(self, options: Mapping[str, Any], number: int) -> None:
+        super().__init__(options, number)
+        author = f"{options['name']}-{number}"
+        self._text = self._text.replace('"ana"', f'"{author}"')
+        self._wanted["author"] = author
+        self._mark = f'"author":"{author}"'.encode()
+
+    def path(self) -> str:
+        return "/rooms/bench"
+
+    def is_answer(self, payload: bytes) -> bool:
+        return self._mark in payload
 
 
 class Texts(_Speaker):

@@ -80,6 +80,10 @@ class Window:
         """Whether nothing more is to be asked."""
         return now >= self._end
 
+    def has_begun(self, now: float) -> bool:
+        """Whether what comes now counts, unless it is over."""
+        return now >= self._began
+
     def add(self, now: float, *begun: float) -> None:
         """What was begun at these times has come to its end."""
         self._total += len(begun)

@@ -22,7 +22,7 @@ class Client:
     late, in the crowd of the beginning.
     """
 
-    def __init__(self, port: int, number: int) -> None:
+    def __init__(self, port: int, name: str) -> None:
         self.connection = connect(port)
         self.is_over = False
         self._rest = b""
@@ -30,7 +30,7 @@ class Client:
         self._checksum = zlib.adler32(b"")
         self._interval = 1.0
         self._offsets: list[float] = []
-        self._say({"type": "start", "client": f"load-{number}", "next": 0})
+        self._say({"type": "start", "client": name, "next": 0})
         self.connection.setblocking(False)
 
     def ready(self) -> None:
@@ -73,9 +73,10 @@ class Client:
 class Streams:
     """So many streams at once, begun at a steady rate. The latencies are how late the numbers were."""
 
-    def __init__(self, port: int, count: int) -> None:
+    def __init__(self, port: int, count: int, name: str = "load") -> None:
         self._port = port
         self._count = count
+        self._name = name
         self._poll = select.epoll()
         self._clients: dict[int, Client] = {}
 
@@ -99,7 +100,7 @@ class Streams:
         return Report(len(lateness), watch.seconds(), watch.busy(), len(lateness), histogram(lateness))
 
     def _start(self, number: int) -> None:
-        client = Client(self._port, number)
+        client = Client(self._port, f"{self._name}-{number}")
         self._clients[client.connection.fileno()] = client
         self._poll.register(client.connection.fileno(), select.EPOLLIN)
 
