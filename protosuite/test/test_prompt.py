@@ -133,11 +133,14 @@ STEPS = st.one_of(
 )
 
 
+_BEFORE_THE_END = ("push", "pull", "loseWriteConnection")
+
+
 class Played(Pair):
     """Takes steps, and writes other bytes each time.
 
-    Nothing once it has asked for an end: whether Twisted's transport still sends that depends on how much was
-    waiting when it was asked.
+    Nothing once it has asked for an end, which it does once, and with no producer any more: what becomes of
+    any of that depends in Twisted's transport on how much was waiting when it was asked.
     """
 
     def __init__(self, kind: type[Server]) -> None:
@@ -149,7 +152,7 @@ class Played(Pair):
     def take(self, name: str, value: Any) -> None:
         """One step."""
         transport = self.transport
-        if name.startswith("write") and self.has_written_all:
+        if self.has_written_all and (name.startswith("write") or name in _BEFORE_THE_END):
             return
         if name == "write":
             transport.write(self._bytes(value))
@@ -168,6 +171,7 @@ class Played(Pair):
             transport.registerProducer(self.producer, name == "push")
         elif transport.connected:
             self.has_written_all = True
+            transport.unregisterProducer()
             getattr(transport, name)()
 
     def _bytes(self, size: int) -> bytes:
