@@ -11,6 +11,17 @@ from pathlib import Path
 _SPARE = 128
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Have `path` hold `text`, on stable storage: all of it, or what it held before."""
+    beside = path.with_name(path.name + ".new")
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Put the names in `folder` on stable storage: a file that was synced may still lose its name."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

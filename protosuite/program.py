@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 from base64 import urlsafe_b64decode
@@ -22,6 +23,10 @@ from protosuite.net.load import Load, LoadConnection, Report
 EXIT_OK, EXIT_FAILED = 0, 1  # 2, for a wrong command line, is argparse's own
 SHELLS = ("bash", "zsh", "fish")
 TOKEN_VARIABLE = "PROTOSUITE_TOKEN"
+# What moves a terminal's cursor, ends a line, turns the direction of what follows, or is no UTF-8.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 ABSENCE = 5.0  # seconds without the server after which a program says that it still tries
 
 Main = Callable[[Any, argparse.Namespace], Awaitable[int]]
@@ -152,6 +157,11 @@ def positive_seconds(text: str) -> float:
 def say(text: str) -> None:
     """One line for the person, apart from the program's output."""
     print(text, file=sys.stderr, flush=True)
+
+
+def shown(text: str) -> str:
+    """`text` of somebody else as it is safe on a terminal, on one line."""
+    return _UNSAFE.sub("\ufffd", text)
 
 
 def put(text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import unicodedata
 from argparse import SUPPRESS, ArgumentTypeError, Namespace
 from base64 import b64encode
 from collections.abc import Callable, Sequence
@@ -178,7 +177,7 @@ def _client(
 ) -> BusClientFactory:
     def status(text: str) -> None:
         if not arguments.is_quiet:
-            program.say(_shown(text))
+            program.say(program.shown(text))
 
     factory = BusClientFactory(
         reactor,
@@ -200,7 +199,7 @@ async def _within(reactor: Any, arguments: Namespace, answer: Deferred[T]) -> T:
             f"no answer from {arguments.host}:{arguments.port} within {arguments.timeout:g} s"
         ) from None
     except (ServerRefused, OutcomeUnknown, ConnectionError) as error:
-        raise program.Failed(_shown(str(error))) from None
+        raise program.Failed(program.shown(str(error))) from None
 
 
 async def _close(reactor: Any, factory: BusClientFactory) -> None:
@@ -226,7 +225,7 @@ async def _ask(reactor: Any, arguments: Namespace) -> int:
     else:
         deleting = factory.delete_durable(arguments.pattern, arguments.durable)
         await _within(reactor, arguments, deleting)
-        _say(arguments, f"deleted {_shown(arguments.durable)}", {"deleted": arguments.durable})
+        _say(arguments, f"deleted {program.shown(arguments.durable)}", {"deleted": arguments.durable})
     await _close(reactor, factory)
     return program.EXIT_OK
 
@@ -263,7 +262,7 @@ async def _subscribe(reactor: Any, arguments: Namespace) -> int:
     try:
         await printer.done
     except ServerRefused as error:
-        raise program.Failed(_shown(str(error))) from None
+        raise program.Failed(program.shown(str(error))) from None
     finally:
         for subscription in subscriptions:  # with its answer the server has the acknowledgements too
             await _within(reactor, arguments, subscription.stop())
@@ -309,8 +308,8 @@ def _text_line(event: pb.Event) -> str:
     if event.dropped:
         program.say(f"{event.dropped} events were dropped here: this program was too slow for them")
     text = _text(event.payload)
-    payload = event.payload.hex() if text is None or text != _shown(text) else text
-    return f"{_shown(event.topic)} {event.sequence} {payload}"
+    payload = event.payload.hex() if text is None or text != program.shown(text) else text
+    return f"{program.shown(event.topic)} {event.sequence} {payload}"
 
 
 def _json_line(event: pb.Event) -> str:
@@ -339,15 +338,10 @@ def _text(payload: bytes) -> str | None:
         return None
 
 
-def _shown(text: str) -> str:
-    """`text` without what moves a terminal's cursor or ends a line."""
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
-
-
 async def _load(reactor: Any, arguments: Namespace) -> int:
     token = program.token(arguments)
     report = await program.run_load(reactor, arguments, lambda load, number: EchoLoad(load, number, token))
     _say(arguments, str(report), {**report.fields()})
     if report.errors:
-        raise program.Failed(_shown(report.errors[0]))
+        raise program.Failed(program.shown(report.errors[0]))
     return program.EXIT_OK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -12,6 +11,7 @@ from attrs import frozen
 
 from protosuite.chatlog.wire import MAX_CONTENT, Entry
 from protosuite.messages import characters
+from protosuite.program import shown
 
 MAX_AUTHOR = 64  # characters
 _MAX_LINE = 4 * MAX_CONTENT + 1  # bytes of UTF-8, and a carriage return
@@ -19,14 +19,6 @@ _INDENT = " " * 6  # as wide as the time
 
 _check_author, _author_rule = characters(MAX_AUTHOR)
 _check_content, _content_rule = characters(MAX_CONTENT, lines=True)
-
-# What moves a terminal's cursor, ends a line, turns the direction of what follows, or is no UTF-8.
-_UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def shown(text: str) -> str:
-    """`text` as it is safe on a terminal, on one line."""
-    return _UNSAFE.sub("\ufffd", text)
 
 
 def local_time(entry: Entry) -> datetime | None:

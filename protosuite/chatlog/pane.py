@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from prompt_toolkit.utils import get_cwidth
 
-from protosuite.chatlog.lines import clock, local_time, shown
+from protosuite.chatlog.lines import clock, local_time
 from protosuite.chatlog.view import View
 from protosuite.chatlog.wire import Entry
+from protosuite.program import shown
 
 Row = list[tuple[str, str]]  # pieces, each a style and its text
 

@@ -18,11 +18,12 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from protosuite import program
-from protosuite.chatlog.lines import Line, LineSplitter, json_line, shown, text_lines
+from protosuite.chatlog.lines import Line, LineSplitter, json_line, text_lines
 from protosuite.chatlog.session import Session
 from protosuite.chatlog.view import Change
 from protosuite.chatlog.wire import Entry
 from protosuite.errors import ServerRefused
+from protosuite.program import shown
 
 _MAX_WAITING = 1000  # lines that are not acknowledged; above it no more are read
 _CHUNK = 64 << 10  # bytes of input at once

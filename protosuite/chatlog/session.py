@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 
 from protosuite import program
 from protosuite.chatlog.client import ChatLogClientFactory, connect, room_url
-from protosuite.chatlog.lines import shown
 from protosuite.chatlog.view import Change
 from protosuite.errors import Overloaded, ServerRefused
+from protosuite.program import shown
 
 NAME = "protosuite-chatlog"
 _CLOSE_TIMEOUT = 5.0  # seconds that a server has to answer a close

@@ -22,11 +22,12 @@ from twisted.python.failure import Failure
 
 from protosuite import program
 from protosuite.chatlog.client import ChatLogClientFactory, room_url
-from protosuite.chatlog.lines import content_problem, shown
+from protosuite.chatlog.lines import content_problem
 from protosuite.chatlog.pane import Pane, wrap
 from protosuite.chatlog.session import refusal_line, start
 from protosuite.chatlog.view import Change
 from protosuite.errors import Overloaded, ServerRefused
+from protosuite.program import shown
 
 KEEP = 50_000  # entries held
 _OLDER = 200  # entries asked for at the top

@@ -23,10 +23,11 @@ from twisted.internet.threads import deferToThread
 from protosuite import program
 from protosuite.errors import Overloaded, PeerFault, ServerRefused
 from protosuite.mediachat.client import MediaChatClientFactory, chat_url, connect
-from protosuite.mediachat.lines import clock, shown, size, text_lines
+from protosuite.mediachat.lines import clock, size, text_lines
 from protosuite.mediachat.receiving import Received
 from protosuite.mediachat.saving import SaveFolder, StateFile
 from protosuite.mediachat.wire import MediaFromDesk, Status
+from protosuite.program import shown
 
 NAME = "protosuite-mediachat"
 

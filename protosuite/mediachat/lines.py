@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, tzinfo
 
-# What moves a terminal's cursor, ends a line, turns the direction of what follows, or is no UTF-8.
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+from protosuite.program import shown
+
 _INDENT = "    "
-
-
-def shown(text: str) -> str:
-    """`text` as it is safe on a terminal, on one line."""
-    return _UNSAFE.sub("\ufffd", text)
 
 
 def clock(at: int, zone: tzinfo | None, pattern: str = "%Y-%m-%d %H:%M") -> str:

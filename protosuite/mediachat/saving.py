@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from attrs import frozen
 
-from protosuite.files import sync_folder
+from protosuite.files import replace_text, sync_folder
 
 _BLOCK = 1 << 20  # bytes read at once
 _MAX_NAME = 200  # bytes of UTF-8; a file system takes 255, and a number may be added
@@ -189,13 +189,8 @@ class StateFile:
 
     def save(self, taken: Taken) -> None:
         """Put it on stable storage."""
-        beside = self.path.with_name(self.path.name + ".new")
-        with open(beside, "w", encoding="utf-8") as file:
-            json.dump({"client": self._client_id, "after": taken.after, "saving": taken.saving}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, self.path)
-        sync_folder(self.path.parent)
+        state = {"client": self._client_id, "after": taken.after, "saving": taken.saving}
+        replace_text(self.path, json.dumps(state))
 
 
 def _is_state(state: dict[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from random import Random, SystemRandom
@@ -16,6 +15,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from protosuite.errors import PeerFault, ServerRefused
+from protosuite.files import replace_text
 from protosuite.net.reconnect import ResumingClientFactory, Status
 from protosuite.numbers.sequence import Progress
 from protosuite.numbers.wire import (
@@ -76,17 +76,7 @@ class StateFile:
 
     def save(self, client: str, progress: Progress) -> None:
         """Put the progress on stable storage."""
-        beside = self.path.with_name(self.path.name + ".new")
-        with open(beside, "w", encoding="utf-8") as file:
-            json.dump({"client": client, **asdict(progress)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_text(self.path, json.dumps({"client": client, **asdict(progress)}))
 
     def remove(self) -> None:
         """The stream is over."""

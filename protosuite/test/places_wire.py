@@ -11,12 +11,13 @@ from protosuite.bus import bus_pb2 as pb
 from protosuite.bus import wire as bus
 from protosuite.chatlog import chain
 from protosuite.chatlog import wire as chatlog
-from protosuite.chatlog.lines import LineSplitter, json_line, shown, text_lines
+from protosuite.chatlog.lines import LineSplitter, json_line, text_lines
 from protosuite.counter import wire as counter
 from protosuite.errors import PeerFault
 from protosuite.mediachat import conversation
 from protosuite.mediachat import wire as mediachat
 from protosuite.numbers import wire as numbers
+from protosuite.program import shown
 from protosuite.test.places import Place, as_json, single, stream, text_of
 
 

@@ -21,13 +21,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from protosuite.auth.tokens import Identity
 from protosuite.chatlog.chain import Append, Head, extend
 from protosuite.chatlog.cli import WholeFile, parse
-from protosuite.chatlog.lines import Line, LineSplitter, json_line, shown, text_lines
+from protosuite.chatlog.lines import Line, LineSplitter, json_line, text_lines
 from protosuite.chatlog.pane import Pane, entry_rows, wrap
 from protosuite.chatlog.piping import Printer, is_null
 from protosuite.chatlog.reading import Broken, Checking, Report
 from protosuite.chatlog.view import Change, View
 from protosuite.chatlog.wire import MAX_CONTENT, ClientAppend, Entry, ServerReply
-from protosuite.program import TOKEN_VARIABLE
+from protosuite.program import TOKEN_VARIABLE, shown
 from protosuite.test.bearers import KEYS
 
 EPOCH = "e" * 32

@@ -22,10 +22,10 @@ from protosuite.errors import PeerFault, ServerRefused
 from protosuite.mediachat.cli import parse
 from protosuite.mediachat.commands import Bar, Listening, Reading, Run, guess_kind
 from protosuite.mediachat.history import History
-from protosuite.mediachat.lines import clock, shown, size, text_lines
+from protosuite.mediachat.lines import clock, size, text_lines
 from protosuite.mediachat.receiving import Received
 from protosuite.mediachat.wire import Status
-from protosuite.program import TOKEN_VARIABLE
+from protosuite.program import TOKEN_VARIABLE, shown
 from protosuite.test.bearers import KEYS
 
 NOON = 1_700_000_000_000  # 22:13 UTC

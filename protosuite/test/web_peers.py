@@ -353,7 +353,6 @@ class Peer:
     def __init__(self, pipe: Pipe, served: Served) -> None:
         self.pipe = pipe
         self.stubborn = False
-        self._served = served
         self._taken = 0
         self._finished = False
 

@@ -28,7 +28,6 @@ class RoomCheck:
     """
 
     def __init__(self) -> None:
-        self.acknowledged_count = 0
         self.last_acknowledged = 0  # the highest slot that was
         self._appended: set[str] = set()
         self._acknowledged: dict[str, int] = {}  # slots
@@ -46,7 +45,6 @@ class RoomCheck:
         self._seen(entry)
         self._acknowledged[content] = entry.slot
         self.last_acknowledged = max(self.last_acknowledged, entry.slot)
-        self.acknowledged_count += 1
 
     def read(self, reader: str, entries: Sequence[Entry]) -> None:
         """A reader was given entries, behind those it was given before."""

@@ -41,7 +41,6 @@ class ChatsCheck:
     """What clients and the desk said, what they were told of it, and what came to the clients."""
 
     def __init__(self) -> None:
-        self.saved_count = 0
         self._said: dict[str, Said] = {}  # by text or name
         self._order: dict[str, int] = {}  # in which the texts of clients were said
         self._saved: dict[str, int] = {}
@@ -59,7 +58,6 @@ class ChatsCheck:
         """It was said to be saved."""
         known = self._saved.setdefault(word, id)
         require(known == id, f"mediachat: {word!r} is message {known} and message {id}")
-        self.saved_count += 1
 
     def received(self, client: int, id: int, word: str) -> None:
         """A client was given a message of the desk."""

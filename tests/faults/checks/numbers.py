@@ -30,7 +30,6 @@ class StreamsCheck:
     """What clients were told of their streams."""
 
     def __init__(self) -> None:
-        self.ended_count = 0
         self._counts: dict[str, int] = {}
         self._results: dict[str, tuple[int, int, int]] = {}
 
@@ -44,7 +43,6 @@ class StreamsCheck:
         self.opened(client, count)
         require(client not in self._results, f"numbers: the stream of {client} ended twice")
         self._results[client] = (sum, count, checksum)
-        self.ended_count += 1
 
     def settle(self, wholes: Mapping[str, Whole]) -> None:
         """Hold what came against the sessions as they are stored; those results need not be kept then."""
