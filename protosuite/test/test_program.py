@@ -7,7 +7,9 @@ from argparse import Namespace
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from protosuite.program import ABSENCE, Absence
+from protosuite.bus import bus_pb2 as pb
+from protosuite.bus.cli import _text_line
+from protosuite.program import ABSENCE, Absence, shown
 
 LINE = "p: h:1 cannot be reached so far"
 
@@ -68,3 +70,18 @@ class AbsenceTests(SynchronousTestCase):
         self.assertEqual(str(self.absence.late()), f"{said} (cannot connect (refused))")
         self.is_there = True
         self.assertEqual(str(self.absence.late()), said)
+
+
+class ShownTests(SynchronousTestCase):
+    """What others say, on a terminal."""
+
+    def test_unsafe(self) -> None:
+        """What moves the cursor, ends a line or turns the direction of text is seen, and does nothing."""
+        for unsafe in "\x00\x1b\n\r\x7f\x9b\u2028\u200f\u202e\u2066\ud800":
+            self.assertEqual(shown(f"a{unsafe}b"), "a\ufffdb")
+        self.assertEqual(shown("a\tü\u00a0漢"), "a\tü\u00a0漢")
+
+    def test_events(self) -> None:
+        """R29: an event that would do such a thing is printed in hexadecimal."""
+        event = pb.Event(topic="a", sequence=1, payload="\u202ex".encode())
+        self.assertEqual(_text_line(event), "a 1 e280ae78")
