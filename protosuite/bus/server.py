@@ -139,8 +139,8 @@ class BusConnection(PacedConnection):
             return data
         try:
             self._bearer.check(Action.BUS_ASK)
-        except Forbidden:
-            return data  # each is refused for itself
+        except (Forbidden, PeerFault):
+            return data  # what is refused is refused by `_work`
         self.greeted()
         self.spend(count)
         self.send(data[:end])

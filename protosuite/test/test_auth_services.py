@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from random import Random
 from typing import Any, cast
 
@@ -299,8 +300,9 @@ class BusTests(BusFixture):
             b"\x0a\x03\x0a\x01\xff",  # a body that does not parse
         ]
         watcher = self.bearer("service").send(pb.Subscribe(pattern="#"))
-        for first in firsts:
-            peer = self.peer(first, authenticate(self.token("service", "s")), pb.Publish(topic="b", id=6))
+        late = (authenticate(self.token("service", "s")), pb.Publish(topic="b", id=6))
+        for first, behind in product(firsts, (late, (), (HELLO,))):
+            peer = self.peer(first, *behind)
             self.assertEqual(peer.refusals(), [("unauthenticated", 0)], first)
             self.assertTrue(peer.transport.disconnecting)
         self.assertEqual(watcher.received(), [])
