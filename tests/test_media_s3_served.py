@@ -85,6 +85,14 @@ class ServedTests(TestCase):
         self.assertTrue(any("SignatureDoesNotMatch" in line for line in suite.log), suite.log)
         self.assert_quiet(suite)
 
+    async def test_wrong_setting(self) -> None:
+        """R38: what is wrong with the URL is found by ``--check`` and by a start, with its place."""
+        suite = Suite(self, **settings(media="s3://bucket?endpoint=minio:9000"))
+        for option in ((), ("--check",)):
+            errors = await suite.refusal(*option)
+            self.assertIn("[mediachat] media: endpoint is as https://HOST", "\n".join(errors))
+            self.assertIn("suite.ini:", errors[0])
+
     async def test_frozen(self) -> None:
         """R36: while S3 does not answer texts do, media are refused in time, and the suite stops in time."""
         server = self.own()

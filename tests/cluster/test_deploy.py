@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from twisted.trial.unittest import TestCase
 
+from protosuite.mediachat.media_address import parse
 from tests.cluster.nodes import DEFAULTS, DEPLOY
 from tests.processes import BIN, LIMIT, Program, poll
 from tests.requirements import require
@@ -68,7 +69,7 @@ class DeployTests(TestCase):
         """The compose file has what the other files speak of, and its nodes are alike."""
         compose: Any = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
         services = compose["services"]
-        self.assertEqual(set(services), {"node1", "node2", "node3", "haproxy", "postgres", "redis"})
+        self.assertEqual(set(services), {"node1", "node2", "node3", "haproxy", "postgres", "redis", "s3"})
         own = ("hostname", "volumes")
         nodes = [{k: v for k, v in services[f"node{n}"].items() if k not in own} for n in (1, 2, 3)]
         self.assertEqual(nodes, nodes[:1] * 3)
@@ -85,6 +86,21 @@ class DeployTests(TestCase):
         setup = (ROOT / "setup.cfg").read_text("utf-8")
         for extra in re.findall(r"/source\[([a-z0-9,]+)\]", file)[0].split(","):
             self.assertIn(f"\n{extra} =\n", setup)
+
+    def test_media_of_compose(self) -> None:
+        """Media that the compose file speaks of are where its S3 server, and its volume, have them."""
+        text = (DEPLOY / "compose.yaml").read_text("utf-8")
+        compose: Any = yaml.safe_load(text)
+        [media] = re.findall(r"MEDIA='(\S+)'", text)
+        address = parse(media)
+        command = compose["services"]["s3"]["command"][-1]
+        self.assertEqual(address.endpoint, f"http://s3:{re.findall(r'--port (.*?) ', command)[0]}")
+        self.assertIn(
+            f"mkdir -p {compose['services']['s3']['volumes'][0].split(':')[1]}/{address.bucket} ", command
+        )
+        [folder] = re.findall(r"MEDIA:-(\S+)}", text)
+        for number in (1, 2, 3):
+            self.assertIn(f"media:{folder}", compose["services"][f"node{number}"]["volumes"])
 
     async def test_unit(self) -> None:
         """R35: the unit of a node is right in the eyes of systemd, and below 2.0 of 10."""
