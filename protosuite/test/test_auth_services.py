@@ -307,7 +307,7 @@ class BusTests(BusFixture):
             self.assertTrue(peer.transport.disconnecting)
         self.assertEqual(watcher.received(), [])
         self.assertEqual(self.service.exchange.broker.durables, {})
-        self.assertEqual(self.service.refusals, {"unauthenticated": len(firsts)})
+        self.assertEqual(self.service.refusals, {"unauthenticated": 3 * len(firsts)})
 
     def test_bad_tokens(self) -> None:
         """R23: a token that is forged, expired, revoked, cut or none ends the connection with a sentence."""
