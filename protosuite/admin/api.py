@@ -125,6 +125,7 @@ class _Live(_Admin):
 
     async def get(self, request: Request) -> Any:
         service = self._service
+        nodes = await overseen.nodes(service.suite)  # before the points are taken, and counted
         series = service.sampling.series
         after = integer(request, "after", 0, 2**53, 0) or 0
         if integer(request, "started", 0, 2**53) != service.started_at:
@@ -133,6 +134,7 @@ class _Live(_Admin):
         return {
             **overseen.program(),
             **self._state(),
+            **nodes,
             "started": service.started_at,
             "count": series.count,
             "step": STEP,

@@ -149,6 +149,25 @@ export function show(element, name, service, state) {
   fill(element, known ?? [terms(described(service.overview))]);
 }
 
+/** Show the nodes in a section with a table, by name; null: nobody can tell. A suite alone has nothing to show. */
+export function showNodes(section, nodes, own) {
+  const all = Object.entries(nodes ?? {});
+  section.hidden = nodes !== null && all.length < 2;
+  section.querySelector(".none").hidden = nodes !== null;
+  section.querySelector(".scroll").hidden = nodes === null;
+  const rows = all.sort(([, a], [, b]) => (a < b ? -1 : 1)).map(([name, place]) => {
+    const at = place.lastIndexOf(" ");
+    const row = make("tr");
+    for (const text of [place.slice(0, at), place.slice(at + 1), name === own ? `${name} (this one)` : name]) {
+      const cell = make("td");
+      cell.append(make("bdi", text));
+      row.append(cell);
+    }
+    return row;
+  });
+  fill(section.querySelector("tbody"), rows);
+}
+
 /** Show the refusals in a section with a table. */
 export function showRefusals(section, refusals, clock) {
   section.querySelector(".none").hidden = refusals.length > 0;

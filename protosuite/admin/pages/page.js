@@ -6,7 +6,7 @@ import { Status } from "./assets/status.js";
 import { Chart } from "./chart.js";
 import * as format from "./format.js";
 import { History } from "./history.js";
-import { show, showRefusals, showTrouble } from "./overview.js";
+import { show, showNodes, showRefusals, showTrouble } from "./overview.js";
 import { Poll } from "./poll.js";
 
 const SPANS = { fine: "last 5 minutes", coarse: "last hour" };
@@ -56,6 +56,7 @@ class Page {
       put(card.querySelector(".listens"), service.listens);
       show(card.querySelector(".overview"), name, service, state);
     }
+    showNodes($("nodes"), state.nodes, state.node);
     showRefusals($("refusals"), state.recent_refusals, format.clock);
     this.#draw();
   }
