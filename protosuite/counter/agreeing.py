@@ -41,11 +41,8 @@ class Agreeing:
         self._reactor = reactor
         self._random = random
 
-    async def reach(self, known: int) -> Agreed:
-        """The total that counts, when there is one. `known` is what this node has told somebody.
-
-        Raises what the database and Redis do.
-        """
+    async def reach(self) -> Agreed:
+        """The total that counts, when there is one. Raises what the database and Redis do."""
         claim = ""
         while True:
             held = await self._marks.look()
@@ -61,17 +58,16 @@ class Agreeing:
                 claim = ""
                 await deferLater(self._reactor, _AGAIN)
             elif step is Step.RESTORE and not claim:
-                claim = await self._claim(held, known)
+                claim = await self._claim(held)
                 await deferLater(self._reactor, _SETTLING)
             else:
                 await self._make(step, held, kept)
 
-    async def _claim(self, held: Held, known: int) -> str:
-        """Have all nodes note how far they have got, and object if they do find the total."""
+    async def _claim(self, held: Held) -> str:
+        """Have nodes object that do find the total. Meanwhile all note how far they have got."""
         if self.trouble is None:
             log.error("there is no total of the counter in Redis: it will be restored from the database")
         claim = self._name()
-        await self._marks.mark(held.holder, known)
         await self._marks.claim(held.holder, claim)
         return claim
 

@@ -173,7 +173,7 @@ class RedisTotal:
         try:
             while self._link.is_up:
                 try:
-                    agreed = await self._agreeing.reach(self._combiner.highest)
+                    agreed = await self._agreeing.reach()
                 except (Away, Refused, StorageError, Overloaded) as error:
                     self._agreeing.trouble = str(error)
                     await deferLater(self._reactor, _RETRY)
