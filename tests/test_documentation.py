@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import shlex
@@ -135,6 +136,15 @@ class MapTests(TestCase):
         for text in (page, protosuite.__doc__ or ""):
             told = set(re.findall(r"\b(\w+)(?:\.py|/|``)", text))
             self.assertEqual(parts - {"__init__", "test"} - told, set())
+
+    def test_each_folder_tells_what_is_in_it(self) -> None:
+        """The docstring of each package names its modules; ``overview`` is the same room in all of them."""
+        for file in Path(protosuite.__file__).parent.glob("*/__init__.py"):
+            modules = {path.stem for path in file.parent.glob("*.py")} - {"__init__", "overview"}
+            told = set(re.findall(r"\w+", ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""))
+            if file.parent.name != "test":
+                left_out = {name for name in modules - told if not name.endswith("_pb2")}
+                self.assertEqual(left_out, set(), file.parent.name)
 
 
 class DependencyTests(TestCase):

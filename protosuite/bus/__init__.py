@@ -1,9 +1,10 @@
 """bus/1: echo and add, answered at once, and an event bus beside them on the same connection.
 
-``wire`` has the stream; ``topics`` what matches what, ``delivery``, ``durable`` and ``broker`` the rules
-of publishing and subscribing; ``store`` what durable subscriptions are owed, ``exchange`` and
-``local_exchange`` broker and store together; ``server`` and ``client`` (with ``requests`` and
-``subscription``) the two ends; ``load`` a load on any bus/1 server, ``cli`` the program ``protosuite-bus``.
+``wire`` has the stream; ``topics`` what matches what, ``delivery``, ``fanout``, ``durable`` and
+``broker`` the rules of publishing and subscribing; ``store`` (of the ``tables``) what durable
+subscriptions are owed, ``exchange`` and ``local_exchange`` broker and store together; ``server`` and
+``client`` (with ``requests`` and ``subscription``) the two ends; ``load`` a load on any bus/1 server,
+``cli`` the program ``protosuite-bus``.
 
 With several nodes the database decides, and the broker of each node only hands on::
 

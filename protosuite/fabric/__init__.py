@@ -11,8 +11,9 @@ database. The fabric is a hint. It never blocks anybody; it may lose wake-ups, a
 to catch up: when it has come back, when more was to be told than it keeps, and now and then anyway.
 
 ``interface`` is what services see, ``local`` the one for a node alone, ``redis`` the one for several.
-Beneath that: ``address`` (URLs), ``outgoing`` (wake-ups that wait, pure), ``presence`` (who is where, in
-Redis), ``sentinel`` (where Redis is now), ``link`` (a connection that is made again when it is lost).
+Beneath that: ``address`` (URLs), ``outgoing`` (wake-ups that wait, pure), ``presence`` (who is where,
+in Redis), ``subscriptions`` (what is heard), ``sentinel`` (where Redis is now), ``link`` (a connection
+that is made again when it is lost).
 """
 
 from __future__ import annotations

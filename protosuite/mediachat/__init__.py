@@ -1,6 +1,6 @@
 """mediachat.v1: text, voice, pictures and video between a client and the people who answer.
 
-``hours`` says when what is taken; ``wire`` has the frames of both sides. ::
+``wire`` has the frames of both sides, :mod:`protosuite.hours` says when what is taken. ::
 
     MediaChatClientFactory (client)                      MediaChatService (server)
       texts, keys, reconnects                              |              |
@@ -10,6 +10,16 @@
       files, from    messages, in order, once              |   MediaChatStore (store)
       an offset on     |                                   |
                      SaveFolder, StateFile (saving)      Upload, MediaFolder (upload, media)
+
+On the server's side ``conversation`` has the rules of what a client says in turn, ``turns`` answers it
+in that order, ``telling`` brings what the desk says, and ``desk_talk`` is a console. Behind the API are
+``posting`` and ``download``. ``adding`` puts many messages into the ``tables`` by a few statements.
+
+Media are in what ``media_interface`` describes: ``media`` is a folder of this node, ``media_shared``
+one that nodes share, ``media_s3`` a bucket (``media_s3_part``, ``media_bucket``, ``media_asking``);
+``media_address`` and ``media_making`` are the setting, ``media_sweep`` deletes what nobody can want.
+With several nodes ``places`` and ``cuts`` have the order of what all have stored, ``following`` and
+``hearing`` tell of it here, ``others`` and ``whereabouts`` are who is where.
 
 ``cli`` is the program ``protosuite-mediachat``, with ``commands``, ``history`` and ``lines``.
 """

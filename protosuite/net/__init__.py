@@ -11,8 +11,8 @@ WebSockets
     it is made of; ``websocket_client`` is the client's handshake, ``handshake`` the server's.
 HTTP
     ``web`` is a connection, ``http`` its parser, ``web_service`` the service; ``api``, ``answers``,
-    ``ranges`` and ``pages`` are what is served, ``access`` and ``login`` say to whom; ``assets`` are for all
-    pages.
+    ``ranges`` and ``pages`` are what is served, ``access`` and ``login`` say to whom; ``sendfile`` has the
+    system send a file. ``assets`` are for all pages.
 On the client's side
     ``reconnect`` is the factory that comes back, ``load`` and ``latencies`` measure a server.
 Between processes of one suite
