@@ -4,8 +4,8 @@
 groups, ``measures`` is what it tells of that. ``engines`` says what a URL means: ``sqlite``, or
 ``postgresql`` with ``attempts`` (tried again while it is away), ``marks`` (was it committed?), ``overdue``
 and ``timeouts`` (an end to each wait). ``migrate`` takes the data folder, looks for ``damage`` and brings
-the ``schema`` up to date with ``migrations``. For the stores there are ``gathering``, ``prepared`` and
-``upsert``.
+the ``schema`` up to date with ``migrations``. For the stores there are ``gathering``,
+``locking``, ``prepared`` and ``upsert``.
 """
 
 from protosuite.storage.database import Database
