@@ -398,6 +398,21 @@ test("the list has the newest first, counts what is unread, and is searched by c
   assert.equal(desk.next, "x"); // a look at the newest does not move the end of the list
 });
 
+test("an answer that comes behind what was told since it was asked for does not take that back", () => {
+  const desk = new Desk();
+  desk.listed({ items: [chat(1), chat(2), chat(3)], next: null }, true);
+  const { told } = desk;
+  desk.heard({ type: "chat", chat: chat(1, { unread: 2 }), connected: 1 });
+  desk.heard({ type: "presence", chat: 2, connected: 1 });
+  desk.heard({ type: "message", message: message(10, 1) });
+  const older = { connected: 0, unread: 5 };
+  desk.listed({ items: [1, 2, 3, 4].map((id) => chat(id, older)), next: null }, true, told);
+  const seen = [...desk.chats.values()].map(({ id, unread, connected }) => [id, unread, connected]);
+  assert.deepEqual(seen, [[1, 3, 1], [2, 5, 1], [3, 5, 0], [4, 5, 0]]);
+  desk.listed({ items: [chat(1, older)], next: null }, true);
+  assert.equal(desk.chats.get(1).unread, 5);
+});
+
 test("an answer is sent once it can be, and one that the server told of first is not shown twice", async () => {
   let outcome = () => Promise.reject(new TypeError("away"));
   const sent = [];

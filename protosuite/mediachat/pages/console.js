@@ -141,18 +141,20 @@ async function look() {
   }
 }
 
-const newest = single(async () => list(await get("chats", { limit: CHATS }), true));
+const newest = single(() => load({}, true));
 
 async function more() {
   try {
-    await list(await get("chats", { limit: CHATS, after: desk.next }), false);
+    await load({ after: desk.next }, false);
   } catch (error) {
     tell(`More chats could not be loaded: ${error.message}.`);
   }
 }
 
-async function list(page, isFirst) {
-  preview(desk.listed(page, isFirst));
+async function load(where, isFirst) {
+  const { told } = desk;
+  const page = await get("chats", { limit: CHATS, ...where });
+  preview(desk.listed(page, isFirst, told));
   redraw();
 }
 

@@ -9,12 +9,16 @@ export class Desk {
   next = null; // what to ask for the chats after those that are loaded; null at the end
   hours = {}; // by kind, as text
   isBlank = true;
+  told = 0; // times that the server has told how a chat is, or whether its client is there
 
-  /** A page of chats; `isFirst` of the newest ones. Returns the ids of those with messages that were not known. */
-  listed({ items, next }, isFirst) {
+  /**
+   * A page of chats, asked for when so much had been `told`; `isFirst` of the newest ones.
+   * Returns the ids of those with messages that were not known.
+   */
+  listed({ items, next }, isFirst, told = this.told) {
     if (this.isBlank || !isFirst) this.next = next;
     this.isBlank = false;
-    return items.filter((chat) => this.#put(chat)).map(({ id }) => id);
+    return items.filter((chat) => this.#put(this.#newest(chat, told))).map(({ id }) => id);
   }
 
   /** Something that the server tells. Returns whether there is a chat in it that is not loaded. */
@@ -22,11 +26,13 @@ export class Desk {
     if (said.type === "welcome") {
       this.hours = hoursOf(said);
     } else if (said.type === "chat") {
-      this.#put({ ...said.chat, connected: said.connected });
+      const told = ++this.told;
+      this.#put({ ...said.chat, connected: said.connected, unreadTold: told, connectedTold: told });
     } else if (said.type === "presence") {
       const chat = this.chats.get(said.chat);
       if (chat === undefined) return said.connected > 0;
       chat.connected = said.connected;
+      chat.connectedTold = ++this.told;
     } else if (said.type === "message") {
       return !this.#message(said.message);
     }
@@ -54,6 +60,17 @@ export class Desk {
       return words.every((word) => text.includes(word));
     };
     return [...this.chats.values()].filter(fits).sort((a, b) => activity(b) - activity(a) || b.id - a.id);
+  }
+
+  /** A chat of an answer, which may come later than what was told meanwhile, and be older. */
+  #newest(chat, told) {
+    const known = this.chats.get(chat.id);
+    const { unread, connected } = known ?? {};
+    return {
+      ...chat,
+      ...(known?.unreadTold > told ? { unread } : {}),
+      ...(known?.connectedTold > told ? { connected } : {}),
+    };
   }
 
   #put(chat) {
