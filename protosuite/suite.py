@@ -19,7 +19,7 @@ from protosuite.auth import tokens
 from protosuite.auth.guard import OPEN, Guard, TokenGuard
 from protosuite.auth.rules import OWN_TOPICS
 from protosuite.config import Config
-from protosuite.errors import StartError
+from protosuite.errors import StartError, StorageError
 from protosuite.fabric import Fabric
 from protosuite.net import exposure
 from protosuite.net.listening import ListeningService, Publish, server_endpoint, unheard
@@ -270,9 +270,15 @@ class Suite(Service):
         self._check_exposure()
 
     def startService(self) -> None:
+        super().startService()
+        try:
+            self._begin()
+        except StorageError as error:
+            raise StartError(f"{error}: start it, or change [suite] database") from error
+
+    def _begin(self) -> None:
         assert self._database is not None, "privilegedStartService comes first"
         assert self._fabric is not None
-        super().startService()
         self._lock = take(self._data)
         upgrade(self._database)
         for extended in self._config.extensions:

@@ -253,6 +253,24 @@ class AwayTests(Fixture):
         self.assertTrue(node.database.accepts_writes)
         self.assertEqual(node.read(keys), ["a", "c"])
 
+    def test_at_the_start(self) -> None:
+        """R34: a start waits for a server that is away as others do, with each connection that it opens."""
+        node, other = self.node(), self.node(SHORT)
+        self.cluster.stop()
+        with self.assertRaisesRegex(StorageError, "the database cannot be reached"):
+            other.database.open_readers()
+        opened: list[bool] = []
+
+        def start() -> None:
+            node.database.open_readers()
+            opened.append(True)
+
+        thread = threading.Thread(target=start)
+        thread.start()
+        self.cluster.start()  # from here: it ends with the thread that has started it
+        thread.join(120)
+        self.assertEqual((opened, len(self.cluster.backends(self.name))), ([True], 2))
+
     def test_frozen(self) -> None:
         """R34: a server that hangs keeps nobody for longer than the timeout, and is used when it goes on."""
         node = self.node(SHORT)

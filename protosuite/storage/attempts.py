@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 from attrs import define, frozen
@@ -83,8 +83,12 @@ class Attempts:
         finally:
             connection.close()
 
-    def open_one(self, connection: Connection) -> None:
-        self._ready(connection, self.clock() + self.timeout)
+    def open_all(self, count: int) -> None:
+        deadline = self.clock() + self.timeout
+        with ExitStack() as opened:
+            for _ in range(count):
+                connection = self._repeated(lambda: self._connect(deadline), deadline)
+                opened.callback(connection.close)
 
     def failure(self, error: Exception) -> StorageError | None:
         return self.verdict(error).failure

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from attrs import define, field
@@ -105,10 +105,7 @@ class Database:
 
     def open_readers(self) -> None:
         """Open all that reading needs; later there may be too many files. Blocks; for the start."""
-        with ExitStack() as opened:
-            for _ in range(self.reader_connections):
-                connection = opened.enter_context(self._read_engine.connect())
-                self._reads.open_one(connection)
+        self._reads.open_all(self.reader_connections)
 
     def write(self, work: Callable[[Connection], T], rows: Rows | None = None) -> Deferred[T]:
         """Run `work` in the next commit. The Deferred fires when it is on stable storage.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -35,8 +35,11 @@ class Transactions(Protocol):
     def at_start(self) -> AbstractContextManager[Connection]:
         """A connection in a transaction that is committed at the end of the block."""
 
-    def open_one(self, connection: Connection) -> None:
-        """Read something, so that a connection has all it needs."""
+    def open_all(self, count: int) -> None:
+        """Open so many connections at once, each with all that it needs; later there may be too many files.
+
+        Blocks; raises :exc:`StorageError` as :meth:`run` does.
+        """
 
     def failure(self, error: Exception) -> StorageError | None:
         """What a driver's error means if the storage itself failed; None if the statement was at fault."""
@@ -61,8 +64,11 @@ class FileTransactions:
     def at_start(self) -> AbstractContextManager[Connection]:
         return self.engine.begin()
 
-    def open_one(self, connection: Connection) -> None:
-        connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema")
+    def open_all(self, count: int) -> None:
+        with ExitStack() as opened:
+            for _ in range(count):
+                connection = opened.enter_context(self.engine.connect())
+                connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema")
 
     def failure(self, error: Exception) -> StorageError | None:
         return sqlite.storage_error(error) if isinstance(error, DBAPIError) else None
