@@ -18,8 +18,8 @@ in that order, ``telling`` brings what the desk says, and ``desk_talk`` is a con
 Media are in what ``media_interface`` describes: ``media`` is a folder of this node, ``media_shared``
 one that nodes share, ``media_s3`` a bucket (``media_s3_part``, ``media_bucket``, ``media_asking``);
 ``media_address`` and ``media_making`` are the setting, ``media_sweep`` deletes what nobody can want.
-With several nodes ``places`` and ``cuts`` have the order of what all have stored, ``following`` and
-``hearing`` tell of it here, ``others`` and ``whereabouts`` are who is where.
+With several nodes ``places`` and ``cuts`` have the order of what all have stored, ``following`` tells
+consoles of it and ``hearing`` clients, ``whereabouts`` is who is connected where, ``others`` all three.
 
 ``cli`` is the program ``protosuite-mediachat``, with ``commands``, ``history`` and ``lines``.
 """
