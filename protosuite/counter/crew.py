@@ -137,7 +137,6 @@ class Worker(ProcessProtocol):
         self._is_stopping = False
         self._last = 0
         self._told = Traffic()
-        self._reasons: list[Failure] = []
         self._killing: IDelayedCall | None = None
         ours, theirs = pair()
         self._channel = Channel(keeper.reactor, ours, self._received, self._lost)
