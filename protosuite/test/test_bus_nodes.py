@@ -247,6 +247,17 @@ class LiveTests(NodesCase):
         self.settle()
         self.assertEqual(places(listener), [("a", 4)])
 
+    def test_it_begins_where_the_node_is_not_yet(self) -> None:
+        """Who subscribes on a node that is behind gets nothing that was published before, but by `replay`."""
+        one, two = self.start()
+        behind = two.client(pb.Subscribe(pattern="a"))
+        one.fabric.is_lossy = True
+        one.client(*[publish() for _ in range(3)])
+        listeners = [two.client(pb.Subscribe(pattern="a", replay=replay)) for replay in (0, 1)]
+        two.client(publish())
+        self.assertEqual(places(behind), [("a", n) for n in range(1, 5)])
+        self.assertEqual([places(each) for each in listeners], [[("a", 4)], [("a", 3), ("a", 4)]])
+
     def test_nobody_listens(self) -> None:
         """A node on which nobody listens reads nothing, and who comes then gets only what is new."""
         one, two = self.start()
@@ -444,17 +455,19 @@ class DeathTests(Owing):
         """R34: when nobody could renew for a while, the first who can takes nothing from the others."""
         one, two = self.start()
         self.pass_time(1)
-        first = one.client(DURABLE)
-        one.client(publish())
+        consumers = [node.client(DURABLE) for node in (one, two)]
+        one.client(*[publish() for _ in range(4)])
         self.settle()
+        before = self.held(one)
+        self.assertEqual({node for _, node in before}, {one.fabric.node, two.fabric.node})
         for node in (one, two):
             node.database.trouble = StorageError("away")
-        self.pass_time(30)
+        self.pass_time(20)
         for node in (one, two):
             node.database.trouble = None
         self.pass_time(5)
-        self.assertEqual(self.held(one), [(1, one.fabric.node)])
-        self.assertEqual(len(first.events()), 2)  # the second for its ack_timeout
+        self.assertEqual(self.held(one), before)
+        self.assertEqual([len(each.events()) for each in consumers], [2, 2])
 
 
 class DurableTests(Owing):
