@@ -156,6 +156,17 @@ class MediaChatTests(TestCase):
         await chatting.rises_by(20)
         await self.settle(chatting, check)
 
+    async def test_backends_are_killed(self) -> None:
+        """R34: connections to PostgreSQL are cut under load: nothing is lost or twice, and all agree."""
+        await self.start()
+        chatting, check = await self.load(Random(seed()))
+        killed = 0
+        for _ in range(5):
+            killed += self.nodes.postgresql.kill_backends(self.nodes.database.rpartition("/")[2])
+            await chatting.rises_by(20)
+        self.assertGreater(killed, 0)
+        await self.settle(chatting, check)
+
     async def test_rolling_restart(self) -> None:
         """R32: every node behind HAProxy is restarted under load: nothing is lost, and everybody goes on."""
         await self.start(drain_delay=2.5)
