@@ -6,7 +6,9 @@ import importlib.util
 import os
 import sys
 import threading
+from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -61,6 +63,19 @@ class S3Case(MediaContract):
         with self.assertRaises(WrongHash):
             wrong.finish()
         self.assertEqual(self.keys(), [f"some/where/media/{name[:2]}/{name[2:]}"])
+
+    def test_old_upload_that_grows(self: Any) -> None:
+        """An upload that was begun long ago stays while something of it comes."""
+        part = self.begin(self.one, DATA, upload="u")
+        part.write([DATA[: PART + 1]])
+        bucket, some = part._bucket, DATA[:PART]
+        [begun] = bucket.uploads(part.key)
+        while (at := bucket.sent(part.key, begun.upload)[0].at) < begun.at + 1:  # S3 tells whole seconds
+            bucket.send(part.key, begun.upload, 1, BytesIO(some), md5(some, usedforsecurity=False).digest())
+        self.two.old_parts(at, [])
+        self.assertEqual(self.begin(self.two, DATA, upload="u").offset, PART)
+        self.two.old_parts(at + 1, [])
+        self.assertEqual(self.begin(self.two, DATA, upload="u").offset, 0)
 
     def test_killed_before_the_copy(self: Any) -> None:
         """An upload of which S3 has made one object, and whose node was killed then, goes on from there."""

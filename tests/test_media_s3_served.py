@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 from protosuite.test.media_contract import PART, PNG, digest
 from tests.mediachat_peers import FRAME, Reader, ask, come, cut, head, settings
 from tests.peers import connect
-from tests.processes import LIMIT, Suite, resident_kib, together
+from tests.processes import LIMIT, Suite, poll, resident_kib, together
 from tests.s3 import ENVIRONMENT, KEY, SECRET, Server, shared
 
 
@@ -133,8 +133,12 @@ class ServedTests(TestCase):
         client = await come(self, suite)
         client.begin(len(data), upload="u")
         await client.next()
+        await client.send(cut(data[: 7 << 20]))
+        await poll(
+            lambda: any(path.stat().st_size for path in server.folder.glob("**/parts/*.md5")), "a part"
+        )
         server.stop()
-        await client.send(cut(data))
+        await client.send(cut(data[7 << 20 :]))
         self.assertEqual((await client.next())["code"], "storage")
         server.start()
         offsets = []
@@ -148,6 +152,7 @@ class ServedTests(TestCase):
             if status["status"] == "saved":
                 break
             self.assertEqual(status["code"], "storage")
+        self.assertEqual(offsets, [PART])
         _, _, body = await ask(self, suite, "GET", f"/media/{status['message']}")
         self.assertEqual(digest(body), digest(data))
         self.assert_quiet(suite)
