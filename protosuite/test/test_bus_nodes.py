@@ -142,7 +142,7 @@ class LiveTests(NodesCase):
     """Best-effort subscriptions."""
 
     def test_everybody_hears(self) -> None:
-        """R4: subscribers of all nodes get the events of all nodes, in one order, numbered without holes."""
+        """Subscribers of all nodes get the events of all nodes, in one order, numbered without holes."""
         one, two = self.start()
         listeners = [node.client(pb.Subscribe(pattern="#")) for node in (one, two)]
         publishers = [one.client(), two.client()]
@@ -168,7 +168,7 @@ class LiveTests(NodesCase):
         self.assertEqual(listener.received(), [expected])
 
     def test_a_hole_is_filled(self) -> None:
-        """R4: what a lost wake-up hid is read, and told first, when something comes behind it."""
+        """What a lost wake-up hid is read, and told first, when something comes behind it."""
         one, two = self.start()
         listener = two.client(pb.Subscribe(pattern="a"))
         one.fabric.is_lossy = True

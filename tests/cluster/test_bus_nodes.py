@@ -119,14 +119,14 @@ class BusNodesTests(TestCase):
         return listeners
 
     async def heard_all(self, nodes: Nodes, listeners: list[Listener]) -> None:
-        """R4: each of them heard everything, in the one order of each topic, up to the same end."""
+        """Each of them heard everything, in the one order of each topic, up to the same end."""
         ends = dict(rows(nodes, "SELECT topic, sequence FROM bus_topic"))
         for each in listeners:
             await poll(lambda: each.last == ends, "all is heard")  # noqa: B023
             self.assertEqual((each.holes(), each.dropped), ({}, 0))
 
     async def test_live_events_everywhere(self) -> None:
-        """R4: subscribers of every node hear all events of all nodes, in one order a topic, without holes."""
+        """Subscribers of every node hear all events of all nodes, in one order a topic, without holes."""
         nodes = await self.start(is_ordered=True)
         listeners = await self.listen(nodes)
         await self.progress(count=60)
