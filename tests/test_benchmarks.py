@@ -37,7 +37,7 @@ FAMILIES = {
     "bus": "bus-echo-1 bus-echo-16 bus-echo-16-gathered bus-fanout",
     "many": "numbers-streams idle idle-mediachat start",
     "growth": "growth-rooms growth-memory growth-connections growth-history-chatlog growth-history-mediachat",
-    "nodes": "nodes-append-one-room nodes-append",
+    "nodes": "nodes-append-one-room nodes-share-one-room nodes-append",
     "more-nodes": "nodes-fanout nodes-numbers",
 }
 UPGRADE = b"HTTP/1.1 101 Switching\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
