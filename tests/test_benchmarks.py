@@ -38,7 +38,7 @@ FAMILIES = {
     "many": "numbers-streams idle idle-mediachat start",
     "growth": "growth-rooms growth-memory growth-connections growth-history-chatlog growth-history-mediachat",
     "nodes": "nodes-append-one-room nodes-share-one-room nodes-append",
-    "more-nodes": "nodes-fanout nodes-numbers",
+    "more-nodes": "nodes-fanout nodes-counter nodes-numbers",
 }
 UPGRADE = b"HTTP/1.1 101 Switching\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 

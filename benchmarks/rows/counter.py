@@ -50,12 +50,16 @@ def _redis_always(bench: Bench) -> Figures:
 
 
 def _measured(bench: Bench, server: Running, load: Load) -> Figures:
-    """The figures, if the counter stands in the end at all that was added."""
     loaded = put(bench, server, load)
+    stands_at(server, loaded.report.more["sum"])
+    return loaded.figures()
+
+
+def stands_at(server: Running, added: float) -> None:
+    """Raise :exc:`Wrong` unless the counter stands at all that was added."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(frame(0))
-        _hold(int.from_bytes(exactly(connection, 8), "big"), loaded.report.more["sum"])
-    return loaded.figures()
+        _hold(int.from_bytes(exactly(connection, 8), "big"), added)
 
 
 def _hold(total: int, added: float) -> None:

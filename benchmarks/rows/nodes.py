@@ -11,6 +11,7 @@ from benchmarks.growth import LAST, Growth, each
 from benchmarks.loading import Load, Loaded, put_all
 from benchmarks.loads.measuring import Stopwatch, quantile
 from benchmarks.nodes import Nodes, serving
+from benchmarks.rows.counter import stands_at
 from benchmarks.suite import QUIET
 
 _CONTENT = 100  # characters of an entry
@@ -19,6 +20,7 @@ _DEPTH = 8
 _ROOMS = 48
 _READERS = 300
 _WINDOW = 16
+_ADDERS = 48
 _STREAMS = 3000
 
 STATEMENTS, COMMITS = "PostgreSQL statements/s a node", "PostgreSQL commits/s a node"
@@ -89,6 +91,19 @@ def _fan_out(bench: Bench, count: int) -> Figures:
         return _measured(bench, nodes, loads, _a_second)
 
 
+def _counting(bench: Bench, count: int) -> Figures:
+    with serving(bench, count, "counter") as nodes:
+        options = {"depth": _DEPTH, "different": False}
+        loads = [Load("increments", {**options, "connections": share}) for share in _spread(_ADDERS, count)]
+
+        def counted(loaded: Loaded) -> float:
+            for node in nodes.nodes:
+                stands_at(node, loaded.report.more["sum"])
+            return _a_second(loaded)
+
+        return _measured(bench, nodes, loads, counted)
+
+
 def _streams(bench: Bench, count: int) -> Figures:
     streams = bench.choose(_STREAMS, 60)
     settings = {"max_messages": bench.choose(12, 3), "window": 8}
@@ -129,6 +144,12 @@ ROWS = (
         f"1 writer with {_WINDOW} entries on their way, {_READERS} readers in one room, over all nodes",
         "deliveries/s",
         _fan_out,
+    ),
+    _row(
+        "nodes-counter",
+        f"{_ADDERS} connections, over all nodes, {_DEPTH} increments in flight each",
+        "increments/s",
+        _counting,
     ),
     _row(
         "nodes-numbers",
