@@ -530,5 +530,5 @@ class MachineTests(SynchronousTestCase):
     def test_against_a_model(self) -> None:
         """Whatever is published, stored, read and acknowledged: nothing is lost, doubled or out of turn."""
         run_state_machine_as_test(
-            Machine, settings=settings(max_examples=300, stateful_step_count=50, deadline=None)
+            Machine, settings=settings(max_examples=150, stateful_step_count=50, deadline=None)
         )

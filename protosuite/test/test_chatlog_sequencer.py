@@ -190,7 +190,7 @@ class MachineTests(SynchronousTestCase):
     def test_against_the_model(self) -> None:
         """Order, fairness, repeated and missing `seq`, refused ones, what is dropped: all as in the model."""
         run_state_machine_as_test(
-            Machine, settings=settings(max_examples=200, stateful_step_count=40, deadline=None)
+            Machine, settings=settings(max_examples=120, stateful_step_count=40, deadline=None)
         )
 
 

@@ -207,7 +207,7 @@ class MachineTests(SynchronousTestCase):
 
     def test_against_the_model(self) -> None:
         """Whatever happens in whatever order, the steps are those of the model."""
-        run_state_machine_as_test(Talk, settings=settings(max_examples=300, deadline=None))
+        run_state_machine_as_test(Talk, settings=settings(max_examples=150, deadline=None))
 
 
 class TextTests(SynchronousTestCase):

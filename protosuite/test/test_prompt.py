@@ -182,7 +182,7 @@ class Played(Pair):
 class AnySeriesTests(SynchronousTestCase):
     """Whatever is asked of it."""
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(st.lists(STEPS, max_size=25))
     def test_the_same_bytes(self, steps: list[tuple[str, Any]]) -> None:
         """The peer gets the same bytes and the same end as of Twisted's transport, and never less of them."""
