@@ -25,6 +25,8 @@ class NewsTests(SynchronousTestCase):
         shutil.copytree(ROOT / "newsfragments", folder / "newsfragments")
         for name in ("CHANGES.rst", "pyproject.toml"):
             shutil.copy(ROOT / name, folder)
+        for kind in ("feature", "bugfix", "doc", "removal"):
+            (folder / "newsfragments" / f"+of-a-test.{kind}.rst").write_text(f"A {kind}, in ``words``.\n")
         notes = list(folder.glob("newsfragments/*.rst"))
         command = [sys.executable, "-m", "towncrier", "build", "--yes", "--version", "1000.0.0"]
         done = subprocess.run(
