@@ -66,12 +66,12 @@ class AnyBytesTests(SynchronousTestCase):
     def test_any_bytes(self) -> None:
         """R13: any bytes give messages or the one fault, and what comes of that keeps its rules."""
         for name, place in PLACES.items():
-            hold(name, self.opened(place), st.binary(max_size=300), 15 if place.is_slow else 100)
+            hold(name, self.opened(place), st.binary(max_size=300), 10 if place.is_slow else 60)
 
     def test_bytes_that_are_nearly_right(self) -> None:
         """R13: so do good bytes with some of them changed."""
         for name, place in PLACES.items():
-            hold(name, self.opened(place), nearly_right(place), 20 if place.is_slow else 100)
+            hold(name, self.opened(place), nearly_right(place), 12 if place.is_slow else 60)
 
     def test_any_cut(self) -> None:
         """R12: each stream gives the same whole, byte by byte and cut at every place."""

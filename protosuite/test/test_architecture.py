@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from twisted.application.service import IServiceMaker
@@ -102,8 +103,13 @@ LAYERS = [
 ]
 
 
-def modules() -> Iterator[tuple[str, set[str]]]:
+@cache
+def modules() -> tuple[tuple[str, set[str]], ...]:
     """Each module of the package outside its tests, with the names that it imports."""
+    return tuple(_modules())
+
+
+def _modules() -> Iterator[tuple[str, set[str]]]:
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         if parts[0] == "test" or parts[-1].endswith("_pb2") or "versions" in parts or parts[-1] == "env":

@@ -169,7 +169,7 @@ class TokenTests(SynchronousTestCase):
         """R13: any text is refused as not valid; nothing else comes of it."""
         self.refused(text)
 
-    @settings(deadline=None)
+    @settings(deadline=None, max_examples=50)
     @given(
         st.recursive(_LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)),
         st.booleans(),

@@ -201,7 +201,7 @@ def with_line(number: int, line: str) -> str:
 class SlipTests(Fixture):
     """R38: the whole file, with one slip of the pen anywhere."""
 
-    @settings(deadline=None)  # a whole file each, and other work may be going on
+    @settings(deadline=None, max_examples=40)  # a whole file each, and other work may be going on
     @given(st.data())
     def test_names(self, data: st.DataObject) -> None:
         """R38: a slip in a setting's name is reported with its line and the nearest name of its section."""
@@ -221,7 +221,7 @@ class SlipTests(Fixture):
             )
             self.assertIn(problem.rpartition(" ")[2].rstrip("?"), nearest_names(wrong, key, known))
 
-    @settings(deadline=None)
+    @settings(deadline=None, max_examples=40)
     @given(st.data())
     def test_sections(self, data: st.DataObject) -> None:
         """R38: a slip in a section's name is reported with its line and the nearest section."""
@@ -232,7 +232,7 @@ class SlipTests(Fixture):
         self.assertTrue(problem.startswith(f"{number}: unknown section [{wrong}]; did you mean "), problem)
         self.assertIn(problem.rpartition(" ")[2].rstrip("?"), nearest_names(wrong, section, SECTIONS))
 
-    @settings(deadline=None)
+    @settings(deadline=None, max_examples=40)
     @given(st.data())
     def test_values(self, data: st.DataObject) -> None:
         """R38: a slip in a value is another value, or reported with its line and what is allowed."""
@@ -251,7 +251,7 @@ class SlipTests(Fixture):
             as_ever = evolve(getattr(found, section), **{key: getattr(getattr(Config(), section), key)})
             self.assertEqual(evolve(found, **{section: as_ever}), Config())
 
-    @settings(deadline=None)
+    @settings(deadline=None, max_examples=40)
     @given(st.data())
     def test_lines(self, data: st.DataObject) -> None:
         """R38: a line that is neither a section nor a setting is reported, and it alone."""
@@ -260,7 +260,7 @@ class SlipTests(Fixture):
         (problem,) = self.problems(with_line(number, wrong))
         self.assertEqual(problem, f"{number}: neither [section] nor key = value")
 
-    @settings(deadline=None)
+    @settings(deadline=None, max_examples=40)
     @given(st.data())
     def test_variables(self, data: st.DataObject) -> None:
         """R38: a slip in the name of a variable of the environment is reported with the nearest name."""
