@@ -10,9 +10,11 @@ from heapq import nlargest
 from pathlib import Path
 
 from attrs import frozen
+from twisted.internet.defer import Deferred, succeed
 
 import protosuite
 import twisted
+from protosuite.admin.readiness import Findings, Look
 from protosuite.config import Config
 from protosuite.fabric import Fabric
 from protosuite.fabric.interface import Away
@@ -49,6 +51,18 @@ class Overseen:
             yield from source.figures()
         if self.fabric is not None:
             yield from self.fabric.figures()
+
+
+def reached(suite: Overseen) -> list[Look]:
+    """Whether other nodes are reached, as far as is known: nobody waits for an answer of theirs."""
+    fabric = suite.fabric
+    if fabric is None or not fabric.is_shared:
+        return []
+
+    def ask() -> Deferred[Findings]:
+        return succeed({"fabric": None if fabric.is_reachable else "other nodes are not reached"})
+
+    return [Look(("fabric",), ask)]
 
 
 def program() -> dict[str, object]:

@@ -17,6 +17,10 @@ log = Logger(namespace="protosuite.admin")
 
 _FRESH = 1.0  # seconds for which an answer serves others: whoever asks, asks the database no more often
 
+# What is told and does not make a suite unready: if others cannot be reached, no node can reach them, and all
+# would be unready at once.
+ADVISORY = frozenset({"fabric"})
+
 # What is wrong with each thing that was looked at; None: nothing.
 Findings = Mapping[str, str | None]
 
@@ -119,7 +123,7 @@ class Readiness:
 
     def _tell(self, findings: Findings) -> None:
         """Log once when it ceases to be ready, and once when it is again."""
-        wrong = [f"{name}: {why}" for name, why in findings.items() if why is not None]
+        wrong = [f"{name}: {why}" for name, why in _serious(findings).items()]
         if self._was_ready == (not wrong):
             return
         self._was_ready = not wrong
@@ -130,8 +134,12 @@ class Readiness:
 
 
 def is_ready(findings: Findings) -> bool:
-    """Whether nothing is wrong."""
-    return all(why is None for why in findings.values())
+    """Whether nothing is wrong that matters to whoever would be sent here."""
+    return not _serious(findings)
+
+
+def _serious(findings: Findings) -> dict[str, str]:
+    return {name: why for name, why in findings.items() if why is not None and name not in ADVISORY}
 
 
 def _safely(ask: Callable[[], Deferred[Findings]]) -> Deferred[Findings]:

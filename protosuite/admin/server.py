@@ -40,7 +40,8 @@ class AdminService(HttpService):
         self.wall = wall
         self.pulse = Pulse(reactor)
         self.checks = Checks(suite.database, suite.data, config.min_free, suite.calls)
-        self.readiness = Readiness(self.checks.looks(), config.probe_timeout, reactor)
+        looks = [*self.checks.looks(), *overseen.reached(suite)]
+        self.readiness = Readiness(looks, config.probe_timeout, reactor)
         self.serve(Root(self))
         self._looking = self._each(self._look)
         self._sampling = self._each(self._sample)

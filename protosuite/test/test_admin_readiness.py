@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from protosuite.admin import overseen
 from protosuite.admin.checks import Checks
 from protosuite.admin.health import checks_of
 from protosuite.admin.readiness import Findings, Look, Readiness, is_ready
@@ -74,6 +77,17 @@ class ReadinessTests(SynchronousTestCase):
         self.assertFalse(is_ready(found))
         self.assertEqual(checks_of(found)["disk"], {"ok": False, "detail": "5 bytes are free"})
         self.assertEqual(checks_of(found)["database"], {"ok": True})
+
+    def test_what_does_not_count(self) -> None:
+        """R33: that other nodes are not reached is told, and sends nobody away: no node could be sent to."""
+        for shared, reachable in ((False, False), (True, True), (True, False)):
+            fabric: Any = SimpleNamespace(is_shared=shared, is_reachable=reachable)
+            suite: Any = SimpleNamespace(fabric=fabric)
+            readiness = Readiness(overseen.reached(suite), TIMEOUT, self.clock)
+            found = self.successResultOf(readiness.look())
+            self.assertTrue(is_ready(found))
+            self.assertEqual("fabric" in found, shared)
+            self.assertEqual(found.get("fabric") is None, reachable or not shared)
 
     def test_no_answer(self) -> None:
         """R36: what does not answer is not ready when the time is over, and is asked once all the while."""
