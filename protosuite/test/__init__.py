@@ -1,5 +1,3 @@
-
-
 import gc
 
 # Looking again and again through all that fifteen hundred tests have imported took a tenth of their time.
