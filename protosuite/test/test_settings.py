@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+import protosuite
 from protosuite import config as configuration
 from protosuite.config import SECTIONS, Config, CounterConfig, NumbersConfig, SuiteConfig
 from protosuite.settings import ConfigurationError, fields_of
@@ -78,7 +79,7 @@ class ReadingTests(Fixture):
 
     def test_the_file_at_the_root_is_what_is_printed(self) -> None:
         """``suite.ini`` says every setting with its default, as the program prints it."""
-        path = Path(configuration.__file__).parent.parent / "suite.ini"
+        path = Path(protosuite.__file__).parent.parent / "suite.ini"
         if not path.exists():
             self.skipTest("not a checkout")
         self.assertEqual(path.read_text("utf-8").rstrip(), Config().written().rstrip())
