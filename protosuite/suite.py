@@ -145,7 +145,7 @@ def _chatlog(config: Config, shared: Shared) -> ListeningService:
 
 
 def _mediachat(config: Config, shared: Shared) -> ListeningService:
-    from protosuite.mediachat import media_making
+    from protosuite.mediachat.media import making
     from protosuite.mediachat.places import LANES
     from protosuite.mediachat.server import MediaChatService
     from protosuite.mediachat.store import MediaChatStore
@@ -158,7 +158,7 @@ def _mediachat(config: Config, shared: Shared) -> ListeningService:
     return MediaChatService(
         own,
         MediaChatStore(shared.database, own.quota_per_chat, lane),
-        media_making.make(own, shared.data),
+        making.make(own, shared.data),
         Calls(shared.pools.make("media", own.media_threads), shared.reactor.callFromThread),
         shared.reactor,
         shared.random,
@@ -430,9 +430,9 @@ _TO_ITSELF = (
 def _wrong_with_media(media: str) -> str | None:
     if media == _HERE:
         return None
-    from protosuite.mediachat import media_address
+    from protosuite.mediachat.media.address import problem
 
-    return media_address.problem(media)
+    return problem(media)
 
 
 def _has_media_to_itself(config: Config) -> bool:

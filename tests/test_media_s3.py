@@ -16,11 +16,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.errors import Overloaded, StartError
 from protosuite.figures import Histogram
-from protosuite.mediachat import media_asking, media_bucket, media_s3
-from protosuite.mediachat.media_address import parse, problem
-from protosuite.mediachat.media_asking import Asking, NotThere
-from protosuite.mediachat.media_interface import MediaStore, MediaUnavailable, WrongHash
-from protosuite.mediachat.media_s3 import S3Store
+from protosuite.mediachat.media import asking, bucket, s3
+from protosuite.mediachat.media.address import parse, problem
+from protosuite.mediachat.media.asking import Asking, NotThere
+from protosuite.mediachat.media.interface import MediaStore, MediaUnavailable, WrongHash
+from protosuite.mediachat.media.s3 import S3Store
 from protosuite.test.media_contract import DATA, PART, MediaContract, digest
 from tests.processes import LIMIT, free_port
 from tests.s3 import ENVIRONMENT, Server, shared
@@ -99,7 +99,7 @@ class S3Case(MediaContract):
 
     def test_many_readers(self: Any) -> None:
         """R16: what readers hold is bounded: of too many at once the last are refused until one is done."""
-        self.patch(media_s3, "_MOST_READINGS", 2)
+        self.patch(s3, "_MOST_READINGS", 2)
         name = self.store(b"abc")
         one, two = self.one.read(name), self.one.read(name)
         with self.assertRaises(Overloaded):
@@ -113,7 +113,7 @@ class S3Case(MediaContract):
 
     def test_many_keys(self: Any) -> None:
         """What S3 tells in several answers is put together."""
-        self.patch(media_bucket, "_PAGE", 2)
+        self.patch(bucket, "_PAGE", 2)
         names = sorted(self.store(bytes([number])) for number in range(5))
         self.assertEqual(self.all(self.two), names)
         self.assertEqual(self.two.prefixes(), sorted({name[:2] for name in names}))
@@ -126,7 +126,7 @@ class MotoTests(S3Case, SynchronousTestCase):
 
     def test_copied_in_parts(self) -> None:
         """What is too large for one copy is copied in parts."""
-        self.patch(media_bucket, "_COPIED", PART)
+        self.patch(bucket, "_COPIED", PART)
         name = self.store(DATA)
         self.assertEqual(self.bytes_of(self.two, name), DATA)
 
@@ -138,7 +138,7 @@ class NanioTests(S3Case, SynchronousTestCase):
 
     def test_server_that_cannot_copy_parts(self) -> None:
         """R28: a server that says it copied and did not, as this one does with parts, is not believed."""
-        self.patch(media_bucket, "_COPIED", PART)
+        self.patch(bucket, "_COPIED", PART)
         with self.assertRaises(MediaUnavailable) as caught:
             self.store(DATA)
         self.assertIn("does not copy parts", str(caught.exception))
@@ -177,7 +177,7 @@ class AskingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.patch(os, "environ", {**os.environ, **ENVIRONMENT})
-        self.patch(media_asking, "_DELAY", 0)
+        self.patch(asking, "_DELAY", 0)
         self.patch(Scripted, "answers", [])
         self.patch(Scripted, "released", threading.Event())
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Scripted)

@@ -26,7 +26,7 @@ from protosuite.backup.manifest import TooNew
 from protosuite.backup.packing import Packed, Source, pack
 from protosuite.backup.restoring import restore
 from protosuite.errors import StartError
-from protosuite.mediachat.media_address import LOCAL
+from protosuite.mediachat.media.address import LOCAL
 from protosuite.program import EXIT_FAILED, EXIT_OK, Failed
 from protosuite.settings import ConfigurationError
 from protosuite.storage import engines

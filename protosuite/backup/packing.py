@@ -26,7 +26,7 @@ from protosuite.backup.contents import Contents, Unsound
 from protosuite.backup.manifest import Heading, Manifest
 from protosuite.backup.progress import Progress
 from protosuite.backup.snapshot import copy_database
-from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.media.folder import MediaFolder
 from protosuite.program import Failed
 from protosuite.storage.migrate import is_known
 

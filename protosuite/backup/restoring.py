@@ -19,7 +19,7 @@ from protosuite.backup.examining import Report, examine
 from protosuite.backup.packing import Source
 from protosuite.backup.progress import Progress
 from protosuite.files import sync_folder
-from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.media.folder import MediaFolder
 from protosuite.program import Failed
 from protosuite.storage.migrate import RESTORING, take
 

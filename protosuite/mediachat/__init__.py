@@ -9,15 +9,13 @@
       (sending)      (receiving)                           |    |         |
       files, from    messages, in order, once              |   MediaChatStore (store)
       an offset on     |                                   |
-                     SaveFolder, StateFile (saving)      Upload, MediaFolder (upload, media)
+                     SaveFolder, StateFile (saving)      Upload, a MediaStore (media/)
 
 On the server's side ``conversation`` has the rules of what a client says in turn, ``turns`` answers it
-in that order, ``telling`` brings what the desk says, and ``desk_talk`` is a console. Behind the API are
-``posting`` and ``download``. ``adding`` puts many messages into the ``tables`` by a few statements.
+in that order, ``telling`` brings what the desk says, and ``desk_talk`` is a console. Behind the API is
+``posting``. ``adding`` puts many messages into the ``tables`` by a few statements. The folder ``media``
+is all that files go through: how they come in, where they are kept, how they go out.
 
-Media are in what ``media_interface`` describes: ``media`` is a folder of this node, ``media_shared``
-one that nodes share, ``media_s3`` a bucket (``media_s3_part``, ``media_bucket``, ``media_asking``);
-``media_address`` and ``media_making`` are the setting, ``media_sweep`` deletes what nobody can want.
 With several nodes ``places`` and ``cuts`` have the order of what all have stored, ``following`` tells
 consoles of it and ``hearing`` clients, ``whereabouts`` is who is connected where, ``others`` all three.
 

@@ -19,8 +19,8 @@ from protosuite.config import MediaChatConfig
 from protosuite.errors import BadRequest
 from protosuite.mediachat.client_talk import ClientTalk
 from protosuite.mediachat.desk_talk import DeskTalk
-from protosuite.mediachat.download import serve
-from protosuite.mediachat.media_interface import MediaStore
+from protosuite.mediachat.media.download import serve
+from protosuite.mediachat.media.interface import MediaStore
 from protosuite.mediachat.posting import MAX_ID, Posting, checked, id_of, key_of, refusal
 from protosuite.mediachat.store import MediaChatStore, as_fields
 from protosuite.mediachat.tables import Chat, Message, New

@@ -29,12 +29,12 @@ from protosuite.mediachat.conversation import (
     SaveText,
     Step,
 )
-from protosuite.mediachat.media_interface import MediaStore, Stored
+from protosuite.mediachat.media.interface import MediaStore, Stored
+from protosuite.mediachat.media.upload import Upload
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.tables import Chat, Message, New
 from protosuite.mediachat.telling import Telling
 from protosuite.mediachat.turns import Turn, Turns
-from protosuite.mediachat.upload import Upload
 from protosuite.mediachat.wire import Head, Hello, Status, Text, encode, encode_welcome, hello
 from protosuite.net.access import Access
 from protosuite.net.websocket import UNAUTHENTICATED, WebSocket

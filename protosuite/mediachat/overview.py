@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from protosuite.figures import Figure, Kind, counter, gauge, split
+from protosuite.mediachat.media.upload import Upload
 from protosuite.mediachat.tables import Chat, Message
-from protosuite.mediachat.upload import Upload
 
 _SHOWN = 20  # chats
 _FRESH = 5.0  # seconds after which the store is asked again, if anybody asks

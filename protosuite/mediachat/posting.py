@@ -14,9 +14,9 @@ from protosuite.auth.guard import Hold
 from protosuite.auth.rules import Action
 from protosuite.config import MediaChatConfig
 from protosuite.errors import BadRequest, Forbidden, Unauthenticated
-from protosuite.mediachat.media_interface import Stored
+from protosuite.mediachat.media.interface import Stored
+from protosuite.mediachat.media.upload import Sender, Upload
 from protosuite.mediachat.store import MediaChatStore
-from protosuite.mediachat.upload import Sender, Upload
 from protosuite.mediachat.wire import KIND, NAME, Head
 from protosuite.messages import Rule, characters
 from protosuite.net.access import Access

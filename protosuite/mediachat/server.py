@@ -23,14 +23,14 @@ from protosuite.logs import Muffled
 from protosuite.mediachat.api import Root
 from protosuite.mediachat.client_talk import ClientTalk
 from protosuite.mediachat.desk_talk import DeskTalk
-from protosuite.mediachat.media_interface import MediaStore
-from protosuite.mediachat.media_sweep import sweep
+from protosuite.mediachat.media.interface import MediaStore
+from protosuite.mediachat.media.sweep import sweep
+from protosuite.mediachat.media.upload import Sender, Upload
 from protosuite.mediachat.others import Others
 from protosuite.mediachat.overview import Awaiting, Tally, figures, overview
 from protosuite.mediachat.posting import posting
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.tables import Chat, Message
-from protosuite.mediachat.upload import Sender, Upload
 from protosuite.mediachat.wire import KINDS, SUBPROTOCOL, Head, Status
 from protosuite.net.listening import Publish, unheard
 from protosuite.net.web_service import WebService

@@ -7,7 +7,7 @@ from typing import Protocol as Interface
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from protosuite.mediachat.media_interface import MediaStore
+from protosuite.mediachat.media.interface import MediaStore
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.tables import Message
 from protosuite.mediachat.wire import FromDesk, MediaFromDesk, encode

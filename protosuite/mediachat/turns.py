@@ -11,10 +11,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from protosuite.errors import BadRequest, Overloaded, StorageFull
-from protosuite.mediachat.media_interface import WrongHash
+from protosuite.mediachat.media.interface import WrongHash
+from protosuite.mediachat.media.upload import TakenOver
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.tables import Message, New
-from protosuite.mediachat.upload import TakenOver
 from protosuite.mediachat.wire import Status
 
 

@@ -21,7 +21,7 @@ from protosuite.chatlog.chain import Append
 from protosuite.chatlog.store import ChatLogStore
 from protosuite.chatlog.wire import ClientAppend
 from protosuite.counter.store import CounterStore
-from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.media.folder import MediaFolder
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.tables import New
 from protosuite.mediachat.wire import Head

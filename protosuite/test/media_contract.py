@@ -8,7 +8,7 @@ from hashlib import sha256
 from random import Random
 from typing import Any
 
-from protosuite.mediachat.media_interface import (
+from protosuite.mediachat.media.interface import (
     MOST_PARTS,
     MediaStore,
     MediaUnavailable,

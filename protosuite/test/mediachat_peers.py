@@ -17,8 +17,8 @@ from protosuite.auth import guard
 from protosuite.auth.guard import Guard
 from protosuite.config import MediaChatConfig
 from protosuite.hours import ALWAYS
-from protosuite.mediachat.media import MediaFolder
-from protosuite.mediachat.media_interface import MediaStore
+from protosuite.mediachat.media.folder import MediaFolder
+from protosuite.mediachat.media.interface import MediaStore
 from protosuite.mediachat.server import MediaChatService
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.storage.workers import Calls

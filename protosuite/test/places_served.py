@@ -23,7 +23,7 @@ from protosuite.chatlog.store import ChatLogStore
 from protosuite.config import BusConfig, ChatLogConfig, CounterConfig, NumbersConfig
 from protosuite.counter.server import CounterService
 from protosuite.counter.store import CounterStore
-from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.media.folder import MediaFolder
 from protosuite.mediachat.server import MediaChatService
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.net.access import COOKIE

@@ -54,7 +54,8 @@ IMPURE = {
     "os",
     "sqlalchemy",
 }
-# From the top down. A module imports only from its own layer or from those below.
+# From the top down. A module imports only from its own layer or from those below. One in a folder of
+# a service's folder has that folder's name before its own.
 LAYERS = [
     {"tap"},
     {"extending"},
@@ -67,21 +68,30 @@ LAYERS = [
     {"overseen", "health", "metrics", "sampling"},
     {"checks", "pulse"},
     {"readiness", "series"},
-    {"subscription", "member", "client_talk", "desk_talk", "download", "receiving", "posting", "telling"},
+    {
+        "subscription",
+        "member",
+        "client_talk",
+        "desk_talk",
+        "media.download",
+        "receiving",
+        "posting",
+        "telling",
+    },
     {"shared_exchange"},
     {"turns", "catching_up", "others", "local_exchange", "upkeep"},
     {"following", "hearing", "whereabouts"},
-    {"exchange", "room", "upload", "sending", "overview", "connection", "crew", "redis_total"},
+    {"exchange", "room", "media.upload", "sending", "overview", "connection", "crew", "redis_total"},
     {"shared_store"},
     {"agreeing", "marking", "promised"},
-    {"media_making", "media_sweep"},
-    {"media_s3", "media_shared"},
-    {"media_s3_part"},
-    {"store", "media", "media_bucket", "saving", "cuts", "published"},
+    {"media.making", "media.sweep"},
+    {"media.s3", "media.shared"},
+    {"media.s3_part"},
+    {"store", "media.folder", "media.bucket", "saving", "cuts", "published"},
     {"leasing"},
-    {"media_asking"},
-    {"media_interface"},
-    {"media_address"},
+    {"media.asking"},
+    {"media.interface"},
+    {"media.address"},
     {"adding", "placing"},
     {"places"},
     {"tables"},
@@ -129,7 +139,8 @@ def layer(module: str) -> int | None:
     parts = module.split(".")[1:]
     if parts and parts[-1] == "cli":  # a program may know everything, whichever folder it is in
         parts = ["cli"]
-    for name in (parts[0], parts[-1]) if parts and parts[0] not in SERVICES else parts[1:2]:
+    in_service = (".".join(parts[1:3]), *parts[1:2])
+    for name in (parts[0], parts[-1]) if parts and parts[0] not in SERVICES else in_service:
         for number, names in enumerate(LAYERS):
             if name in names:
                 return number

@@ -269,7 +269,7 @@ class MakingTests(BackupCase):
 
     def test_rows_of_media_are_never_deleted(self) -> None:
         """Why no file that a backup needs can go meanwhile; whoever deletes rows has to think of that."""
-        statements = [path.read_text("utf-8") for path in Path(mediachat.__file__).parent.glob("*.py")]
+        statements = [path.read_text("utf-8") for path in Path(mediachat.__file__).parent.rglob("*.py")]
         self.assertTrue(any("sa.update(chats)" in text for text in statements))
         self.assertFalse(any("delete(messages" in text or "delete(chats" in text for text in statements))
 

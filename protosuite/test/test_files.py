@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.errors import Overloaded
 from protosuite.files import descriptors_are_scarce
-from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.media.folder import MediaFolder
 from protosuite.mediachat.wire import Head
 from protosuite.net.connection import Connection
 from protosuite.net.listening import ConnectionFactory

@@ -25,7 +25,7 @@ from protosuite.config import Config
 from protosuite.counter.server import CounterService
 from protosuite.counter.store import CounterStore
 from protosuite.counter.wire import encode_request as increment
-from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.media.folder import MediaFolder
 from protosuite.mediachat.server import MediaChatService
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.net.limits import Door, Rate

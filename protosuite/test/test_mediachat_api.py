@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protosuite.errors import Overloaded, StorageError, StorageFull
-from protosuite.mediachat import media
+from protosuite.mediachat.media.folder import FilePart
 from protosuite.net.http import MAX_BODY
 from protosuite.test.mediachat_peers import OPEN, PNG, Answer, Fixture, digest
 from protosuite.test.web_peers import Pipe
@@ -658,13 +658,13 @@ class PostingTests(ApiCase):
 
     def test_disk_full(self) -> None:
         """R6: with no room it is 507 at once, also while the client is held, and then all works again."""
-        real = media.FilePart.write
+        real = FilePart.write
 
         def full(*arguments: Any) -> None:
             raise OSError(errno.ENOSPC, "no room")
 
         self.threads.by_hand()
-        self.patch(media.FilePart, "write", full)
+        self.patch(FilePart, "write", full)
         pipe = self.http()
         self.post_head(pipe, 500_000)
         pipe.arrive(b"x" * 100_000)
@@ -672,7 +672,7 @@ class PostingTests(ApiCase):
         pipe.pump()
         self.assert_problem(Answer(bytes(pipe.sent)), 507)
         self.assertTrue(pipe.eof_sent)
-        self.patch(media.FilePart, "write", real)
+        self.patch(FilePart, "write", real)
         self.assertEqual(self.post(b"x" * 1000).status, 201)
         self.assertEqual(self.parts(), [])
 

@@ -21,7 +21,7 @@ from protosuite.config import MediaChatConfig
 from protosuite.errors import Overloaded, ServerRefused, StorageError
 from protosuite.hours import parse
 from protosuite.mediachat.client import MediaChatClientFactory, Received, chat_url
-from protosuite.mediachat.media import FilePart, MediaFolder
+from protosuite.mediachat.media.folder import FilePart, MediaFolder
 from protosuite.mediachat.saving import SaveFolder, StateFile, Taken, WrongBytes, numbered, safe_name
 from protosuite.mediachat.server import MediaChatService
 from protosuite.mediachat.store import MediaChatStore

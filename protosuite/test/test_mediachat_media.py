@@ -11,9 +11,9 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.errors import StorageError
-from protosuite.mediachat import media
-from protosuite.mediachat.media import FilePart, MediaFolder
-from protosuite.mediachat.media_interface import WrongHash
+from protosuite.mediachat.media import folder
+from protosuite.mediachat.media.folder import FilePart, MediaFolder
+from protosuite.mediachat.media.interface import WrongHash
 from protosuite.mediachat.wire import Head
 from protosuite.test.mediachat_peers import OPEN, PARIS, Fixture, digest
 
@@ -74,7 +74,7 @@ class FolderTests(SynchronousTestCase):
         part = self.begin(upload="u")
         part.close(keep=True)
         name = self.store(b"abc")
-        self.patch(media, "_BOOT_ID", self.root / "boot")
+        self.patch(folder, "_BOOT_ID", self.root / "boot")
         (self.root / "boot").write_text("another\n")
         self.folder.open()
         self.assertEqual((self.parts(), self.folder.read(name).read()), ([], b"abc"))

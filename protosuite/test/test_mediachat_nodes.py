@@ -16,7 +16,7 @@ from protosuite.errors import StorageError
 from protosuite.fabric import Hub
 from protosuite.fabric.interface import Away
 from protosuite.mediachat import following
-from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.media.folder import MediaFolder
 from protosuite.mediachat.server import MediaChatService
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.test.mediachat_peers import OPEN, PARIS, Fields, Fixture, Socket, Threads

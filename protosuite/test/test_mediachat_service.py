@@ -9,7 +9,7 @@ from typing import Any
 from protosuite.config import MediaChatConfig
 from protosuite.errors import StorageError, StorageFull
 from protosuite.hours import NEVER, parse
-from protosuite.mediachat import media
+from protosuite.mediachat.media.folder import FilePart
 from protosuite.test.mediachat_peers import PNG, Fixture, Socket, digest
 
 DATA = bytes(range(256)) * 4
@@ -389,12 +389,12 @@ class MediaTests(Fixture):
         self.service = self.start(max_unwritten=64 << 10)
         socket = self.client()
         self.threads.by_hand()
-        real = media.FilePart.write
+        real = FilePart.write
 
         def full(*arguments: Any) -> None:
             raise OSError(errno.ENOSPC, "no room")
 
-        self.patch(media.FilePart, "write", full)
+        self.patch(FilePart, "write", full)
         socket.begin(200_000, upload="u")
         self.settle()
         self.assertEqual([each["status"] for each in socket.heard()], ["ready"])
@@ -403,7 +403,7 @@ class MediaTests(Fixture):
         self.settle()
         self.assertEqual(socket.statuses(), [("error", "full")])
         self.assertTrue(socket.pipe.reading)
-        self.patch(media.FilePart, "write", real)
+        self.patch(FilePart, "write", real)
         socket.binary(bytes(100_000)).text("next").begin(1).binary(b"x")
         self.settle()
         self.assertEqual(socket.statuses(), [("saved", 1), ("saved", 2)])

@@ -10,11 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.config import MediaChatConfig
 from protosuite.errors import StartError
-from protosuite.mediachat import media_making
-from protosuite.mediachat.media import MediaFolder
-from protosuite.mediachat.media_address import Address, parse, problem
-from protosuite.mediachat.media_interface import MediaStore, MediaUnavailable
-from protosuite.mediachat.media_shared import SharedFolder
+from protosuite.mediachat.media.address import Address, parse, problem
+from protosuite.mediachat.media.folder import MediaFolder
+from protosuite.mediachat.media.interface import MediaStore, MediaUnavailable
+from protosuite.mediachat.media.making import make
+from protosuite.mediachat.media.shared import SharedFolder
 from protosuite.mediachat.wire import Head
 from protosuite.test.media_contract import DATA, PART, MediaContract, digest
 from protosuite.test.mediachat_peers import OPEN, Fixture
@@ -212,13 +212,13 @@ class SettingTests(SynchronousTestCase):
         """Each form of the setting means a store of its own; a wrong URL is no start."""
         root = Path(self.mktemp())
         config = MediaChatConfig()
-        self.assertEqual(type(media_making.make(config, root)), MediaFolder)
-        shared = media_making.make(evolve(config, media="/mnt/media"), root)
+        self.assertEqual(type(make(config, root)), MediaFolder)
+        shared = make(evolve(config, media="/mnt/media"), root)
         self.assertEqual(type(shared), SharedFolder)
-        s3 = media_making.make(evolve(config, media="s3://bucket"), root)
+        s3 = make(evolve(config, media="s3://bucket"), root)
         self.assertEqual(type(s3).__name__, "S3Store")
         with self.assertRaises(StartError) as caught:
-            media_making.make(evolve(config, media="s3://Bucket"), root)
+            make(evolve(config, media="s3://Bucket"), root)
         self.assertIn("[mediachat] media: behind s3://", str(caught.exception))
 
     def test_looked_at(self) -> None:

@@ -20,7 +20,7 @@ from protosuite.config import ChatLogConfig, MediaChatConfig
 from protosuite.errors import ServerRefused
 from protosuite.hours import ALWAYS
 from protosuite.mediachat.client import MediaChatClientFactory, chat_url
-from protosuite.mediachat.media import MediaFolder
+from protosuite.mediachat.media.folder import MediaFolder
 from protosuite.mediachat.server import MediaChatService
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.storage.workers import Calls

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from twisted.trial.unittest import TestCase
 
-from protosuite.mediachat.media_address import parse
+from protosuite.mediachat.media.address import parse
 from tests.cluster.nodes import DEFAULTS, DEPLOY
 from tests.processes import BIN, LIMIT, Program, poll
 from tests.requirements import require

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from typing import Protocol as Interface
 
-from protosuite.mediachat.media_asking import NotThere
-from protosuite.mediachat.media_bucket import Bucket
-from protosuite.mediachat.media_interface import (
+from protosuite.mediachat.media.asking import NotThere
+from protosuite.mediachat.media.bucket import Bucket
+from protosuite.mediachat.media.interface import (
     BEGIN,
     BLOCK,
     MediaUnavailable,

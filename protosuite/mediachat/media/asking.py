@@ -16,8 +16,8 @@ from twisted.logger import Logger
 
 from protosuite.errors import StartError
 from protosuite.figures import Figure, Kind, counter, gauge, split
-from protosuite.mediachat.media_address import Address
-from protosuite.mediachat.media_interface import MediaUnavailable
+from protosuite.mediachat.media.address import Address
+from protosuite.mediachat.media.interface import MediaUnavailable
 
 log = Logger(namespace="protosuite.mediachat")
 

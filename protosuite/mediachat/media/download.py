@@ -14,7 +14,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from protosuite.errors import StorageError
-from protosuite.mediachat.media_interface import INLINE, MediaStore, Reading
+from protosuite.mediachat.media.interface import INLINE, MediaStore, Reading
 from protosuite.mediachat.tables import Message
 from protosuite.net.api import Problem
 from protosuite.net.ranges import Unsatisfiable, parse

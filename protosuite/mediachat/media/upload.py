@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from protosuite.errors import StorageError
-from protosuite.mediachat.media_interface import MediaStore, Part, Stored
+from protosuite.mediachat.media.interface import MediaStore, Part, Stored
 from protosuite.mediachat.wire import Head
 from protosuite.storage.workers import Calls
 

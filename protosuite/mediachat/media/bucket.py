@@ -8,9 +8,9 @@ from typing import Any, BinaryIO
 
 from attrs import frozen
 
-from protosuite.mediachat.media_address import Address
-from protosuite.mediachat.media_asking import Asking
-from protosuite.mediachat.media_interface import MediaUnavailable
+from protosuite.mediachat.media.address import Address
+from protosuite.mediachat.media.asking import Asking
+from protosuite.mediachat.media.interface import MediaUnavailable
 
 _COPIED = 1 << 30  # bytes that are copied by one request; S3 takes five times that, and has to answer in time
 _PAGE = 1000  # keys in one answer

@@ -5,7 +5,7 @@ the key ``parts/<name>``: S3 itself knows them, and so does every node that asks
 waits in a nameless file of this machine; if the upload is broken off, the client sends that much again. At
 the end they become the object ``parts/<name>``, which is copied to its name: it is there whole or not at all.
 
-A file that no message has is copied to ``aside/`` before it is deleted: see `media_shared`.
+A file that no message has is copied to ``aside/`` before it is deleted: see `shared`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pathlib import Path
 
 from protosuite.errors import Overloaded
 from protosuite.figures import Figure
-from protosuite.mediachat.media_address import Address
-from protosuite.mediachat.media_asking import Asking, NotThere
-from protosuite.mediachat.media_bucket import Bucket, Object
-from protosuite.mediachat.media_interface import (
+from protosuite.mediachat.media.address import Address
+from protosuite.mediachat.media.asking import Asking, NotThere
+from protosuite.mediachat.media.bucket import Bucket, Object
+from protosuite.mediachat.media.interface import (
     MOST_PARTS,
     Part,
     check_descriptors,
     check_owner,
     part_name,
 )
-from protosuite.mediachat.media_s3_part import S3Part, parts_key, whole_key
+from protosuite.mediachat.media.s3_part import S3Part, parts_key, whole_key
 from protosuite.mediachat.wire import Head
 
 _FIRST = 64 << 10  # bytes asked for at once; then twice as many, until

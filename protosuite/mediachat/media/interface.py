@@ -103,7 +103,7 @@ class MediaStore(Interface):
         Raises :exc:`MediaUnavailable` if they are another's: then nothing may be deleted.
         """
 
-    # What a sweep needs, see `media_sweep`. Times are in seconds since the epoch.
+    # What a sweep needs, see `sweep`. Times are in seconds since the epoch.
 
     def old_parts(self, before: float, active: Collection[Part]) -> None:
         """Delete parts that nobody has added to since `before`, but for those that are `active` here."""

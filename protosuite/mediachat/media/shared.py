@@ -20,8 +20,8 @@ from attrs import define
 
 from protosuite.errors import StartError
 from protosuite.files import sync_folder
-from protosuite.mediachat.media import FilePart, MediaFolder
-from protosuite.mediachat.media_interface import (
+from protosuite.mediachat.media.folder import FilePart, MediaFolder
+from protosuite.mediachat.media.interface import (
     BLOCK,
     MediaUnavailable,
     Stored,

@@ -2,7 +2,7 @@
 
 ``parts/<name>`` is an upload that is not complete; ``media/ab/cd…`` is a file whose SHA-256 is
 ``abcd…``. A part becomes a file by a rename after a sync, so that a file is there whole or not at all.
-This is for one node; `media_shared` is for several with one folder.
+This is for one node; `shared` is for several with one folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from attrs import define, field
 
 from protosuite.figures import Figure
 from protosuite.files import sync_folder
-from protosuite.mediachat.media_interface import (
+from protosuite.mediachat.media.interface import (
     BEGIN,
     BLOCK,
     MOST_PARTS,

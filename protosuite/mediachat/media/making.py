@@ -6,10 +6,10 @@ from pathlib import Path
 
 from protosuite.config import MediaChatConfig
 from protosuite.errors import StartError
-from protosuite.mediachat.media import MediaFolder
-from protosuite.mediachat.media_address import LOCAL, parse
-from protosuite.mediachat.media_interface import MediaStore
-from protosuite.mediachat.media_shared import SharedFolder
+from protosuite.mediachat.media.address import LOCAL, parse
+from protosuite.mediachat.media.folder import MediaFolder
+from protosuite.mediachat.media.interface import MediaStore
+from protosuite.mediachat.media.shared import SharedFolder
 
 
 def make(config: MediaChatConfig, data: Path) -> MediaStore:
@@ -18,7 +18,7 @@ def make(config: MediaChatConfig, data: Path) -> MediaStore:
         return MediaFolder(data)
     if config.media.startswith("/"):
         return SharedFolder(Path(config.media), config.media_part)
-    from protosuite.mediachat.media_s3 import S3Store  # who has a folder need not have it
+    from protosuite.mediachat.media.s3 import S3Store  # who has a folder need not have it
 
     try:
         address = parse(config.media)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection, Iterable
 from typing import Protocol as Interface
 
-from protosuite.mediachat.media_interface import MediaStore, Part
+from protosuite.mediachat.media.interface import MediaStore, Part
 from protosuite.storage.workers import Calls
 
 YOUNG = 3600.0  # seconds for which a file without a message is left alone: its row may be on its way
