@@ -17,5 +17,5 @@
 ``server``, with ``health`` and ``api``
     The service: ``/healthz``, ``/readyz``, ``/metrics``, ``/status``, and the dashboard at ``/``.
 
-It knows no other service. ``suite.py`` hands it what the services tell of themselves.
+It knows no other service. ``protosuite.suite`` hands it what the services tell of themselves.
 """
