@@ -112,7 +112,12 @@ class WebConfig(HttpConfig):
     ping_interval: float = setting(
         20.0, seconds(0.1), "Seconds without a sign of life after which a WebSocket is asked for one."
     )
-    ping_timeout: float = setting(20.0, seconds(0.1), "Seconds after which it is given up then.")
+    ping_timeout: float = setting(
+        20.0,
+        seconds(0.1),
+        "Seconds that a silent WebSocket has to answer when it is asked for a sign of life;"
+        " then it is given up.",
+    )
     compression: bool = setting(
         False,
         switch(),
