@@ -74,8 +74,9 @@ class Upkeep:
     def keep_up(self, now: float, is_pressing: bool) -> None:
         """Do what is due; `is_pressing`: somebody waits for room in a durable subscription."""
         if self._is_due("renew", now, self._config.node_timeout / 3):
-            renewing = self._store.renew(self.is_in_doubt)
-            self._do("renew", renewing.addCallback(self._renewed))
+            is_in_doubt = self.is_in_doubt  # what comes to be in doubt after this waits for the next time
+            renewing = self._store.renew(is_in_doubt)
+            self._do("renew", renewing.addCallback(self._renewed, is_in_doubt))
         if self._is_due("refresh", now, 1.0 if is_pressing else _REFRESH):
             self._joined.clear()
             refreshing = self._store.all()
@@ -86,9 +87,10 @@ class Upkeep:
         if (self._crowded or now < self._busy_until) and self._is_due("sweep", now, _SWEEP):
             self._sweep([name for name, due in self._crowded.items() if due <= now][:_SWEPT])
 
-    def _renewed(self, renewed: Renewed) -> None:
-        if renewed.was_lost or self.is_in_doubt:
-            self.is_in_doubt = False
+    def _renewed(self, renewed: Renewed, was_in_doubt: bool) -> None:
+        if was_in_doubt:
+            self.is_in_doubt = False  # all was given back
+        if renewed.was_lost or was_in_doubt:
             self._lost()
         if renewed.was_lost:
             log.warn("other nodes took this one for dead: what it had of durable subscriptions comes again")

@@ -673,6 +673,34 @@ class DurableTests(Owing):
         self.pass_time(6)
         self.assertEqual(places(consumer), [("a", 2)])
 
+    def test_in_doubt_while_it_renews(self) -> None:
+        """R34: what comes to be in doubt while a node says that it lives is given back the next time."""
+        (one,) = self.start(1)
+        consumer = one.client(DURABLE)
+        writing = one.database.write
+        unknown: list[Deferred[Any]] = []
+
+        def cut(work: Any, rows: Any = None) -> Deferred[Any]:
+            """It is committed, and what becomes of it is said later."""
+            is_lease = bool(self.query(one, "SELECT 1 FROM bus_owed WHERE node = ''"))
+            done = writing(work, rows)
+            if is_lease:
+                unknown.append(Deferred())
+            return unknown[-1] if is_lease else done
+
+        one.database.write = cut  # type: ignore[method-assign]
+        one.client(publish())
+        one.database.write = writing  # type: ignore[method-assign]
+        one.writer.at_once = False
+        self.pass_time(1)
+        self.assertEqual((len(unknown), len(one.writer.tasks)), (1, 1))
+        unknown[0].errback(CommitUnknown("who knows"))
+        one.writer.at_once = True
+        one.writer.run()
+        self.assertEqual((self.held(one), places(consumer)), ([(1, one.fabric.node)], []))
+        self.pass_time(6)
+        self.assertEqual(places(consumer), [("a", 1)])
+
     def test_after_a_node_alone(self) -> None:
         """What a node alone was owed and had counted goes on when there are several, and back again."""
         alone = self.database_of(self.folder, HandWorker(at_once=True), HandWorker(at_once=True))
