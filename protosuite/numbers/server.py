@@ -118,12 +118,17 @@ class NumbersService(ListeningService):
             del self.streams[client]
 
     def _sweep(self) -> Deferred[None]:
-        sweeping = self.store.sweep(self.now_ms())
         # An exception that got out would end the loop for good.
-        return sweeping.addCallbacks(
-            lambda removed: self.log.debug("{count} expired sessions removed", count=removed),
-            lambda failure: self.log.warn("expired sessions not removed: {why}", why=str(failure.value)),
+        return Deferred.fromCoroutine(self._sweep_all()).addErrback(
+            lambda failure: self.log.warn("expired sessions not removed: {why}", why=str(failure.value))
         )
+
+    async def _sweep_all(self) -> None:
+        """Remove what has expired, a part at a time: the writer is needed for other things too."""
+        total = 0
+        while self._sweeping.running and (removed := await self.store.sweep(self.now_ms())):
+            total += removed
+        self.log.debug("{count} expired sessions removed", count=total)
 
 
 class NumbersConnection(PacedConnection):

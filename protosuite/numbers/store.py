@@ -96,7 +96,7 @@ class NumbersStore:
         return self._acknowledged.flushed()
 
     def sweep(self, now: int) -> Deferred[int]:
-        """Remove some of the sessions that have expired; how many."""
+        """Remove some of the sessions that have expired; how many. 0: there are no more."""
 
         def work(connection: Connection) -> int:
             before = now - self._ttl

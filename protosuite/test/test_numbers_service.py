@@ -17,7 +17,7 @@ from protosuite.errors import PeerFault, ServerRefused, StorageError
 from protosuite.numbers.client import NumbersClientFactory, Result, StateFile
 from protosuite.numbers.sequence import Progress, checksum, value
 from protosuite.numbers.server import NumbersService
-from protosuite.numbers.store import NumbersStore
+from protosuite.numbers.store import NumbersStore, sessions
 from protosuite.numbers.wire import (
     SERVER_MESSAGES,
     Ack,
@@ -227,6 +227,14 @@ class ServerTests(Fixture):
         store.sweep = sweep
         self.clock.advance(self.config.sweep_interval)
         self.assertEqual(list(self.rows()), ["new"])
+
+    def test_sweeping_keeps_up(self) -> None:
+        """However many sessions have expired, one sweep removes them, so their number stays bounded."""
+        row = {"seed": b"8 bytes.", "count": 1, "acknowledged": 0, "used_at": 0}
+        rows = [{"client": f"old-{number}", **row} for number in range(2500)]
+        self.database.write(lambda connection: connection.execute(sessions.insert(), rows))
+        self.clock.advance(self.config.sweep_interval)
+        self.assertEqual(self.rows(), {})
 
     def test_silent_connection(self) -> None:
         """A connection that does not start in time is closed; one that trickles bytes likewise."""
