@@ -10,7 +10,8 @@ from sphinx.util.docutils import SphinxDirective
 import protosuite
 from protosuite.auth.rules import ROLES, TABLE
 from protosuite.config import SECTIONS
-from protosuite.settings import ENVIRONMENT_PREFIX, fields_of
+from protosuite.config.reading import ENVIRONMENT_PREFIX
+from protosuite.settings import fields_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 from commandlines import CommandLine

@@ -21,10 +21,10 @@ from twisted.python.logfile import LogFile
 
 import protosuite
 from protosuite import config as configuration
+from protosuite.config import ConfigurationError
 from protosuite.errors import StartError
 from protosuite.logs import OBSERVERS
 from protosuite.net.systemd import Notifier
-from protosuite.settings import ConfigurationError
 
 log = Logger(namespace="protosuite.suite")
 

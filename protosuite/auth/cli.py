@@ -24,10 +24,10 @@ from protosuite.auth.guard import Revoked
 from protosuite.auth.revocations import Revocation
 from protosuite.auth.rules import ROLES
 from protosuite.auth.tokens import Identity, Keys, NotValid
+from protosuite.config import ConfigurationError
 from protosuite.errors import StartError, StorageError, Unauthenticated
 from protosuite.logs import one_line, redacted
 from protosuite.program import EXIT_FAILED, EXIT_OK, Failed
-from protosuite.settings import ConfigurationError
 from protosuite.storage import engines
 from protosuite.storage.timeouts import Timeouts
 

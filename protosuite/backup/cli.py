@@ -25,10 +25,10 @@ from protosuite.backup.making import make, pour
 from protosuite.backup.manifest import TooNew
 from protosuite.backup.packing import Packed, Source, pack
 from protosuite.backup.restoring import restore
+from protosuite.config import ConfigurationError
 from protosuite.errors import StartError
 from protosuite.mediachat.media.address import LOCAL
 from protosuite.program import EXIT_FAILED, EXIT_OK, Failed
-from protosuite.settings import ConfigurationError
 from protosuite.storage import engines
 
 NAME = "protosuite-backup"

@@ -2,8 +2,8 @@
 
 ``suite`` has what all services share (``[suite]``, ``[auth]``), ``service`` what their own sections have in
 common. Those are in modules of their names: ``numbers``, ``counter``, ``bus``, ``chatlog``, ``mediachat``,
-``admin``. ``sections`` is all of them together; ``loading`` makes that of a file and the environment. How a
-setting is declared is in :mod:`protosuite.settings`.
+``admin``. ``sections`` is all of them together; ``loading`` makes that of a file and the environment, with
+``reading`` for their form. How a setting is declared is in :mod:`protosuite.settings`.
 """
 
 from protosuite.config.admin import AdminConfig
@@ -13,6 +13,7 @@ from protosuite.config.counter import CounterConfig
 from protosuite.config.loading import load
 from protosuite.config.mediachat import MediaChatConfig
 from protosuite.config.numbers import NumbersConfig
+from protosuite.config.reading import ConfigurationError, Problem
 from protosuite.config.sections import SECTIONS, Config
 from protosuite.config.service import HttpConfig, ServiceConfig, WebConfig, listening_on
 from protosuite.config.suite import SERVICES, AuthConfig, SuiteConfig
@@ -25,10 +26,12 @@ __all__ = [
     "BusConfig",
     "ChatLogConfig",
     "Config",
+    "ConfigurationError",
     "CounterConfig",
     "HttpConfig",
     "MediaChatConfig",
     "NumbersConfig",
+    "Problem",
     "ServiceConfig",
     "SuiteConfig",
     "WebConfig",

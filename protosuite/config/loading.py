@@ -7,21 +7,21 @@ from typing import Any
 
 from attrs import evolve
 
-from protosuite.config.sections import SECTIONS, Config
-from protosuite.config.service import ServiceConfig
-from protosuite.config.suite import SERVICES, SuiteConfig
-from protosuite.extensions import BadExtension, Extended, Extension, find
-from protosuite.settings import (
+from protosuite.config.reading import (
     ConfigurationError,
     Entries,
     Entry,
     Problem,
-    fields_of,
     fill,
     nearest,
     read_environment,
     read_file,
 )
+from protosuite.config.sections import SECTIONS, Config
+from protosuite.config.service import ServiceConfig
+from protosuite.config.suite import SERVICES, SuiteConfig
+from protosuite.extensions import BadExtension, Extended, Extension, find
+from protosuite.settings import fields_of
 
 Check = Callable[[Config], Iterable[tuple[str, str, str]]]
 

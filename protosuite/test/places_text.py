@@ -14,13 +14,13 @@ from twisted.logger import Logger
 
 from protosuite import config as configuration
 from protosuite import hours
+from protosuite.config import ConfigurationError
 from protosuite.errors import PeerFault
 from protosuite.logs import JSONObserver, TextObserver
 from protosuite.mediachat import saving
 from protosuite.net import ranges
 from protosuite.net.proxied import HeaderDecoder
 from protosuite.numbers import client as numbers
-from protosuite.settings import ConfigurationError
 from protosuite.test.places import Place, Take, as_json, exchange, single, text_of
 
 PARIS = ZoneInfo("Europe/Paris")

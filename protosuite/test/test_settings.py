@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import protosuite
 from protosuite import config as configuration
-from protosuite.config import SECTIONS, Config, CounterConfig, NumbersConfig, SuiteConfig
-from protosuite.settings import ConfigurationError, fields_of
+from protosuite.config import SECTIONS, Config, ConfigurationError, CounterConfig, NumbersConfig, SuiteConfig
+from protosuite.settings import fields_of
 
 
 class Fixture(SynchronousTestCase):
