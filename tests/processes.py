@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sized
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
@@ -36,6 +36,11 @@ SIGNS = ("Traceback", "Unhandled", " critical ")  # of what should not be in a l
 T = TypeVar("T")
 
 
+def is_there(found: object) -> bool:
+    """Whether that is what somebody waits for: neither None, nor False, nor empty; 0 is, as an exit code."""
+    return found is not None and found is not False and not (isinstance(found, Sized) and len(found) == 0)
+
+
 class Watched:
     """Something that changes, and comes to an end. Who waits for a thing looks again at every change."""
 
@@ -51,12 +56,12 @@ class Watched:
                 deferred.callback(None)
 
     async def until(self, find: Callable[[], T | None], *, after_end: bool = False) -> T:
-        """What `find` returns once that is neither None nor False.
+        """What `find` returns once that :func:`is there <is_there>`.
 
         It fails if the end comes before, unless what is waited for comes `after_end`, and if neither comes.
         """
         deadline = reactor.seconds() + LIMIT
-        while (found := find()) is None or found is False:
+        while not is_there(found := find()):
             if self.over and not after_end:
                 raise AssertionError(f"this ended before what was waited for: {self.story()}")
             change: Deferred[None] = Deferred()
@@ -67,6 +72,7 @@ class Watched:
                 raise AssertionError(
                     f"what was waited for did not come in {LIMIT} s: {self.story()}"
                 ) from None
+        assert found is not None
         return found
 
     def story(self) -> str:
@@ -75,12 +81,13 @@ class Watched:
 
 
 async def poll(find: Callable[[], T | None], what: str) -> T:
-    """What `find` returns once that is neither None nor False, for what tells nobody when it changes."""
+    """What `find` returns once that :func:`is there <is_there>`, for what tells nobody when it changes."""
     deadline = reactor.seconds() + LIMIT
-    while (found := find()) is None or found is False:
+    while not is_there(found := find()):
         if reactor.seconds() > deadline:
             raise AssertionError(f"not within {LIMIT} s: {what}")
         await deferLater(reactor, 0.01)
+    assert found is not None
     return found
 
 
