@@ -36,14 +36,16 @@ from tests.faults.loads.numbers import NumbersLoad
 from tests.faults.place import Place, run
 from tests.mediachat_peers import FRAME, OPEN, come, cut, head
 from tests.peers import Peer, connect
-from tests.processes import Scope, Suite, reactor
+from tests.processes import LIMIT, Scope, Suite, reactor
 
 SERVICES = ("numbers", "counter", "bus", "chatlog", "mediachat")
 OTHERS = 99
 LARGE = 32 << 20  # bytes of a file: more than the kernel takes for one that does not read
 
+PATIENT: dict[str, object] = {"write_timeout": LIMIT, "close_timeout": LIMIT}  # it is there to the end
 SETTINGS: dict[str, dict[str, object]] = {
-    "numbers": {"interval": 0.2, "max_messages": 20, "window": 1000},
+    "numbers": {"interval": 0.2, "max_messages": 20, "window": 1000, "ack_timeout": LIMIT},
+    "chatlog": {"ping_timeout": LIMIT},
     "mediachat": OPEN,
 }
 
@@ -78,7 +80,7 @@ class Greedy:
 
 def alone(service: str, scope: Scope) -> Suite:
     """A suite of that service only."""
-    sections: dict[str, Any] = {"suite": {"services": service}, service: SETTINGS.get(service, {})}
+    sections: dict[str, Any] = {"suite": {"services": service}, service: PATIENT | SETTINGS.get(service, {})}
     return Suite(scope, **sections)
 
 
