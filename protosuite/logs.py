@@ -14,9 +14,10 @@ from zope.interface import implementer
 
 # What is not a plain field of ours in a log event, by twisted.logger's own naming.
 _PLAIN = (str, int, float, bool, type(None))
-# What may be a token, good or not: a JSON object in base64, and then a dot.
-_PASSWORD = re.compile(r"(?<=://)([^\s/@:]*:)[^\s/]*@")  # of a URL
+# Of a URL. SQLAlchemy takes a user with @ and a password with / and @ as they are: so up to the last @.
+_PASSWORD = re.compile(r"(?<=://)([^\s/:]*:)(?:(?!://)\S)*@")
 _QUERY = re.compile(r"(?<=[?&])((?:ssl|sentinel_)?password=)[^\s&'\"]*")  # of a URL too
+# What may be a token, good or not: a JSON object in base64, and then a dot.
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_.-]*")
 
 

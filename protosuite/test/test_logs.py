@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from protosuite.logs import JSONObserver, Muffled, TextObserver
+from protosuite.logs import JSONObserver, Muffled, TextObserver, redacted
 
 
 class ObserverTests(SynchronousTestCase):
@@ -59,7 +59,11 @@ class ObserverTests(SynchronousTestCase):
 
     def test_no_password(self) -> None:
         """R29: the password in a URL is left out, whatever it is for."""
-        for url in ("postgresql+psycopg://ana:s3cr%21t@db.example:5432/x", "redis://:s3cr%21t@cache/0"):
+        for url in (
+            "postgresql+psycopg://ana:s3cr%21t@db.example:5432/x",
+            "postgresql+psycopg://ana@corp:/s3cr/@s3cr/?#s3cr@db.example/x",  # SQLAlchemy takes it so
+            "redis://:s3cr%21t@cache/0",
+        ):
             for observer in (TextObserver, JSONObserver):
                 line = self.logged(observer, "error", "cannot reach {url}", url=url)
                 self.assertNotIn("s3cr", line)
@@ -67,6 +71,16 @@ class ObserverTests(SynchronousTestCase):
         line = self.logged(TextObserver, "info", "at postgresql+psycopg:///x?password=s3cr%21t&host=db")
         self.assertNotIn("s3cr", line)
         self.assertIn("&host=db", line)
+
+    def test_what_is_no_password(self) -> None:
+        """A URL without a password is written as it is, and one that follows it keeps what it is."""
+        for text in (
+            "redis://cache:6379/0 and ana@x",
+            "https://a:1/b,https://c/d",
+            "s3://b/p?endpoint=http://h:9",
+        ):
+            self.assertEqual(redacted(text), text)
+        self.assertEqual(redacted("redis://a:1,redis://:x@b"), "redis://a:1,redis://:***@b")
 
     def test_json(self) -> None:
         """One object a line, with the event's own fields beside its message."""
