@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from operator import attrgetter
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import define, frozen
 from sqlalchemy import Connection
 
 from protosuite.bus.delivery import Event
@@ -119,7 +119,7 @@ def crowded(connection: Connection, retain: int) -> list[str]:
 
 def sweep(connection: Connection, keeping: Keeping, names: Iterable[str]) -> list[str]:
     """Delete some of what need not be kept of these topics, and of all; those that need another time."""
-    positions: list[tuple[int, int]] = []
+    positions: list[int] = []
     again: list[str] = []
     for name in names:
         left = _SWEPT - len(positions)
@@ -127,66 +127,75 @@ def sweep(connection: Connection, keeping: Keeping, names: Iterable[str]) -> lis
             again.append(name)
             continue
         found = _surplus(connection, name, keeping.retain, left)
-        old = [(position, size) for position, size, when in found if when < keeping.before]
+        old = [position for position, when in found if when < keeping.before]
         if len(old) < len(found) or len(found) == left:
             again.append(name)
         positions += old
     at = locked(connection)
-    positions += _over(connection, keeping, at.retained - sum(size for _, size in positions))
-    positions += _forget_topics(connection, keeping, at.forgotten)
-    _delete(connection, dict(positions), at.deleted, at.retained)
+    kept = _Kept(at.deleted, at.retained)
+    kept.delete(connection, positions)
+    kept.delete(connection, _over(connection, keeping, kept.retained))
+    kept.delete(connection, _forget_topics(connection, keeping, at.forgotten))
+    if kept != _Kept(at.deleted, at.retained):
+        connection.execute(sa.update(head).values(deleted=kept.deleted, retained=kept.retained))
     return again
 
 
-def _surplus(connection: Connection, name: str, retain: int, most: int) -> list[tuple[int, int, int]]:
-    """What there is of a topic besides what is kept: positions, sizes and times, oldest first."""
+@define
+class _Kept:
+    """What the head, which is locked, says: the highest position that was deleted, bytes of what is there."""
+
+    deleted: int
+    retained: int
+
+    def delete(self, connection: Connection, positions: Collection[int]) -> None:
+        """Delete what is there of these; some may have been chosen before the lock, and by others too."""
+        for chunk in chunks(sorted(positions)):
+            gone = sa.delete(events).where(_COLUMNS.position.in_(chunk)).returning(_COLUMNS.position, _SIZE)
+            for position, size in connection.execute(gone):
+                self.deleted = max(self.deleted, int(position))
+                self.retained -= int(size)
+
+
+def _surplus(connection: Connection, name: str, retain: int, most: int) -> list[tuple[int, int]]:
+    """What there is of a topic besides what is kept: positions and times, oldest first."""
     newest = connection.execute(sa.select(topics.c.sequence).where(topics.c.topic == name)).scalar()
     query = (
-        sa.select(_COLUMNS.position, _SIZE, _COLUMNS.published_at)
+        sa.select(_COLUMNS.position, _COLUMNS.published_at)
         .where(_COLUMNS.topic == name, _COLUMNS.sequence <= (newest or 0) - retain)
         .order_by(_COLUMNS.sequence)
         .limit(most)
     )
-    return [(int(position), int(size), int(when)) for position, size, when in connection.execute(query)]
+    return [(int(position), int(when)) for position, when in connection.execute(query)]
 
 
-def _over(connection: Connection, keeping: Keeping, retained: int) -> list[tuple[int, int]]:
+def _over(connection: Connection, keeping: Keeping, retained: int) -> list[int]:
     """The oldest events of all, until the bound in bytes holds."""
     if retained <= keeping.max_retained:
         return []
     query = sa.select(_COLUMNS.position, _SIZE).where(_COLUMNS.published_at < keeping.before)
-    found: list[tuple[int, int]] = []
+    found: list[int] = []
     for position, size in connection.execute(query.order_by(_COLUMNS.position).limit(_SWEPT)):
         if retained <= keeping.max_retained:
             break
-        found.append((int(position), int(size)))
+        found.append(int(position))
         retained -= int(size)
     return found
 
 
-def _forget_topics(connection: Connection, keeping: Keeping, forgotten: int) -> list[tuple[int, int]]:
+def _forget_topics(connection: Connection, keeping: Keeping, forgotten: int) -> list[int]:
     """Forget the topics that were published to longest ago, while there are too many; what they had."""
     count = connection.execute(sa.select(sa.func.count()).select_from(topics)).scalar_one()
     if count <= keeping.max_topics:
         return []
     oldest = sa.select(topics.c.topic, topics.c.sequence).order_by(topics.c.position)
     found = connection.execute(oldest.limit(min(count - keeping.max_topics, _SWEPT))).all()
-    positions: list[tuple[int, int]] = []
+    positions: list[int] = []
     for chunk in chunks([topic for topic, _ in found]):
-        theirs = sa.select(_COLUMNS.position, _SIZE).where(_COLUMNS.topic.in_(chunk))
-        positions += [(int(position), int(size)) for position, size in connection.execute(theirs)]
+        theirs = sa.select(_COLUMNS.position).where(_COLUMNS.topic.in_(chunk))
+        positions += connection.execute(theirs).scalars()
         connection.execute(sa.delete(topics).where(topics.c.topic.in_(chunk)))
     # Not 1 when one of them is used again: a sequence never goes back.
     highest = max([forgotten, *(sequence for _, sequence in found)])
     connection.execute(sa.update(head).values(forgotten=highest))
     return positions
-
-
-def _delete(connection: Connection, sizes: dict[int, int], deleted: int, retained: int) -> None:
-    if not sizes:
-        return
-    for chunk in chunks(sorted(sizes)):
-        connection.execute(sa.delete(events).where(_COLUMNS.position.in_(chunk)))
-    connection.execute(
-        sa.update(head).values(deleted=max(deleted, *sizes), retained=retained - sum(sizes.values()))
-    )

@@ -360,6 +360,15 @@ class KeepingTests(NodesCase):
         self.assertEqual(self.kept(one), [("t2", 1), ("t3", 1)])
         self.assertEqual(self.query(one, "SELECT retained FROM bus_head"), [(200,)])
 
+    def test_bounded_in_bytes_besides(self) -> None:
+        """What `retain` does not keep is not taken for what the bound in bytes wants to be deleted."""
+        (one,) = self.start(1)
+        one.client(*[publish("a", b"x" * 100) for _ in range(9)])
+        keeping = published.Keeping(4, 250, 10, int(self.clock.seconds() * 1000) + 1)
+        self.successResultOf(one.exchange.store.sweep(keeping, ["a"]))
+        self.assertEqual(self.kept(one), [("a", 8), ("a", 9)])
+        self.assertEqual(self.query(one, "SELECT retained FROM bus_head"), [(200,)])
+
     def test_forgotten_topics_do_not_go_back(self) -> None:
         """Above `max_topics` the least recent are forgotten; a sequence is never below what it was."""
         (one,) = self.start(1, max_topics=2)
