@@ -17,7 +17,8 @@ from protosuite.bus.topics import Trie
 
 _PAGE = 500  # events read at once
 _PAGE_BYTES = 4 << 20
-_SWEPT = 1000  # events deleted at once: publishers wait for it
+_SWEPT = 1000  # events deleted at once, for each reason: publishers wait for it
+_FORGOTTEN = 500  # topics forgotten at once
 
 _COLUMNS = events.c
 _FIELDS = (
@@ -184,18 +185,26 @@ def _over(connection: Connection, keeping: Keeping, retained: int) -> list[int]:
 
 
 def _forget_topics(connection: Connection, keeping: Keeping, forgotten: int) -> list[int]:
-    """Forget the topics that were published to longest ago, while there are too many; what they had."""
+    """Forget the topics that were published to longest ago, while there are too many; what they had.
+
+    One of which not all can be deleted at once stays until the rest is.
+    """
     count = connection.execute(sa.select(sa.func.count()).select_from(topics)).scalar_one()
     if count <= keeping.max_topics:
         return []
-    oldest = sa.select(topics.c.topic, topics.c.sequence).order_by(topics.c.position)
-    found = connection.execute(oldest.limit(min(count - keeping.max_topics, _SWEPT))).all()
-    positions: list[int] = []
-    for chunk in chunks([topic for topic, _ in found]):
-        theirs = sa.select(_COLUMNS.position).where(_COLUMNS.topic.in_(chunk))
-        positions += connection.execute(theirs).scalars()
-        connection.execute(sa.delete(topics).where(topics.c.topic.in_(chunk)))
-    # Not 1 when one of them is used again: a sequence never goes back.
-    highest = max([forgotten, *(sequence for _, sequence in found)])
-    connection.execute(sa.update(head).values(forgotten=highest))
-    return positions
+    last = topics.outerjoin(events, topics.c.position == _COLUMNS.position)
+    is_old = sa.or_(_COLUMNS.position.is_(None), _COLUMNS.published_at < keeping.before)
+    oldest = sa.select(topics.c.topic, topics.c.sequence).select_from(last).where(is_old)
+    oldest = oldest.order_by(topics.c.position).limit(min(count - keeping.max_topics, _FORGOTTEN))
+    found = dict(connection.execute(oldest).tuples().all())
+    theirs = sa.select(_COLUMNS.topic, _COLUMNS.position).where(_COLUMNS.topic.in_(list(found)))
+    theirs = theirs.order_by(_COLUMNS.topic, _COLUMNS.sequence).limit(_SWEPT)
+    rows = connection.execute(theirs).tuples().all()
+    if len(rows) == _SWEPT:  # there may be more of the last one, and of those that did not come
+        whole = {topic for topic, _ in rows} - {rows[-1][0]}
+        found = {topic: sequence for topic, sequence in found.items() if topic in whole}
+    if found:
+        connection.execute(sa.delete(topics).where(topics.c.topic.in_(list(found))))
+        # Not 1 when one of them is used again: a sequence never goes back.
+        connection.execute(sa.update(head).values(forgotten=max(forgotten, *found.values())))
+    return [position for _, position in rows]

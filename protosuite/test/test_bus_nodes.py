@@ -378,6 +378,34 @@ class KeepingTests(NodesCase):
         raw.send(publish("a", id=1), publish("b", id=2))
         self.assertEqual([m.sequence for m in raw.received()], [4, 2])
 
+    def test_young_topics_are_not_forgotten(self) -> None:
+        """What another node may have to read still is there, however many topics there are."""
+        (one,) = self.start(1, max_topics=1)
+        one.client(*[publish(topic) for topic in ("a", "b", "c")])
+        self.pass_time(20)
+        self.assertEqual(self.kept(one), [("a", 1), ("b", 1), ("c", 1)])
+        one.client(publish("a"))
+        self.pass_time(20)
+        self.assertEqual(self.kept(one), [("a", 1), ("a", 2)])
+        self.pass_time(40)
+        self.assertEqual(self.query(one, "SELECT topic, sequence FROM bus_topic"), [("a", 2)])
+
+    def test_topics_are_forgotten_bit_by_bit(self) -> None:
+        """A topic that is to be forgotten goes with the last of its events, of which some go at once."""
+        self.patch(published, "_SWEPT", 3)
+        (one,) = self.start(1, max_pending=10)
+        raw = one.client(*[publish("a") for _ in range(4)], publish("b"), publish("c"))
+        keeping = published.Keeping(10, 1000, 1, int(self.clock.seconds() * 1000) + 1)
+        left = []
+        for _ in range(3):
+            self.successResultOf(one.exchange.store.sweep(keeping, []))
+            left.append([topic for (topic,) in self.query(one, "SELECT topic FROM bus_topic ORDER BY topic")])
+            left.append([f"{topic}{sequence}" for topic, sequence in self.kept(one)])
+        self.assertEqual(left[:2], [["a", "b", "c"], ["a4", "b1", "c1"]])
+        self.assertEqual(left[2:], [["c"], ["c1"]] * 2)
+        raw.send(publish("a", id=1), publish("b", id=2))
+        self.assertEqual([m.sequence for m in raw.received()], [5, 5])
+
     def test_a_gap_is_noticed(self) -> None:
         """A node that was frozen for so long that events were deleted tells the rest, and counts that."""
         one, two = self.start()
