@@ -67,7 +67,7 @@ class Options(usage.Options):
                 print(problem, file=sys.stderr)
             raise SystemExit(1) from None
         if self["print-config"]:
-            print(self.configuration.written())
+            print(self.configuration.written(), end="")
             raise SystemExit(0)
         if self["check"]:
             for warning in _warnings(self.configuration):

@@ -82,7 +82,7 @@ class ReadingTests(Fixture):
         path = Path(protosuite.__file__).parent.parent / "suite.ini"
         if not path.exists():
             self.skipTest("not a checkout")
-        self.assertEqual(path.read_text("utf-8").rstrip(), Config().written().rstrip())
+        self.assertEqual(path.read_text("utf-8"), Config().written())
 
     def test_every_setting_is_declared_whole(self) -> None:
         """Each setting has a sentence, and its default is written as something that is allowed."""
