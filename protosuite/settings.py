@@ -17,7 +17,7 @@ from attrs import frozen
 from protosuite import hours
 from protosuite.logs import redacted
 
-_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
+_SIZE = re.compile(r"([0-9]+)\s*(B|KiB|MiB|GiB)?")
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 Network = IPv4Network | IPv6Network
@@ -52,7 +52,7 @@ def count(minimum: int, maximum: int) -> Kind:
     """A whole number from `minimum` to `maximum`."""
 
     def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,18}", text):
+        if not re.fullmatch(r"[0-9]{1,18}", text):
             raise ValueError
         value = int(text)
         if not minimum <= value <= maximum:

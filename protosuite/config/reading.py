@@ -59,7 +59,7 @@ Entries = dict[tuple[str, str], Entry]
 def read_file(name: str, sections: Mapping[str, type], problems: list[Problem]) -> Entries:
     """The values of an INI file by section and key; what is wrong with its form goes to `problems`."""
     try:
-        with open(name, encoding="utf-8") as file:
+        with open(name, encoding="utf-8-sig") as file:  # some editors begin a file with a mark
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -53,6 +53,11 @@ class ReadingTests(Fixture):
             ),
         )
 
+    def test_a_file_with_a_mark(self) -> None:
+        """The mark that some editors begin UTF-8 with is no part of the first line."""
+        name = self.write("\ufeff[numbers]\nwindow = 3\n")
+        self.assertEqual(configuration.load(name, {}).numbers.window, 3)
+
     def test_the_environment_overrides(self) -> None:
         """A variable wins over the file, and is checked as the file is."""
         name = self.write("[numbers]\nwindow = 3\n")
