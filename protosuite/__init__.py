@@ -27,8 +27,9 @@ Who knows one service's folder knows them all::
 ``errors``, ``logs``, ``files``, ``ondemand``
     The exceptions that cross folders; the log, without secrets; files that are synced; names that are
     imported when somebody asks for them.
-``program``
-    What the client programs share: exit codes, patience, Ctrl-C.
+``program``, ``reaching``
+    What the programs share: command lines, exit codes, Ctrl-C; how those reach their server that are clients,
+    and their patience with it.
 ``backup``, ``moving``
     ``protosuite-backup``: a running suite into one file, and back. ``protosuite-migrate``: from SQLite to
     PostgreSQL.

@@ -1,14 +1,12 @@
-"""What the client programs share: exit codes, one-line errors, Ctrl-C, progress for a person."""
+"""What the programs share: command lines, exit codes, one-line errors, Ctrl-C, output that arrives."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import signal
 import sys
-from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,12 +20,10 @@ from protosuite.net.load import Load, LoadConnection, Report
 
 EXIT_OK, EXIT_FAILED = 0, 1  # 2, for a wrong command line, is argparse's own
 SHELLS = ("bash", "zsh", "fish")
-TOKEN_VARIABLE = "PROTOSUITE_TOKEN"
 # What moves a terminal's cursor, ends a line, turns the direction of what follows, or is no UTF-8.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-ABSENCE = 5.0  # seconds without the server after which a program says that it still tries
 
 Main = Callable[[Any, argparse.Namespace], Awaitable[int]]
 
@@ -86,49 +82,6 @@ class _Parser(argparse.ArgumentParser):
         super().error(redacted(message))  # somebody may have put a token where it does not belong
 
 
-def add_token(parser: argparse.ArgumentParser) -> None:
-    """The option for a token: never the token itself, for all users of a machine can see command lines."""
-    parser.add_argument(
-        "--token-file",
-        metavar="FILE",
-        type=Path,
-        help=f"the token in FILE says who one is (default: the variable {TOKEN_VARIABLE}, or none)",
-    )
-
-
-def token(arguments: argparse.Namespace) -> str | None:
-    """The token of :func:`add_token`'s option, or of the environment. Raises :exc:`Failed`."""
-    path: Path | None = arguments.token_file
-    if path is None:
-        return os.environ.get(TOKEN_VARIABLE) or None
-    try:
-        text = path.read_text("ascii").strip()
-    except OSError as error:
-        raise Failed(f"cannot read the token in {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        text = ""
-    if not text or len(text.split()) != 1:
-        raise Failed(f"{path} does not hold one token")
-    return text
-
-
-def subject(token: str | None) -> str | None:
-    """Whom a token says that it is for, which is for the server to believe; None if that cannot be seen."""
-    try:
-        payload = (token or "").split(".")[1]
-        claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        found = claims["sub"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
-    return found if isinstance(found, str) else None
-
-
-def add_server(parser: argparse.ArgumentParser, port: int) -> None:
-    """The options that say which server to use."""
-    parser.add_argument("--host", default="127.0.0.1", help="host of the server (default: %(default)s)")
-    parser.add_argument("--port", default=port, type=port_number, help="its port (default: %(default)s)")
-
-
 def bounded(minimum: int, maximum: int) -> Callable[[str], int]:
     """An argparse type: a whole number within bounds."""
 
@@ -138,9 +91,6 @@ def bounded(minimum: int, maximum: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
-
-
-port_number = bounded(1, 65_535)
 
 
 def positive_seconds(text: str) -> float:
@@ -180,65 +130,6 @@ def discard() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
-
-
-class Absence:
-    """That the server is not there, as a person hears of it: a line, once, when it has lasted for a while.
-
-    A program that waits with a limit keeps silent about each attempt where standard error is no terminal;
-    without a word it would seem to hang. `name` is the program's, `arguments` say which server that is,
-    `is_there` whether there is a connection to it that is of use. `show` writes the line.
-    """
-
-    def __init__(
-        self,
-        reactor: Any,
-        name: str,
-        arguments: argparse.Namespace,
-        is_there: Callable[[], bool],
-        show: Callable[[str], None] = say,
-    ) -> None:
-        self._reactor = reactor
-        self._name = name
-        self._arguments = arguments
-        self._is_there = is_there
-        self._show = show
-        self._trouble = ""  # what was said about the connection last
-        self._is_known = False  # the person has heard of it
-        self._is_looking = False
-        self._look_later()
-
-    def status(self, text: str, is_shown: bool) -> None:
-        """Something about the connection, which the person can read if it `is_shown`."""
-        self._trouble = text.partition(";")[0]
-        self._is_known = self._is_known or is_shown
-        self._look_later()
-
-    def over(self) -> None:
-        """Nobody waits any more. Fit for a signal's handler."""
-        self._is_known = True
-
-    def late(self) -> Failed:
-        """There was no answer for as long as the person waits."""
-        arguments = self._arguments
-        why = f" ({self._trouble})" if self._trouble and not self._is_there() else ""
-        return Failed(f"no answer from {self._server} within {arguments.timeout:g} s{why}")
-
-    @property
-    def _server(self) -> str:
-        return f"{self._arguments.host}:{self._arguments.port}"
-
-    def _look_later(self) -> None:
-        if not self._is_looking and not self._is_known:
-            self._is_looking = True
-            self._reactor.callLater(ABSENCE, self._tell)
-
-    def _tell(self) -> None:
-        self._is_looking = False
-        if not self._is_known and not self._is_there():
-            self._is_known = True
-            why = f": {self._trouble}" if self._trouble else ""
-            self._show(f"{self._name}: {self._server} cannot be reached so far{why}; still trying")
 
 
 def add_load(parser: argparse.ArgumentParser) -> None:

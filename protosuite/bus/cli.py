@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
-from protosuite import program
+from protosuite import program, reaching
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.client import BusClientFactory
 from protosuite.bus.load import EchoLoad
@@ -35,15 +35,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         "Ask the bus for an echo or a sum, publish events, and subscribe to them.",
         f"{NAME} subscribe 'sensor.#' --replay 10 --json",
     )
-    program.add_server(parser, 8081)
-    program.add_token(parser)
-    parser.add_argument(
-        "--timeout",
-        metavar="S",
-        type=program.positive_seconds,
-        default=30.0,
-        help="give up after S seconds without an answer (default: %(default)g)",
-    )
+    reaching.add_server(parser, 8081)
+    reaching.add_token(parser)
+    reaching.add_timeout(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     echo = commands.add_parser("echo", help="print TEXT as the server sends it back")
@@ -182,22 +176,18 @@ def _client(
     factory = BusClientFactory(
         reactor,
         max_message=_MAX_MESSAGE,
-        token=program.token(arguments),
+        token=reaching.token(arguments),
         on_status=status,
         on_refusal=on_refusal,
     )
-    reactor.connectTCP(arguments.host, arguments.port, factory, timeout=10)
+    reaching.connect(reactor, arguments, factory)
     return factory
 
 
 async def _within(reactor: Any, arguments: Namespace, answer: Deferred[T]) -> T:
     """An answer, within the time that the person has."""
     try:
-        return await answer.addTimeout(arguments.timeout, reactor)
-    except DeferredTimeout:
-        raise program.Failed(
-            f"no answer from {arguments.host}:{arguments.port} within {arguments.timeout:g} s"
-        ) from None
+        return await reaching.within(reactor, arguments, answer)
     except (ServerRefused, OutcomeUnknown, ConnectionError) as error:
         raise program.Failed(program.shown(str(error))) from None
 
@@ -339,7 +329,7 @@ def _text(payload: bytes) -> str | None:
 
 
 async def _load(reactor: Any, arguments: Namespace) -> int:
-    token = program.token(arguments)
+    token = reaching.token(arguments)
     report = await program.run_load(reactor, arguments, lambda load, number: EchoLoad(load, number, token))
     _say(arguments, str(report), {**report.fields()})
     if report.errors:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from protosuite import program
+from protosuite import program, reaching
 from protosuite.chatlog.lines import author_problem, json_line
 from protosuite.chatlog.piping import Pipe, is_null
 from protosuite.chatlog.reading import Broken, Checking, Report
@@ -64,9 +64,9 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         f"  {NAME} main --verify",
     )
     parser.add_argument("room", metavar="ROOM", type=_room, help="1 to 64 of A-Z a-z 0-9 . _ -")
-    program.add_server(parser, 8082)
-    program.add_token(parser)
-    parser.add_argument("--tls", action="store_true", help="connect with TLS, and verify the server's name")
+    reaching.add_server(parser, 8082)
+    reaching.add_token(parser)
+    reaching.add_tls(parser)
     parser.add_argument(
         "--author",
         metavar="NAME",
@@ -80,13 +80,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         help=f"begin with the last M entries ({_LAST_IN_CHAT} on the full screen, 0 in a pipe)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, an object a line; no full screen")
-    parser.add_argument(
-        "--timeout",
-        metavar="S",
-        type=program.positive_seconds,
-        default=30.0,
-        help="fail after S seconds without an answer, unless it follows (default: %(default)g)",
-    )
+    reaching.add_timeout(parser, "fail after S seconds without an answer, unless it follows")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--send", action="store_true", help="append the lines of standard input, and end after them"
@@ -150,7 +144,7 @@ def _author(text: str) -> str:
 def _own(parser: ArgumentParser, arguments: Namespace) -> str | None:
     """Whom the token is for."""
     try:
-        return program.subject(program.token(arguments))
+        return reaching.subject(reaching.token(arguments))
     except program.Failed as error:
         parser.error(str(error))
 

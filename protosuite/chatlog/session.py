@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.python.failure import Failure
 
-from protosuite import program
+from protosuite import program, reaching
 from protosuite.chatlog.client import ChatLogClientFactory, connect, room_url
 from protosuite.chatlog.view import Change
 from protosuite.errors import Overloaded, ServerRefused
@@ -61,11 +61,11 @@ class Session:
             last=last,
             keep=keep,
             on_status=self._status,
-            token=program.token(arguments),
+            token=reaching.token(arguments),
             on_refusal=refused,
         )
         factory = self.factory
-        self._absence = program.Absence(reactor, NAME, arguments, lambda: factory.is_connected, _show)
+        self._absence = reaching.Absence(reactor, NAME, arguments, lambda: factory.is_connected, _show)
         start(reactor, factory)
 
     def within(self, answer: Deferred[T]) -> Deferred[T]:
@@ -106,7 +106,7 @@ class Session:
 
 
 _ADVICE = {
-    "unauthenticated": f"give a good token: --token-file, or {program.TOKEN_VARIABLE} in the environment",
+    "unauthenticated": reaching.NO_GOOD_TOKEN,
     "forbidden": "the role of the token does not allow it",
 }
 
@@ -119,10 +119,8 @@ def refusal_line(refusal: ServerRefused) -> str:
 
 def start(reactor: Any, factory: ChatLogClientFactory) -> None:
     """Connect."""
-    try:
+    with reaching.needing_tls():
         connect(reactor, factory)
-    except ImportError as error:
-        raise program.Failed(f"--tls needs more ({error}): pip install 'protosuite[tls]'") from None
 
 
 def _show(text: str) -> None:

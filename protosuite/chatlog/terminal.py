@@ -20,7 +20,7 @@ from prompt_toolkit.styles import Style
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from protosuite import program
+from protosuite import program, reaching
 from protosuite.chatlog.client import ChatLogClientFactory, room_url
 from protosuite.chatlog.lines import content_problem
 from protosuite.chatlog.pane import Pane, wrap
@@ -70,7 +70,7 @@ class Chat:
             last=arguments.last,
             keep=KEEP,
             on_status=self._status,
-            token=program.token(arguments),
+            token=reaching.token(arguments),
             on_refusal=self._turned_away,
         )
         self._pane = Pane(factory.view, arguments.author)

@@ -7,9 +7,7 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from twisted.internet.defer import TimeoutError as DeferredTimeout
-
-from protosuite import program
+from protosuite import program, reaching
 from protosuite.counter.client import CounterClientFactory
 from protosuite.counter.load import CounterLoad
 from protosuite.counter.wire import MAX
@@ -23,14 +21,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     parser = program.parser(
         NAME, "Add to a counter that everybody shares, read it, or put a load on it.", f"{NAME} add 1 10 255"
     )
-    program.add_server(parser, 8080)
-    parser.add_argument(
-        "--timeout",
-        metavar="S",
-        type=program.positive_seconds,
-        default=30.0,
-        help="give up after S seconds without an answer (default: %(default)g)",
-    )
+    reaching.add_server(parser, 8080)
+    reaching.add_timeout(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add = commands.add_parser("add", help="add each N and print the counter after it")
@@ -52,18 +44,14 @@ def _amount(text: str) -> int:
 
 def _client(reactor: Any, arguments: Namespace) -> CounterClientFactory:
     factory = CounterClientFactory(reactor, on_status=program.say)
-    reactor.connectTCP(arguments.host, arguments.port, factory, timeout=10)
+    reaching.connect(reactor, arguments, factory)
     return factory
 
 
 async def _ask(reactor: Any, arguments: Namespace, factory: CounterClientFactory, amount: int) -> int:
     """One increment, within the time that the person has."""
     try:
-        return await factory.increment(amount).addTimeout(arguments.timeout, reactor)
-    except DeferredTimeout:
-        raise program.Failed(
-            f"no answer from {arguments.host}:{arguments.port} within {arguments.timeout:g} s"
-        ) from None
+        return await reaching.within(reactor, arguments, factory.increment(amount))
     except OutcomeUnknown as error:
         raise program.Failed(
             f"{error}: {amount} may or may not have counted (a counter that would pass {MAX} also closes)"

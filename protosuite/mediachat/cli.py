@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 from zoneinfo import ZoneInfo
 
-from protosuite import program
+from protosuite import program, reaching
 from protosuite.mediachat.commands import NAME, Listening, Reading, Saying, SendingFiles
 from protosuite.mediachat.wire import KINDS, TEXT
 
@@ -33,10 +33,10 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         f"  {NAME} --client 7 send photo.jpg\n"
         f"  {NAME} --client 7 --save answers --state answers.json listen",
     )
-    program.add_server(parser, 8000)
-    program.add_token(parser)
+    reaching.add_server(parser, 8000)
+    reaching.add_token(parser)
     a_client = program.bounded(1, _MAX_ID)
-    parser.add_argument("--tls", action="store_true", help="connect with TLS, and verify the server's name")
+    reaching.add_tls(parser)
     parser.add_argument("--client", metavar="N", type=a_client, help="who one is (the token's subject, or 1)")
     parser.add_argument(
         "--timezone", metavar="Z", type=_timezone, help="an IANA name, Europe/Paris say (the machine's)"
@@ -48,13 +48,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         type=Path,
         help="listen: keep in FILE what was taken, and go on behind it, even after a kill",
     )
-    parser.add_argument(
-        "--timeout",
-        metavar="S",
-        type=program.positive_seconds,
-        default=30.0,
-        help="give up when nothing has come of it for S seconds; listen never does (default: %(default)g)",
-    )
+    reaching.add_timeout(parser, "give up when nothing has come of it for S seconds; listen never does")
     parser.add_argument("--json", action="store_true", help="print JSON, an object a line")
     _add_commands(parser)
     arguments = parser.parse_args(argv)
@@ -68,7 +62,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
 def _own(parser: ArgumentParser, arguments: Namespace) -> int | None:
     """Which client the token is for."""
     try:
-        subject = program.subject(program.token(arguments)) or ""
+        subject = reaching.subject(reaching.token(arguments)) or ""
     except program.Failed as error:
         parser.error(str(error))
     is_client = subject.isascii() and subject.isdigit() and not subject.startswith("0") and len(subject) <= 16

@@ -8,8 +8,7 @@ import os
 import secrets
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThread
 
-from protosuite import program
+from protosuite import program, reaching
 from protosuite.errors import Overloaded, PeerFault, ServerRefused
 from protosuite.mediachat.client import MediaChatClientFactory, chat_url, connect
 from protosuite.mediachat.lines import clock, size, text_lines
@@ -36,7 +35,7 @@ T = TypeVar("T")
 
 _FINAL = ("invalid-timezone", "unauthenticated", "forbidden")  # for all that is still to be sent, too
 _ADVICE = {
-    "unauthenticated": f"give a good token: --token-file, or {program.TOKEN_VARIABLE} in the environment",
+    "unauthenticated": reaching.NO_GOOD_TOKEN,
     "forbidden": "give the subject of the token as --client",
 }
 
@@ -53,14 +52,6 @@ def guess_kind(path: Path) -> str:
     return {"image": "image", "audio": "voice", "video": "video"}.get(major, "file")
 
 
-@contextmanager
-def _needing_tls() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise program.Failed(f"--tls needs more ({error}): pip install 'protosuite[tls]'") from None
-
-
 class Run:
     """One run of the program. With `says_all` a person reads all that happens to the connection."""
 
@@ -72,14 +63,14 @@ class Run:
         self.bar: Bar | None = None
         self._reactor: Any = None
         self._factory: MediaChatClientFactory | None = None
-        self._absence: program.Absence | None = None  # of the server
+        self._absence: reaching.Absence | None = None  # of the server
         self._is_over = False
         self._idle: IDelayedCall | None = None
 
     async def main(self, reactor: Any, _: Namespace) -> int:
         """Run; the exit code."""
         self._reactor = reactor
-        self._absence = program.Absence(reactor, NAME, self.arguments, self._is_there, self.say)
+        self._absence = reaching.Absence(reactor, NAME, self.arguments, self._is_there, self.say)
         try:
             return await self.run()
         except ServerRefused as refusal:
@@ -120,12 +111,12 @@ class Run:
                 take,
                 timezone=arguments.timezone,
                 on_status=self.status,
-                token=program.token(arguments),
+                token=reaching.token(arguments),
                 **options,
             )
         except ValueError as error:
             raise program.Failed(f"{error}: give a --timezone") from None
-        with _needing_tls():
+        with reaching.needing_tls():
             connect(self._reactor, factory)
         return factory
 
@@ -332,7 +323,7 @@ class Reading(Run):
         from protosuite.mediachat.history import History
 
         if arguments.tls:
-            with _needing_tls():
+            with reaching.needing_tls():
                 import twisted.internet.ssl  # noqa: F401
         agent = Agent(self._reactor, connectTimeout=arguments.timeout)
         history = History(
@@ -340,7 +331,7 @@ class Reading(Run):
             f"{'https' if arguments.tls else 'http'}://{host}:{arguments.port}",
             arguments.client,
             self._heard,
-            program.token(arguments),
+            reaching.token(arguments),
         )
         reading = Deferred.fromCoroutine(history.read(arguments.limit, arguments.before))
         try:

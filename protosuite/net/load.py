@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from protosuite.errors import PeerFault
 from protosuite.net.latencies import Latencies
+from protosuite.net.reconnect import CONNECT_TIMEOUT
 
 
 @frozen
@@ -144,7 +145,7 @@ class Load(ClientFactory):
     def connect(self, reactor: Any, host: str, port: int) -> None:
         """Make the connections."""
         for _ in range(self._left):
-            reactor.connectTCP(host, port, self, timeout=10)
+            reactor.connectTCP(host, port, self, timeout=CONNECT_TIMEOUT)
 
     def stop(self) -> None:
         """Send nothing more; the connections end as their last answers come."""

@@ -17,6 +17,8 @@ Status = Callable[[str], None]
 # on which no first message comes.
 GREETING = 1.0
 
+CONNECT_TIMEOUT = 10.0  # seconds that a connection may take to be made
+
 
 class ResumingClientFactory(ReconnectingClientFactory):
     """What the clients of all services share. For ``connectTCP``, ``connectSSL`` and ``connectUNIX``.

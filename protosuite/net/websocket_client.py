@@ -17,6 +17,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from protosuite.errors import ServerRefused
+from protosuite.net.reconnect import CONNECT_TIMEOUT
 from protosuite.net.websocket import UNAUTHENTICATED, Limits, Talk, WebSocket
 from protosuite.net.websocket_rules import ClientRules, max_size, silent
 
@@ -154,7 +155,7 @@ def server_url(host: str, port: int, path: str, secure: bool = False) -> str:
     return f"{'wss' if secure else 'ws'}://{name}:{port}/{path}"
 
 
-def connect(reactor: Any, factory: HasUrl, timeout: float = 10.0) -> None:
+def connect(reactor: Any, factory: HasUrl, timeout: float = CONNECT_TIMEOUT) -> None:
     """Connect `factory` to the server of its URL, with TLS if that begins with ``wss``."""
     parts = urlsplit(factory.url)
     host = parts.hostname or ""

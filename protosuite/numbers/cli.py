@@ -14,7 +14,7 @@ from attrs import asdict
 from tqdm import tqdm
 from twisted.internet.threads import deferToThread
 
-from protosuite import program
+from protosuite import program, reaching
 from protosuite.errors import PeerFault, ServerRefused
 from protosuite.numbers.client import NumbersClientFactory, StateFile
 from protosuite.numbers.sequence import Progress
@@ -26,7 +26,7 @@ _ADVICE = {
     "superseded": "another program uses this client id",
     "diverged": "start anew with another --client, or remove the state file",
     "out-of-range": "start anew with another --client, or remove the state file",
-    "unauthenticated": f"give a good token: --token-file, or {program.TOKEN_VARIABLE} in the environment",
+    "unauthenticated": reaching.NO_GOOD_TOKEN,
     "forbidden": "give the subject of the token as --client",
 }
 
@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         "Receive a stream of random numbers, however often the connection drops, and print its verified sum.",
         f"{NAME} --client ana --max 10 --state ana.json",
     )
-    program.add_server(parser, 5500)
-    program.add_token(parser)
+    reaching.add_server(parser, 5500)
+    reaching.add_token(parser)
     parser.add_argument(
         "--client", metavar="ID", type=_client, help="who one is; the same id resumes its stream"
     )
@@ -80,14 +80,14 @@ class Receiving:
             client,
             reactor,
             max=arguments.max,
-            token=program.token(arguments),
+            token=reaching.token(arguments),
             progress=progress,
             state=self._state,
             run_in_thread=deferToThread,
             on_status=self._say,
             on_progress=self._show,
         )
-        reactor.connectTCP(arguments.host, arguments.port, factory, timeout=10)
+        reaching.connect(reactor, arguments, factory)
         try:
             result = await factory.result
         except (ServerRefused, PeerFault) as error:

@@ -104,6 +104,7 @@ LAYERS = [
     {"chain", "lines", "alarms"},
     {"wire"},
     {"cert"},
+    {"reaching"},
     {"program"},
     {"net"},
     {"auth"},

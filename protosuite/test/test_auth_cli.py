@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from protosuite import program
+from protosuite import program, reaching
 from protosuite.auth import tokens
 from protosuite.auth.cli import parse, run
 from protosuite.auth.keys import rotate
@@ -281,8 +281,8 @@ class GivenTests(SynchronousTestCase):
     """The token that a client program is given."""
 
     def given(self, path: Path | None, variable: str | None = None) -> str | None:
-        self.patch(os, "environ", {} if variable is None else {program.TOKEN_VARIABLE: variable})
-        return program.token(Namespace(token_file=path))
+        self.patch(os, "environ", {} if variable is None else {reaching.TOKEN_VARIABLE: variable})
+        return reaching.token(Namespace(token_file=path))
 
     def written(self, data: bytes) -> Path:
         path = Path(self.mktemp())

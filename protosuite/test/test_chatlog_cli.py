@@ -27,7 +27,8 @@ from protosuite.chatlog.piping import Printer, is_null
 from protosuite.chatlog.reading import Broken, Checking, Report
 from protosuite.chatlog.view import Change, View
 from protosuite.chatlog.wire import MAX_CONTENT, ClientAppend, Entry, ServerReply
-from protosuite.program import TOKEN_VARIABLE, shown
+from protosuite.program import shown
+from protosuite.reaching import TOKEN_VARIABLE
 from protosuite.test.bearers import KEYS
 
 EPOCH = "e" * 32

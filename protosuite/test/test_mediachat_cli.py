@@ -25,7 +25,8 @@ from protosuite.mediachat.history import History
 from protosuite.mediachat.lines import clock, size, text_lines
 from protosuite.mediachat.receiving import Received
 from protosuite.mediachat.wire import Status
-from protosuite.program import TOKEN_VARIABLE, shown
+from protosuite.program import shown
+from protosuite.reaching import TOKEN_VARIABLE
 from protosuite.test.bearers import KEYS
 
 NOON = 1_700_000_000_000  # 22:13 UTC

@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.cli import _text_line
-from protosuite.program import ABSENCE, Absence, shown
+from protosuite.program import shown
+from protosuite.reaching import ABSENCE, Absence
 
 LINE = "p: h:1 cannot be reached so far"
 
