@@ -118,28 +118,42 @@ def crowded(connection: Connection, retain: int) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def sweep(connection: Connection, keeping: Keeping, names: Iterable[str]) -> list[str]:
-    """Delete some of what need not be kept of these topics, and of all; those that need another time."""
+@frozen
+class Swept:
+    """What a sweep has left: topics that were `cut`, topics of which something is too `young`.
+
+    `has_more`: there was more to delete for other reasons than one deletes at once.
+    """
+
+    cut: list[str]
+    young: list[str]
+    has_more: bool
+
+
+def sweep(connection: Connection, keeping: Keeping, names: Iterable[str]) -> Swept:
+    """Delete some of what need not be kept of these topics, and of all."""
     positions: list[int] = []
-    again: list[str] = []
+    cut: list[str] = []
+    young: list[str] = []
     for name in names:
         left = _SWEPT - len(positions)
-        if left <= 0:
-            again.append(name)
-            continue
-        found = _surplus(connection, name, keeping.retain, left)
+        found = _surplus(connection, name, keeping.retain, left) if left else []
         old = [position for position, when in found if when < keeping.before]
-        if len(old) < len(found) or len(found) == left:
-            again.append(name)
+        if len(old) < len(found):
+            young.append(name)
+        elif len(found) == left:
+            cut.append(name)
         positions += old
     at = locked(connection)
     kept = _Kept(at.deleted, at.retained)
     kept.delete(connection, positions)
-    kept.delete(connection, _over(connection, keeping, kept.retained))
-    kept.delete(connection, _forget_topics(connection, keeping, at.forgotten))
+    over = _over(connection, keeping, kept.retained)
+    kept.delete(connection, over)
+    theirs, has_more = _forget_topics(connection, keeping, at.forgotten)
+    kept.delete(connection, theirs)
     if kept != _Kept(at.deleted, at.retained):
         connection.execute(sa.update(head).values(deleted=kept.deleted, retained=kept.retained))
-    return again
+    return Swept(cut, young, has_more or len(over) == _SWEPT)
 
 
 @define
@@ -184,14 +198,14 @@ def _over(connection: Connection, keeping: Keeping, retained: int) -> list[int]:
     return found
 
 
-def _forget_topics(connection: Connection, keeping: Keeping, forgotten: int) -> list[int]:
-    """Forget the topics that were published to longest ago, while there are too many; what they had.
+def _forget_topics(connection: Connection, keeping: Keeping, forgotten: int) -> tuple[list[int], bool]:
+    """Forget the topics that were published to longest ago, while there are too many.
 
-    One of which not all can be deleted at once stays until the rest is.
+    What they had, and whether there may be more: one of which not all can be deleted at once stays.
     """
     count = connection.execute(sa.select(sa.func.count()).select_from(topics)).scalar_one()
     if count <= keeping.max_topics:
-        return []
+        return [], False
     last = topics.outerjoin(events, topics.c.position == _COLUMNS.position)
     is_old = sa.or_(_COLUMNS.position.is_(None), _COLUMNS.published_at < keeping.before)
     oldest = sa.select(topics.c.topic, topics.c.sequence).select_from(last).where(is_old)
@@ -200,11 +214,13 @@ def _forget_topics(connection: Connection, keeping: Keeping, forgotten: int) -> 
     theirs = sa.select(_COLUMNS.topic, _COLUMNS.position).where(_COLUMNS.topic.in_(list(found)))
     theirs = theirs.order_by(_COLUMNS.topic, _COLUMNS.sequence).limit(_SWEPT)
     rows = connection.execute(theirs).tuples().all()
+    has_more = len(found) == _FORGOTTEN
     if len(rows) == _SWEPT:  # there may be more of the last one, and of those that did not come
         whole = {topic for topic, _ in rows} - {rows[-1][0]}
         found = {topic: sequence for topic, sequence in found.items() if topic in whole}
+        has_more = True
     if found:
         connection.execute(sa.delete(topics).where(topics.c.topic.in_(list(found))))
         # Not 1 when one of them is used again: a sequence never goes back.
         connection.execute(sa.update(head).values(forgotten=max(forgotten, *found.values())))
-    return [position for _, position in rows]
+    return [position for _, position in rows], has_more

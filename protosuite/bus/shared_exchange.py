@@ -69,6 +69,7 @@ class SharedExchange(Exchange):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._upkeep.stop()
         self._fabric.unsubscribe(_EVENTS, self.following)
         for name in list(self._heard):
             self._hear(name, False)

@@ -15,7 +15,7 @@ from protosuite.bus.broker import taken, too_many
 from protosuite.bus.delivery import Event
 from protosuite.bus.leasing import Lease, Leasing, Renewed, acknowledge
 from protosuite.bus.placing import Batch, Placing, Publication, locked, seen
-from protosuite.bus.published import Keeping, Page
+from protosuite.bus.published import Keeping, Page, Swept
 from protosuite.bus.tables import durables, head, owed_events
 from protosuite.errors import BadRequest
 from protosuite.storage import Database
@@ -115,7 +115,7 @@ class SharedStore:
         """See :func:`.published.crowded`."""
         return self._database.read(lambda connection: published.crowded(connection, retain))
 
-    def sweep(self, keeping: Keeping, names: Sequence[str]) -> Deferred[list[str]]:
+    def sweep(self, keeping: Keeping, names: Sequence[str]) -> Deferred[Swept]:
         """See :func:`.published.sweep`."""
         return self._publishing.write(lambda connection: published.sweep(connection, keeping, names), _HEAD)
 

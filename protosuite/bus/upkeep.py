@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -17,7 +17,7 @@ from protosuite.errors import Overloaded, StorageError
 
 _REFRESH = 5.0  # seconds until all durable subscriptions are counted again; 1 while a publisher waits
 _SWEEP = 5.0
-_SWEPT = 100  # topics looked at in one sweep
+_SWEPT = 100  # topics looked at at a time
 # Seconds for which everything is kept: a node that was frozen, or without Redis, for less misses nothing.
 KEPT = 30.0
 
@@ -51,10 +51,15 @@ class Upkeep:
         self._has_news = False  # something was published since the last second
         self._busy_until = 0.0  # until then there may be something to sweep
         self._now = 0.0
+        self._is_stopped = False
 
     def start(self) -> None:
         """What others left to be swept is looked for once."""
         self._do("crowd", self._store.crowded(self._config.retain).addCallback(self._crowd))
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._is_stopped = True
 
     def joined(self, name: str) -> None:
         """A durable subscription is in use here."""
@@ -69,7 +74,7 @@ class Upkeep:
             count = self._counts[event.topic] = self._counts.get(event.topic, 0) + 1
             if count >= self._many:
                 self._counts[event.topic] = 0
-                self._crowded.setdefault(event.topic, self._now + KEPT)
+                self._crowd([event.topic])
 
     def keep_up(self, now: float, is_pressing: bool) -> None:
         """Do what is due; `is_pressing`: somebody waits for room in a durable subscription."""
@@ -85,7 +90,7 @@ class Upkeep:
         if self._has_news:
             self._has_news, self._busy_until = False, now + 2 * KEPT
         if (self._crowded or now < self._busy_until) and self._is_due("sweep", now, _SWEEP):
-            self._sweep([name for name, due in self._crowded.items() if due <= now][:_SWEPT])
+            self._do("sweep", Deferred.fromCoroutine(self._sweep()))
 
     def _renewed(self, renewed: Renewed, was_in_doubt: bool) -> None:
         if was_in_doubt:
@@ -96,23 +101,32 @@ class Upkeep:
             log.warn("other nodes took this one for dead: what it had of durable subscriptions comes again")
         self._freed(renewed.freed)
 
-    def _sweep(self, names: Sequence[str]) -> None:
-        for name in names:
-            del self._crowded[name]
+    async def _sweep(self) -> None:
+        """Delete what need not be kept: some of it, for publishers wait for that, and then some more."""
+        has_more = True
+        while has_more and not self._is_stopped:
+            names = [name for name, due in self._crowded.items() if due <= self._now][:_SWEPT]
+            for name in names:
+                del self._crowded[name]
+            try:
+                swept = await self._store.sweep(self._keeping(), names)
+            except Exception:
+                self._crowd(names, KEPT)
+                raise
+            self._crowd(swept.cut, 0.0)
+            self._crowd(swept.young, KEPT)
+            has_more = bool(swept.cut) or swept.has_more or len(names) == _SWEPT
+
+    def _keeping(self) -> Keeping:
         config = self._config
         before = int((self._wall() - KEPT) * 1000)
-        keeping = Keeping(config.retain, config.max_retained, config.max_topics, before)
+        return Keeping(config.retain, config.max_retained, config.max_topics, before)
 
-        def failed(failure: Failure) -> Failure:
-            self._crowd(names)
-            return failure
-
-        sweeping = self._store.sweep(keeping, names)
-        self._do("sweep", sweeping.addCallbacks(self._crowd, failed))
-
-    def _crowd(self, names: Sequence[str]) -> None:
+    def _crowd(self, names: Iterable[str], delay: float = KEPT) -> None:
+        """There may be too much of these topics; it is to be deleted in `delay` seconds at the latest."""
         for name in names:
-            self._crowded.setdefault(name, self._now + KEPT)
+            due = self._now + delay
+            self._crowded[name] = min(due, self._crowded.get(name, due))
 
     def _is_due(self, what: str, now: float, every: float) -> bool:
         if what in self._busy or now < self._done.get(what, 0.0) + every:

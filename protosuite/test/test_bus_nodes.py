@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.bus import bus_pb2 as pb
-from protosuite.bus import published
+from protosuite.bus import published, upkeep
 from protosuite.bus.server import BusService
 from protosuite.bus.shared_store import SharedStore
 from protosuite.bus.store import BusStore
@@ -342,6 +342,44 @@ class KeepingTests(NodesCase):
         self.assertEqual(self.kept(one), [*[("a", n) for n in range(6, 10)], ("b", 1)])
         listener = two.client(pb.Subscribe(pattern="a", replay=9))
         self.assertEqual(places(listener), [("a", n) for n in range(6, 10)])
+
+    def test_more_than_is_deleted_at_once(self) -> None:
+        """A sweep goes on until all is deleted that need not be kept, some of it at a time."""
+        self.patch(published, "_SWEPT", 3)
+        self.patch(upkeep, "_SWEPT", 2)
+        (one,) = self.start(1, max_pending=1000)
+        one.client(*[publish(topic) for topic in "abcde" for _ in range(14)])
+        self.pass_time(29)
+        self.assertEqual(len(self.kept(one)), 70)
+        self.pass_time(8)
+        self.assertEqual(self.kept(one), [(topic, n) for topic in "abcde" for n in range(11, 15)])
+
+    def test_more_bytes_and_topics_than_go_at_once(self) -> None:
+        """The same holds of what is above the bounds for all topics together."""
+        self.patch(published, "_SWEPT", 3)
+        self.patch(published, "_FORGOTTEN", 4)
+        (one,) = self.start(1, max_pending=1000, max_retained=200, max_topics=5)
+        one.client(*[publish(f"t{n}", b"x" * 20) for n in range(30)])
+        self.pass_time(29)
+        self.assertEqual(len(self.kept(one)), 30)
+        self.pass_time(8)
+        self.assertEqual(self.kept(one), [(f"t{n}", 1) for n in range(25, 30)])
+        self.assertEqual(self.query(one, "SELECT retained FROM bus_head"), [(100,)])
+
+    def test_a_stop_ends_a_sweep(self) -> None:
+        """A sweep does not go on when the node stops."""
+        self.patch(published, "_SWEPT", 3)
+        (one,) = self.start(1, max_pending=1000)
+        one.client(*[publish() for _ in range(30)])
+        self.pass_time(29)
+        one.writer.at_once = False
+        self.pass_time(8)
+        stopping = one.service.stopService()
+        one.is_dead = True
+        for _ in range(9):
+            one.writer.run()
+        self.successResultOf(stopping)
+        self.assertEqual(len(self.kept(one)), 27)
 
     def test_left_by_another(self) -> None:
         """What a node left that died before it could sweep is found at the start of another one."""
