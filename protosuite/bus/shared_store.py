@@ -191,9 +191,15 @@ class SharedStore:
 
     def retire(self) -> Deferred[Collection[str]]:
         """Be no node any more; the durable subscriptions that got something back."""
+        return Deferred.fromCoroutine(self._retire())
+
+    async def _retire(self) -> Collection[str]:
+        retiring = self._database.write(self._leasing.retire, _ROWS)
         if self._publishing is not self._database:
-            self._publishing.close()  # all that was handed in is stored
-        return self._database.write(self._leasing.retire, _ROWS)
+            # Closing blocks until all is done that waits there: behind this that is nothing.
+            await self._publishing.write(lambda connection: None, _HEAD).addErrback(lambda failure: None)
+            self._publishing.close()
+        return await retiring
 
     def retry(self) -> None:
         """Try again what failed and nobody waits for."""

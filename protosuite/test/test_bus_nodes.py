@@ -799,6 +799,40 @@ class DurableTests(Owing):
         self.assertEqual(places(again), [("a", 2), ("a", 3), ("a", 4)])
 
 
+class RetireTests(NodesCase):
+    """A node that publishes with a writer of its own, as it does with a server, and stops."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        workers = [HandWorker(at_once=True) for _ in range(2)]
+        self.databases = [self.database_of(self.folder, worker, worker) for worker in workers]
+        self.addCleanup(self.databases[0].close)
+        self.writer = workers[1]
+        self.store = SharedStore(*self.databases, "one", 10, self.clock.seconds)
+        self.store.start()
+
+    def rows(self, table: str) -> int:
+        with self.databases[0].at_start() as connection:
+            return int(connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() or 0)
+
+    def test_nothing_blocks(self) -> None:
+        """What waits for the writer of publishers is waited for as ever: the reactor goes on turning."""
+        self.writer.at_once = False
+        creating = self.store.create("d", "#", 10)
+        retiring = self.store.retire()
+        self.assertNoResult(retiring)
+        self.assertEqual(self.rows("bus_durable"), 0)
+        self.writer.run()
+        self.assertEqual((self.successResultOf(creating), self.rows("bus_durable")), (None, 1))
+        self.assertEqual((list(self.successResultOf(retiring)), self.rows("bus_node")), ([], 0))
+
+    def test_a_writer_that_fails(self) -> None:
+        """A node can leave when it can publish nothing."""
+        self.databases[1].trouble = StorageError("away")
+        self.successResultOf(self.store.retire())
+        self.assertEqual(self.rows("bus_node"), 0)
+
+
 class AsAlone(NodesCase):
     """What holds of a node alone."""
 
