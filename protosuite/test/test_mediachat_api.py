@@ -398,6 +398,27 @@ class DownloadTests(ApiCase):
         answer = self.get()
         self.assertLess(len(answer.body), int(answer.headers["content-length"]))
 
+    def test_gone_before_it_begins(self) -> None:
+        """A client that is gone while its file is being opened leaves no file open."""
+        opened: list[Any] = []
+        real = self.folder.read
+
+        def noted(name: str) -> Any:
+            opened.append(real(name))
+            return opened[-1]
+
+        self.patch(self.folder, "read", noted)
+        self.threads.by_hand()
+        for header in ("X: y", "Range: bytes=0-3"):
+            pipe = self.http()
+            pipe.arrive(f"GET /media/1 HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n".encode())
+            while not self.threads.media.tasks:
+                self.threads.read()
+                self.threads.answer()
+            pipe.lose(ConnectionError())
+            self.settle()
+        self.assertEqual([file.closed for file in opened], [True, True])
+
     def test_reader_that_stops(self) -> None:
         """R16: who takes nothing is cut off at `write_timeout`, and little waits for him."""
         url = self.post(bytes(3_000_000)).fields["url"]

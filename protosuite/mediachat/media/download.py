@@ -32,7 +32,7 @@ class Download:
     def __init__(self, request: Request, calls: Calls) -> None:
         self._request = request
         self._calls = calls
-        self.is_gone = False
+        self.is_gone = request.channel is None  # it went before there was anything to send
         self._wake: Deferred[None] | None = None
         self._is_paused = False
         self._sender: FileSender | None = None
@@ -40,24 +40,28 @@ class Download:
 
     async def send(self, file: Reading, parts: list[tuple[bytes, int, int]]) -> None:
         """Send, for each part, what comes before it and its bytes; the file is closed at the end."""
-        self._request.registerProducer(self, True)
-        number = file.fileno() if isinstance(file, BufferedReader) else None
-        if number is not None:
-            channel: Any = self._request.channel
-            self._sender = channel.connection.file_sender(self._calls.run)
         try:
-            for before, first, last in parts:
-                self._request.write(before)  # and what comes before all parts
-                if self._sender is not None and number is not None:
-                    await self._sender.send(number, first, last - first + 1)
-                else:
-                    await self._copy(file, first, last - first + 1)
+            if not self.is_gone:
+                await self._send_parts(file, parts)
         finally:
             if self._sender is not None:
                 self._sender.close()
             await self._calls.run(file.close)
             if not self.is_gone:
                 self._request.unregisterProducer()
+
+    async def _send_parts(self, file: Reading, parts: list[tuple[bytes, int, int]]) -> None:
+        self._request.registerProducer(self, True)
+        number = file.fileno() if isinstance(file, BufferedReader) else None
+        if number is not None:
+            channel: Any = self._request.channel
+            self._sender = channel.connection.file_sender(self._calls.run)
+        for before, first, last in parts:
+            self._request.write(before)  # and what comes before all parts
+            if self._sender is not None and number is not None:
+                await self._sender.send(number, first, last - first + 1)
+            else:
+                await self._copy(file, first, last - first + 1)
 
     async def _copy(self, file: Reading, first: int, left: int) -> None:
         run = self._calls.run
