@@ -89,6 +89,22 @@ class FolderTests(SynchronousTestCase):
         part.write([b"abc"])
         self.assertEqual(part.finish().sha256, digest(b"abc"))
 
+    def test_unreadable_part(self) -> None:
+        """A part that cannot be read is not left open, and stays."""
+        part = self.begin(upload="u")
+        part.write([b"abc"])
+        part.close(keep=True)
+        opened: list[FilePart] = []
+
+        def broken(part: FilePart, piece: bytes) -> None:
+            opened.append(part)
+            raise OSError(errno.EIO, "broken")
+
+        self.patch(FilePart, "see", broken)
+        with self.assertRaises(OSError):
+            self.begin(upload="u")
+        self.assertEqual(([each.file.closed for each in opened], len(self.parts())), ([True], 1))
+
     def test_wrong_hash(self) -> None:
         """Nothing stays of what is not what it should be."""
         part = self.begin(upload="u", sha256=digest(b"abd"))

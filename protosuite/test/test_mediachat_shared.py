@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from attrs import evolve
@@ -11,12 +13,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from protosuite.config import MediaChatConfig
 from protosuite.errors import StartError
 from protosuite.mediachat.media.address import Address, parse, problem
-from protosuite.mediachat.media.folder import MediaFolder
+from protosuite.mediachat.media.folder import FilePart, MediaFolder
 from protosuite.mediachat.media.interface import MediaStore, MediaUnavailable
 from protosuite.mediachat.media.making import make
 from protosuite.mediachat.media.shared import SharedFolder
 from protosuite.mediachat.wire import Head
-from protosuite.test.media_contract import DATA, PART, MediaContract, digest
+from protosuite.test.media_contract import DATA, MIB, PART, MediaContract, digest
 from protosuite.test.mediachat_peers import OPEN, Fixture
 
 MINIO = "http://127.0.0.1:9000"
@@ -94,6 +96,26 @@ class SharedFolderTests(MediaContract, SynchronousTestCase):
         part.write([DATA[PART:]])
         self.assertEqual(part.finish().sha256, digest(DATA))
         self.assertEqual(self.parts(), [])
+
+    def test_no_room_to_take_over(self) -> None:
+        """R6: where an upload cannot be taken over for want of room no copy stays, and it can be later."""
+        left = self.begin(self.one, DATA, upload="u")
+        left.write([DATA[:PART]])
+        before = self.parts()
+        real = FilePart.write
+
+        def full(part: FilePart, pieces: Iterable[bytes]) -> None:
+            real(part, pieces)
+            if part.offset >= 2 * MIB:
+                raise OSError(errno.ENOSPC, "no room")
+
+        self.patch(FilePart, "write", full)
+        for _ in range(3):
+            with self.assertRaises(OSError):
+                self.begin(self.two, DATA, upload="u")
+        self.assertEqual(self.parts(), before)
+        self.patch(FilePart, "write", real)
+        self.assertEqual(self.begin(self.two, DATA, upload="u").offset, PART)
 
     def test_longer_part(self) -> None:
         """A part that is longer than its upload, which we never write, is not gone on with."""

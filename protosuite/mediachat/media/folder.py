@@ -125,12 +125,16 @@ class MediaFolder:
                 self._make_room(chat_id)
             file = path.open("a+b")
             os.utime(path)  # young again: see `old_parts`
-        if os.fstat(file.fileno()).st_size > head.size and head.upload is not None:
-            file.truncate(0)  # not our doing
         part = FilePart(self, path, file, head.upload is not None, head.sha256)
-        file.seek(0)
-        while block := file.read(BLOCK):
-            part.see(block)
+        try:
+            if part.is_named and os.fstat(file.fileno()).st_size > head.size:
+                file.truncate(0)  # not our doing
+            file.seek(0)
+            while block := file.read(BLOCK):
+                part.see(block)
+        except BaseException:
+            part.close(keep=True)
+            raise
         return part
 
     def _make_room(self, chat_id: int) -> None:

@@ -106,19 +106,20 @@ class SharedFolder(MediaFolder):
         found = None if head.upload is None else self._furthest(stem, head.size)
         if head.upload is not None and found is None:
             self._make_room(chat_id)
-        path = self._parts / f"{stem}.0.{unique}"
-        part = SharedPart(
-            self,
-            path,
-            path.open("x+b"),
-            head.upload is not None,
-            head.sha256,
-            stem=stem,
-            unique=unique,
-            most_unsynced=self._most_unsynced,
-        )
-        if found is not None:
-            self._take(part, *found)
+        with contextlib.nullcontext() if found is None else found[-1]:
+            path = self._parts / f"{stem}.0.{unique}"
+            part = SharedPart(
+                self,
+                path,
+                path.open("x+b"),
+                head.upload is not None,
+                head.sha256,
+                stem=stem,
+                unique=unique,
+                most_unsynced=self._most_unsynced,
+            )
+            if found is not None:
+                self._take(part, *found)
         return part
 
     def _furthest(self, stem: str, most: int) -> tuple[int, Path, BinaryIO] | None:
@@ -135,10 +136,13 @@ class SharedFolder(MediaFolder):
 
     def _take(self, part: SharedPart, size: int, path: Path, file: BinaryIO) -> None:
         """Copy what another writer has; it cannot give its part a name any more."""
-        with file:
+        try:
             while part.offset < size and (block := file.read(min(BLOCK, size - part.offset))):
                 FilePart.write(part, [block])
-        part.note()
+            part.note()
+        except BaseException:  # such as of a disk that is full: then the copy may not stay, too
+            part.close(keep=False)
+            raise
         path.unlink(missing_ok=True)
 
     def name(self, part: Path, digest: str) -> None:
