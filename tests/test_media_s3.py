@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 import threading
+import time
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -129,6 +130,29 @@ class MotoTests(S3Case, SynchronousTestCase):
         self.patch(bucket, "_COPIED", PART)
         name = self.store(DATA)
         self.assertEqual(self.bytes_of(self.two, name), DATA)
+
+    def test_copy_that_fails(self) -> None:
+        """A copy in parts that fails leaves no upload behind; one whose node was killed is swept."""
+        complete = bucket.Bucket.complete
+
+        def fails(self: Any, key: str, upload: str, etags: Any) -> None:
+            if key.startswith("media/"):
+                raise MediaUnavailable("S3 does not answer")
+            complete(self, key, upload, etags)
+
+        self.patch(bucket, "_COPIED", PART)
+        self.patch(bucket.Bucket, "complete", fails)
+        store: Any = self.one
+        part: Any = self.begin(store, DATA, upload="u")
+        part.write([DATA])
+        with self.assertRaises(MediaUnavailable):
+            part.finish()
+        self.assertEqual(self.keys(), [f"some/where/{part.key}"])
+        for key in ("media/ab/cd", "aside/abcd"):
+            store._bucket.begin(key)
+        self.assertEqual(len(self.keys()), 3)
+        self.two.old_parts(time.time() + 3600, [part])
+        self.assertEqual(self.keys(), [f"some/where/{part.key}"])
 
 
 class NanioTests(S3Case, SynchronousTestCase):

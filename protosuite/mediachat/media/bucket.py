@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
@@ -9,7 +10,7 @@ from typing import Any, BinaryIO
 from attrs import frozen
 
 from protosuite.mediachat.media.address import Address
-from protosuite.mediachat.media.asking import Asking
+from protosuite.mediachat.media.asking import Asking, NotThere
 from protosuite.mediachat.media.interface import MediaUnavailable
 
 _COPIED = 1 << 30  # bytes that are copied by one request; S3 takes five times that, and has to answer in time
@@ -73,20 +74,31 @@ class Bucket:
 
     def _copy_parts(self, origin: dict[str, str], target: str, size: int) -> None:
         upload = self.begin(target)
-        etags = []
-        for number, first in enumerate(range(0, size, _COPIED), 1):
-            answer = self._ask(
-                "upload_part_copy",
-                Key=self._key(target),
-                UploadId=upload,
-                PartNumber=number,
-                CopySource=origin,
-                CopySourceRange=f"bytes={first}-{min(first + _COPIED, size) - 1}",
-            )
-            if (etag := answer.get("CopyPartResult", {}).get("ETag")) is None:
-                raise MediaUnavailable("S3 does not copy parts, as so large a file needs")
-            etags.append(etag)
-        self.complete(target, upload, etags)
+        try:
+            etags = [
+                self._copy_part(origin, target, upload, number, first, min(first + _COPIED, size) - 1)
+                for number, first in enumerate(range(0, size, _COPIED), 1)
+            ]
+            self.complete(target, upload, etags)
+        except BaseException:  # nobody goes on with it, and what it has so far would be paid for
+            with contextlib.suppress(NotThere, MediaUnavailable):
+                self.abort(target, upload)
+            raise
+
+    def _copy_part(
+        self, origin: dict[str, str], target: str, upload: str, number: int, first: int, last: int
+    ) -> str:
+        answer = self._ask(
+            "upload_part_copy",
+            Key=self._key(target),
+            UploadId=upload,
+            PartNumber=number,
+            CopySource=origin,
+            CopySourceRange=f"bytes={first}-{last}",
+        )
+        if (etag := answer.get("CopyPartResult", {}).get("ETag")) is None:
+            raise MediaUnavailable("S3 does not copy parts, as so large a file needs")
+        return str(etag)
 
     def delete(self, key: str) -> None:
         """There is no such object any more."""

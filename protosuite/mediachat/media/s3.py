@@ -125,15 +125,19 @@ class S3Store:
     def old_parts(self, before: float, active: Collection[Part]) -> None:
         """Delete what is left of uploads that nobody has added to since `before`, on whichever node."""
         held = {part.key for part in active if isinstance(part, S3Part)}
-        for each in self._bucket.uploads("parts/"):
-            if each.key not in held and each.at < before:
-                with contextlib.suppress(NotThere):
-                    parts = self._bucket.sent(each.key, each.upload)
-                    if max((part.at for part in parts), default=each.at) < before:
-                        self._bucket.abort(each.key, each.upload)
+        for prefix in ("parts/", "media/", "aside/"):  # the latter of copies whose node was killed
+            for each in self._bucket.uploads(prefix):
+                if each.key not in held and each.at < before:
+                    self._abort_unless_grown(each, before)
         for each in self._bucket.objects("parts/"):
             if each.key not in held and each.at < before:
                 self._bucket.delete(each.key)
+
+    def _abort_unless_grown(self, upload: Object, before: float) -> None:
+        with contextlib.suppress(NotThere):
+            parts = self._bucket.sent(upload.key, upload.upload)
+            if max((part.at for part in parts), default=upload.at) < before:
+                self._bucket.abort(upload.key, upload.upload)
 
     def _abort(self, upload: Object) -> None:
         with contextlib.suppress(NotThere):
