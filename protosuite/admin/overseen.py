@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import nlargest
 from pathlib import Path
@@ -19,12 +18,12 @@ from protosuite.config import Config
 from protosuite.fabric import Fabric
 from protosuite.fabric.interface import Away
 from protosuite.figures import Figure, Source
+from protosuite.logs import redacted
 from protosuite.net.listening import ListeningService
 from protosuite.settings import fields_of
 from protosuite.storage import Database
 from protosuite.storage.workers import Calls
 
-_PASSWORD = re.compile(r"(?<=://)([^\s/@]*:)[^\s/]*@")
 _RECENT = 20  # refusals
 _NODES = "nodes"  # the group in which the fabric has them
 
@@ -135,7 +134,7 @@ def configuration(config: Config) -> Mapping[str, Mapping[str, str]]:
     """Every setting as it would be written, without the passwords in it."""
     return {
         name: {
-            key: _PASSWORD.sub(r"\1***@", kind.write(getattr(section, key)).strip())
+            key: redacted(kind.write(getattr(section, key)).strip())
             for key, (_, kind, _) in fields_of(type(section)).items()
         }
         for name, section in config.sections().items()

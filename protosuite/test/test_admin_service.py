@@ -177,7 +177,9 @@ class StatusTests(Fixture):
         """R29: a password in a setting is not shown."""
         config = Config()
         url = "postgresql+psycopg://suite:hunter2@db.example.org/suite"
-        shown = configuration(evolve(config, suite=evolve(config.suite, database=url)))
+        strange = "redis://cache?password=hunter2"  # where nobody expects one
+        own = {"suite": evolve(config.suite, database=url), "auth": evolve(config.auth, secret_file=strange)}
+        shown = configuration(evolve(config, **own))
         self.assertEqual(shown["suite"]["database"], "postgresql+psycopg://suite:***@db.example.org/suite")
         self.assertNotIn("hunter2", json.dumps(shown))
 
