@@ -218,9 +218,9 @@ class Database:
             if storage is None and len(group) > 1 and not apart:
                 return False
             outcomes = [Failure(error) for _ in group]
-            if storage is not None:
+            if storage is not None and transactions is self._writes:
                 self._note_health(storage)
-                self.measures.failures += transactions is self._writes
+                self.measures.failures += 1
         else:
             if transactions is self._writes:
                 self._written = self.clock()

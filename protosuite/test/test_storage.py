@@ -23,7 +23,7 @@ import protosuite.mediachat.store
 import protosuite.numbers.store
 import protosuite.storage.marks  # noqa: F401 - declares its table
 from protosuite.counter.store import counter
-from protosuite.errors import Overloaded, StartError, StorageFull
+from protosuite.errors import Overloaded, StartError, StorageError, StorageFull
 from protosuite.storage import damage, metadata, migrate
 from protosuite.storage.schema import HEAD
 from protosuite.storage.workers import Threads
@@ -137,6 +137,23 @@ class GroupCommitTests(Fixture):
         self.database.write(put("x"))
         self.writer.run()
         self.assertEqual(len(self.keys()), 6)
+
+    def test_a_read_that_fails(self) -> None:
+        """A read that the storage fails says nothing of writes: of those only the last one does."""
+
+        def lost(connection: Connection) -> None:
+            raise StorageError("the database cannot be reached")
+
+        self.failureResultOf(self.database.read(lost), StorageError)
+        self.assertTrue(self.database.accepts_writes)
+        writing = self.database.write(lost)
+        self.writer.run()
+        self.failureResultOf(writing, StorageError)
+        self.assertFalse(self.database.accepts_writes)
+        self.assertEqual(self.database.measures.failures, 1)
+        self.database.write(put("a"))
+        self.writer.run()
+        self.assertTrue(self.database.accepts_writes)
 
     def test_readers_cannot_write(self) -> None:
         """A reader's connection refuses to write."""
