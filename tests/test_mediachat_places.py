@@ -68,11 +68,13 @@ class PlaceTests(SynchronousTestCase):
         early = self.add(one, 1, 5)
         with ThreadPoolExecutor(1) as thread:
             waiting = thread.submit(self.add, two, 2, 5)
-            while not waiting.done() and not cluster.execute(_WAITING):
-                pass
-            self.assertFalse(waiting.done())
-            self.assertEqual(self.new(), [])
-            one.commit()
+            try:
+                while not waiting.done() and not cluster.execute(_WAITING):
+                    pass
+                self.assertFalse(waiting.done())
+                self.assertEqual(self.new(), [])
+            finally:
+                one.commit()  # or the thread waits for it for ever
             late = waiting.result()
         self.assertEqual(self.new(), [early])
         two.commit()
