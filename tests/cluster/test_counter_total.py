@@ -165,6 +165,7 @@ class RedisTotalTests(TestCase):
         await self.load([node], 20)
         self.check.settle(await self.total(node))
         self.assertEqual(self.faults, [])
+        self.assertLess(node.operations.count, 50)  # of 100 groups: five clients share each
 
     async def test_frozen_and_killed(self) -> None:
         """R33: while Redis is frozen or gone all wait, and then go on; nothing is lost or twice."""
