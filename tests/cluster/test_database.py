@@ -131,7 +131,7 @@ class FailoverTests(Fixture):
 
 
 def refused(writer: Writer) -> bool:
-    """Whether a writer has been told that it cannot be stored now, or could not come back."""
+    """Whether a writer has been told that it cannot be stored now."""
     return bool(getattr(writer, "refused", 0))
 
 
