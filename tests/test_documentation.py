@@ -158,7 +158,7 @@ class DependencyTests(TestCase):
         )
         setup = ConfigParser()
         setup.read(DOCS.parent / "setup.cfg", "utf-8")
-        extras = setup["options.extras_require"]
-        lines = f"{setup['options']['install_requires']}\n{extras['redis']}\n{extras['postgres']}".split("\n")
+        extras = [setup["options.extras_require"][name] for name in ("tls", "redis", "postgres", "s3")]
+        lines = "\n".join([setup["options"]["install_requires"], *extras]).split("\n")
         needed = {re.split(r"[ \[><=;]", line)[0].lower() for line in lines if line and line[0] not in "#"}
         self.assertEqual(needed - told, set())
