@@ -178,8 +178,8 @@ class StatusTests(Fixture):
         config = Config()
         url = "postgresql+psycopg://suite:hunter2@db.example.org/suite"
         strange = "redis://cache?password=hunter2"  # where nobody expects one
-        own = {"suite": evolve(config.suite, database=url), "auth": evolve(config.auth, secret_file=strange)}
-        shown = configuration(evolve(config, **own))
+        auth = evolve(config.auth, secret_file=strange)
+        shown = configuration(evolve(config, suite=evolve(config.suite, database=url), auth=auth))
         self.assertEqual(shown["suite"]["database"], "postgresql+psycopg://suite:***@db.example.org/suite")
         self.assertNotIn("hunter2", json.dumps(shown))
 
