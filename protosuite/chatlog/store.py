@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, String, Table, Text
 from sqlalchemy import bindparam as given
 from twisted.internet.defer import Deferred
 
@@ -42,7 +42,8 @@ entries = Table(
     Column("seq", BigInteger, nullable=False),
     Column("key", String(64)),
     Column("hash", String(32), nullable=False),
-    UniqueConstraint("room", "key", name="uq_chatlog_entry_key"),
+    # For most entries there is no key to be written. On PostgreSQL the migration gives the condition.
+    Index("ix_chatlog_entry_key", "room", "key", unique=True, sqlite_where=sa.text("key IS NOT NULL")),
     sqlite_with_rowid=False,  # clustered by slot: a page of history is read from one place
 )
 

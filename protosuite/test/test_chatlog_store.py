@@ -365,12 +365,14 @@ class PlanTests(Fixture):
                 seen.append((statement, parameters))
 
         event.listen(self.database._write_engine, "before_cursor_execute", see)
-        self.commit(append("a", key="k"), append("b", key="l"))
+        self.commit(append("a", key="k"), append("a", key="m"), append("b", key="l"))
         self.assertEqual(len(seen), 3)  # the rooms, and the keys of each
         for query, parameters in seen:
             plan = self.raw().execute(f"EXPLAIN QUERY PLAN {query}", parameters).fetchall()
             steps = [step[3] for step in plan if "ORDER BY" not in step[3]]  # of the few that were found
             self.assertTrue(all("SEARCH" in step for step in steps), (query, plan))
+            if '"key" IN' in query:  # else all entries of the room would be read
+                self.assertTrue(all(step.endswith("(room=? AND key=?)") for step in steps), plan)
 
 
 class FileTests(Fixture):
