@@ -6,6 +6,7 @@ import re
 import socket
 import struct
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,21 @@ class RenewalTests(TestCase):
         self.assertEqual(await self.served_by(suite), first)
         await suite.program.says("has expired: what was read before stays in use")
 
+    async def test_a_weak_one_does_not_replace(self) -> None:
+        """R37: a certificate that OpenSSL does not take, as its key is short, leaves the old one in use."""
+        suite = Secured(self, self.own)
+        await suite.start()
+        first = self.own.serial
+        weak = Pair(self.authority.folder / "weak.pem", self.authority.folder / "weak.key")
+        openssl(
+            "req", "-x509", "-newkey", "rsa:512", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            "-keyout", weak.key, "-out", weak.cert,
+        )  # fmt: skip
+        in_place_of(self.own, weak)
+        self.assertEqual(await self.served_by(suite), first)
+        await suite.program.says("too small): what was read before stays in use")
+        self.assertEqual([line for line in suite.log if " critical " in line], [])
+
     async def test_chain(self) -> None:
         """What is behind the certificate in its file is sent along: who knows only the root trusts it."""
         self.own.cert.write_bytes(self.own.cert.read_bytes() + self.authority.cert.read_bytes())
@@ -157,11 +173,20 @@ class ClientCertificateTests(TestCase):
         self.assertNotIn(" critical ", "".join(suite.log))
         self.assertTrue(demands_certificate(endpoint(suite.port, self.own, self.authority.cert)))
 
+    async def lasting(self, suite: Secured) -> Peer:
+        """A connection whose stream has more than one number: chance gives one in twenty a single one."""
+        for attempt in count():
+            peer = await connect_tls(self, suite.port, self.authority, self.known)
+            peer.say("start", client=f"old-{attempt}")
+            if (await peer.message())["count"] > 1:
+                break
+        return peer
+
     async def test_another_authority(self) -> None:
         """Who is known follows the file too, from the next connection on."""
         suite = Secured(self, self.own, self.authority.cert, interval=60)
         await suite.start()
-        old = await greeted(self, suite, self.authority, self.known, "old")
+        old = await self.lasting(suite)
         other = Authority(self, "other")
         self.authority.cert.with_suffix(".keep").write_bytes(self.authority.cert.read_bytes())
         trusted = Pair(self.authority.cert, self.authority.key)
@@ -281,6 +306,29 @@ class HandshakeTests(TestCase):
             command += ["-CAfile", str(authority.cert), "-verify_return_error", "-cipher", "ALL:@SECLEVEL=0"]
             client = Program(self, *command, folder=suite.folder)
             self.assertEqual((await client.exit()) == 0, works, client.story())
+
+    async def test_where_they_come_from(self) -> None:
+        """A failed handshake is one line with the peer's address, whoever says what that is, and however."""
+        authority = Authority(self)
+        listen = endpoint(0, authority.issue("server"))
+        suite = Suite(self)
+        around, within = free_port(), free_port()
+        suite.write(
+            counter={"listen": listen.replace("protosuite-tls:0", f"protosuite-tls:haproxy:tcp:{around}")},
+            numbers={"listen": "haproxy:" + listen.replace(":0", f":{within}")},
+        )
+        await suite.start()
+        header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 2222\r\n"
+        for port, sent in ((around, header + bytes(100)), (around, bytes(100)), (within, bytes(100))):
+            peer = await connect(self, port)
+            peer.send(sent)
+            await peer.everything()
+        self.assertEqual(await suite.terminate(), 0)
+        said = [line.partition("info     ")[2] for line in suite.log if re.search(r" (tls|net): ", line)]
+        self.assertEqual(len(said), 3, said)
+        self.assertEqual(said[0], "tls: 192.0.2.1:1111: no TLS handshake: wrong version number")
+        self.assertRegex(said[1], r"^net: 127\.0\.0\.1:\d+: bad-header: ")
+        self.assertRegex(said[2], r"^tls: 127\.0\.0\.1:\d+: no TLS handshake: wrong version number$")
 
     async def test_around_another_endpoint(self) -> None:
         """An endpoint in the place of the port gets TLS: here the PROXY protocol of a load balancer."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -28,6 +29,7 @@ from zope.interface import implementer
 
 from protosuite.errors import StartError
 from protosuite.logs import Muffled
+from protosuite.net.connection import shown_address
 
 HANDSHAKE_TIMEOUT = 10.0  # seconds, for two round trips and some arithmetic
 
@@ -75,7 +77,10 @@ class Renewing:
 
     def _load(self) -> tuple[_Stamps, SSL.Context]:
         stamps = self._look()  # before reading: what changes meanwhile differs from them, and is read again
-        return stamps, _context(self._cert, self._key, self._client_ca)
+        try:
+            return stamps, _context(self._cert, self._key, self._client_ca)
+        except (SSL.Error, UnsupportedAlgorithm, ValueError) as error:  # each of them knows its own limits
+            raise StartError(f"{self._cert} and {self._key} cannot be used ({_in_words(error)})") from None
 
     def _look(self) -> _Stamps:
         files = [self._cert, self._key] + ([self._client_ca] if self._client_ca is not None else [])
@@ -149,6 +154,7 @@ class _Handshake(BufferingTLSTransport):
     """A connection that is given up when it is not encrypted after :data:`HANDSHAKE_TIMEOUT`."""
 
     factory: Any
+    transport: Any
     _overdue: IDelayedCall | None = None
     _is_late = False
 
@@ -179,15 +185,19 @@ class _Handshake(BufferingTLSTransport):
         error = (getattr(self, "_reason", None) or reason).value
         if isinstance(error, ConnectionDone) and self.getHandle().get_state_string().startswith(b"before"):
             return  # it came and went, as who looks whether a port is open does
-        peer = getattr(self.wrappedProtocol, "peer", "a peer")
+        if isinstance(error, ConnectionAborted) and not self._is_late:
+            return  # what is below ended it, and has said why
+        peer = shown_address(self.transport.getPeer())
         self.factory.strangers.info("{peer}: no TLS handshake: {why}", peer=peer, why=self._why(error))
 
     def _why(self, error: object) -> str:
-        if self._is_late:
-            return f"it took more than {HANDSHAKE_TIMEOUT:g} s"
-        if isinstance(error, SSL.Error) and error.args and error.args[0]:
-            return str(error.args[0][-1][-1])  # OpenSSL's words
-        return str(error)
+        return f"it took more than {HANDSHAKE_TIMEOUT:g} s" if self._is_late else _in_words(error)
+
+
+def _in_words(error: object) -> str:
+    if isinstance(error, SSL.Error) and error.args and error.args[0]:
+        return str(error.args[0][-1][-1])  # OpenSSL's
+    return str(error)
 
 
 class Handshakes(TLSMemoryBIOFactory):

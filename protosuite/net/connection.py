@@ -237,7 +237,7 @@ class Connection(Protocol):
 
     def _learn_address(self) -> None:
         address = self.transport.getPeer()
-        self.peer, self.host = _name(address), getattr(address, "host", None)
+        self.peer, self.host = shown_address(address), getattr(address, "host", None)
 
     def _is_let_in(self) -> bool:
         fault = self._registry.joined(self)
@@ -376,7 +376,7 @@ class PacedConnection(Connection):
         """The connection is being lost."""
 
 
-def _name(address: IAddress) -> str:
+def shown_address(address: IAddress) -> str:
     """An address as one prints it."""
     host = getattr(address, "host", None)
     if host is None:

@@ -31,6 +31,7 @@ from zope.interface import alsoProvides, implementer
 
 from protosuite.errors import PeerFault
 from protosuite.logs import Muffled
+from protosuite.net.connection import shown_address
 
 PROXIED = "haproxy"
 _MAX_LINE = 107  # bytes of version 1, its end included: so says its specification
@@ -131,7 +132,8 @@ class Proxied(ProtocolWrapper):
             try:
                 header = self._header.feed(data)
             except PeerFault as fault:
-                self.factory.strangers.info("{proxy}: {fault}", proxy=str(self.getPeer()), fault=str(fault))
+                proxy = shown_address(self.getPeer())
+                self.factory.strangers.info("{proxy}: {fault}", proxy=proxy, fault=str(fault))
                 self.transport.abortConnection()
                 return
             if header is None:
