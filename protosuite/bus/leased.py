@@ -40,7 +40,8 @@ class Leased(Durable):
         """What this node has got of it, oldest first; `is_all` if nothing was left."""
         self.is_loading = False
         self.may_have_more |= not is_all
-        if self.is_deleted:
+        if self.is_deleted:  # what was found is owed to one that has got its name since
+            self._given_up.extend([owed.id for owed in found])
             return
         is_in_order = not (self._ready and found) or found[0].id > self._ready[-1].id
         for owed in found:

@@ -206,6 +206,8 @@ class SharedExchange(Exchange):
         given_up = durable.given_up()
         if given_up:
             self.store.release(given_up, durable.name)
+        if durable.is_deleted:  # there may be another one of its name
+            return
         for subscriber in durable.dispatch(self._clock.seconds()):
             subscriber.wake()
         self._hear(durable.name, bool(durable.consumers))

@@ -696,6 +696,43 @@ class DurableTests(Owing):
         self.assertEqual(places(old), [])
         self.assertEqual(one.exchange.broker.durables["d"].pattern, "b")
 
+    def taking(self) -> tuple[Node, Node]:
+        """Two nodes: one of them takes something of a durable subscription that it knows to be deleted."""
+        one, two = self.start()
+        one.client(DURABLE)
+        two.client(publish())
+        one.writer.at_once = False
+        self.settle()
+        two.client(pb.Unsubscribe(pattern="#", durable="d"))
+        self.pass_time(6)
+        self.assertEqual(one.exchange.broker.durables, {})
+        two.client(DURABLE).lose()
+        return one, two
+
+    def took(self, node: Node) -> None:
+        """It has taken what there is."""
+        node.writer.at_once = True
+        node.writer.run()
+        self.settle()
+
+    def test_deleted_while_it_takes(self) -> None:
+        """What a node takes for one that was deleted meanwhile goes to the one that has its name now."""
+        one, two = self.taking()
+        two.client(publish())
+        new = one.client(DURABLE)
+        self.assertEqual(self.held(two), [(2, "")])
+        self.took(one)
+        self.assertEqual(places(new), [("a", 2)])
+
+    def test_deleted_while_it_takes_nothing(self) -> None:
+        """Where there is nothing to be taken, the one that has its name now is heard of all the same."""
+        one, two = self.taking()
+        new = one.client(DURABLE)
+        self.took(one)
+        two.client(publish())
+        self.settle()
+        self.assertEqual(places(new), [("a", 2)])
+
     def test_publishers_wait(self) -> None:
         """When it is full publishers of all nodes wait, and go on when there is room, wherever it is made."""
         one, two = self.start()
