@@ -10,9 +10,10 @@ from typing import IO, Any
 
 from attrs import evolve
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from protosuite import fabric
 from protosuite.auth import tokens
@@ -123,36 +124,33 @@ class Suite(Service):
     def stopService(self) -> Deferred[None]:
         """Stop in an order that loses nothing: accept no more, drain, store, close the database.
 
-        The admin service says before anything else that the suite is not ready, and goes last.
+        The admin service says before anything else that the suite is not ready, and goes last. A service that
+        fails at it is logged, and keeps neither the others nor the database from their end.
         """
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         config = self._config.suite
-        for service in self.services:
-            service.stop_begins()
+        await _together("take note", self.services, lambda service: service.stop_begins())
         if config.drain_delay:
             log.info("stopping in {delay:g} s", delay=config.drain_delay)
             await deferLater(self._reactor, config.drain_delay)
         log.info("stopping; connections get {timeout:g} s", timeout=config.drain_timeout)
         for is_last in (False, True):
             group = [service for service in self.services if (service.name == "admin") == is_last]
-            await self._stop_together(group, config.drain_timeout)
+            await _together("stop listening", group, lambda service: service.stop_listening())
+            await _together("drain", group, lambda service: service.drain(config.drain_timeout))
+            await _together("stop", group, lambda service: service.stopService())
         self._guard.stop()
         if self._fabric is not None:
-            await self._fabric.stop()
+            await maybeDeferred(self._fabric.stop).addErrback(_logged, "the fabric", "stop")
         database, self._database = self._database, None
         if database is not None:
             database.close()
         if self._lock is not None:
             self._lock.close()
         log.info("stopped")
-
-    async def _stop_together(self, services: Sequence[ListeningService], timeout: float) -> None:
-        await gatherResults([service.stop_listening() for service in services])
-        await gatherResults([service.drain(timeout) for service in services])
-        await gatherResults([service.stopService() or _done() for service in services])
 
     def _check_exposure(self) -> None:
         """R30. What an endpoint's text does not tell about who can reach it, its port does now."""
@@ -196,7 +194,12 @@ class Suite(Service):
         )
 
 
-def _done() -> Deferred[None]:
-    done: Deferred[None] = Deferred()
-    done.callback(None)
-    return done
+def _together(
+    what: str, services: Sequence[ListeningService], do: Callable[[ListeningService], object]
+) -> Deferred[Any]:
+    """Have each service do something at a stop; fires when all of them have, or have failed."""
+    return gatherResults([maybeDeferred(do, each).addErrback(_logged, each.name, what) for each in services])
+
+
+def _logged(failure: Failure, name: object, what: str) -> None:
+    log.failure("{name} did not {what} as it should: the rest does", failure, name=name, what=what)

@@ -16,9 +16,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite import program
 from protosuite.config import SERVICES as CONFIGURED
-from protosuite.config import Config, MediaChatConfig, SuiteConfig
+from protosuite.config import Config, CounterConfig, MediaChatConfig, SuiteConfig
 from protosuite.errors import StartError
+from protosuite.net.listening import ListeningService
 from protosuite.net.systemd import Notifier
+from protosuite.storage import migrate
 from protosuite.suite import SERVICES, Suite, check, warnings
 
 
@@ -27,6 +29,14 @@ class Reactor(MemoryReactorClock):
 
     def callFromThread(self, function: Any, *args: Any, **kwargs: Any) -> None:
         function(*args, **kwargs)
+
+
+class Broken(ListeningService):
+    """A service that fails at one step of a stop."""
+
+    def __init__(self, step: str, reactor: Any) -> None:
+        super().__init__("broken", reactor, CounterConfig())
+        setattr(self, step, lambda *_: 1 // 0)
 
 
 class SuiteTests(SynchronousTestCase):
@@ -100,6 +110,17 @@ class SuiteTests(SynchronousTestCase):
             self.start()
         self.successResultOf(suite.stopService())
         self.start()
+
+    def test_a_service_that_cannot_stop(self) -> None:
+        """R31: whatever one service does at a stop, the others stop, and the folder is free."""
+        for step in ("stop_begins", "stop_listening", "drain", "stopService"):
+            suite = self.start()
+            suite.services.insert(0, Broken(step, self.reactor))
+            self.successResultOf(suite.stopService())
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1, step)
+            suite.services.pop(0)
+            self.assertEqual([service.running for service in suite.services], [False] * 6)
+            migrate.take(Path(self.folder)).close()
 
     def test_a_busy_port(self) -> None:
         """A port that cannot be had is one line with the setting to change."""
