@@ -9,8 +9,16 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent
-from zope.interface import implementer
+from twisted.logger import (
+    ILogFilterPredicate,
+    ILogObserver,
+    LogEvent,
+    Logger,
+    LogLevel,
+    PredicateResult,
+    formatEvent,
+)
+from zope.interface import implementer, provider
 
 # What is not a plain field of ours in a log event, by twisted.logger's own naming.
 _PLAIN = (str, int, float, bool, type(None))
@@ -19,6 +27,25 @@ _PASSWORD = re.compile(r"(?<=://)([^\s/:]*:)(?:(?!://)\S)*@")
 _QUERY = re.compile(r"(?<=[?&])((?:ssl|sentinel_)?password=)[^\s&'\"]*")  # of a URL too
 # What may be a token, good or not: a JSON object in base64, and then a dot.
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_.-]*")
+
+# Twisted's own words on the start and the end of a process, and on each of its ports.
+_OF_THE_PROCESS = ("twisted.scripts.", "twisted.internet.base")
+_OF_A_PORT = re.compile(r"\S+( \(\w+\))* starting on .+|\((\w+ )?Port .+ Closed\)")
+
+
+@provider(ILogFilterPredicate)
+def unless_said_twice(event: LogEvent) -> Any:
+    """Leave out what Twisted tells of a start and an end.
+
+    The suite tells it, too, and knows more: which service a port is for.
+    """
+    namespace = event.get("log_namespace", "")
+    if event.get("log_level") is LogLevel.info and (
+        namespace.startswith(_OF_THE_PROCESS)
+        or (namespace == "log_legacy" and _OF_A_PORT.fullmatch(formatEvent(event)))
+    ):
+        return PredicateResult.no
+    return PredicateResult.maybe
 
 
 def one_line(value: str) -> str:

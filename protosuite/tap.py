@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import resource
 import signal
 import sys
@@ -15,15 +16,16 @@ from typing import Any, ClassVar, NoReturn, TextIO
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.task import LoopingCall
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import FilteringLogObserver, ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 import protosuite
+import twisted
 from protosuite import config as configuration
 from protosuite.config import ConfigurationError
 from protosuite.errors import StartError
-from protosuite.logs import OBSERVERS
+from protosuite.logs import OBSERVERS, unless_said_twice
 from protosuite.net.systemd import Notifier
 
 log = Logger(namespace="protosuite.suite")
@@ -119,7 +121,7 @@ def log_observer() -> ILogObserver:
         out = LogFile.fromFullPath(name, rotateLength=None)
     elif not twistd.get("nodaemon"):
         raise SystemExit("a daemon cannot log to standard output: give twistd --logfile, or -n")
-    return OBSERVERS[Options.parsed["log-format"]](out)
+    return FilteringLogObserver(OBSERVERS[Options.parsed["log-format"]](out), [unless_said_twice])
 
 
 def makeService(options: Options) -> IService:
@@ -129,6 +131,13 @@ def makeService(options: Options) -> IService:
     from protosuite.net.turns import make_brief
     from protosuite.suite import Suite
 
+    log.info(
+        "protosuite {version} with Python {python}, Twisted {twisted} and its {reactor}",
+        version=protosuite.__version__,
+        python=platform.python_version(),
+        twisted=twisted.__version__,
+        reactor=type(reactor).__name__,
+    )
     _raise_descriptor_limit(options.configuration)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     make_brief(reactor)

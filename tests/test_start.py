@@ -60,6 +60,17 @@ class StartTests(TestCase):
         self.assertEqual((await member.next("ServerAck"))["entry"]["slot"], 1)
         self.assertEqual(suite.program.errors, [])
 
+    async def test_log(self) -> None:
+        """A start and a stop are told by the suite alone: its version, where services listen, how it went."""
+        suite = Suite(self, numbers={"listen": "unix:numbers.socket"})
+        await suite.start()
+        self.assertEqual(await suite.terminate(), 0)
+        said = [line.partition(" info ")[2].strip() for line in suite.log if " warn " not in line]
+        self.assertTrue(said[0].startswith(f"suite: protosuite {protosuite.__version__} with Python "), said)
+        self.assertIn("suite: numbers listens on unix numbers.socket", said)
+        self.assertEqual(said[-1], "suite: stopped")
+        self.assertEqual({line.partition(":")[0] for line in said}, {"suite", "counter"}, said)
+
     async def test_json_log(self) -> None:
         """With ``--log-format json`` every line of the log is one JSON object."""
         suite = Suite(self)

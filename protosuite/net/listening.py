@@ -309,4 +309,4 @@ def _address(port: IListeningPort) -> str:
     host: Any = port.getHost()
     if hasattr(host, "host"):
         return f"{host.type.lower()} {host.host}:{host.port}"
-    return f"unix {getattr(host, 'name', host)}"
+    return f"unix {os.fsdecode(getattr(host, 'name', None) or '')}"
