@@ -267,10 +267,15 @@ class Broker:
         return sorted(events, key=lambda event: event.order)
 
 
+def is_durable(name: str) -> bool:
+    """Whether a durable subscription can have that name."""
+    return 1 <= len(name) <= 64 and name.isprintable()
+
+
 def check_durable(name: str, pattern: str) -> None:
     """Raise :exc:`BadRequest` if there can be no durable subscription of that name, for that pattern."""
     check_pattern(pattern)
-    if not 1 <= len(name) <= 64 or not name.isprintable():
+    if not is_durable(name):
         raise BadRequest("bad-durable", "the name of a durable subscription is 1 to 64 printable characters")
 
 

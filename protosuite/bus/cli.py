@@ -18,7 +18,7 @@ from protosuite import program, reaching
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.client import BusClientFactory
 from protosuite.bus.load import EchoLoad
-from protosuite.bus.topics import check_pattern, check_topic
+from protosuite.bus.topics import check_content_type, check_pattern, check_topic
 from protosuite.errors import BadRequest, OutcomeUnknown, ServerRefused
 
 NAME = "protosuite-bus"
@@ -83,7 +83,11 @@ def _add_publish(commands: Any) -> None:
     )
     what.add_argument("--file", metavar="F", help="take the payload from a file")
     publish.add_argument(
-        "--type", metavar="CONTENT_TYPE", type=_utf8, default="", help="what the payload is, text/plain say"
+        "--type",
+        metavar="CONTENT_TYPE",
+        type=_checked(check_content_type),
+        default="",
+        help="what the payload is, text/plain say",
     )
 
 

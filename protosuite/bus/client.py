@@ -18,7 +18,7 @@ from zope.interface import implementer
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.requests import Kind, Request, Requests
 from protosuite.bus.subscription import Callback, Subscription
-from protosuite.bus.topics import check_pattern, check_topic
+from protosuite.bus.topics import check_content_type, check_pattern, check_topic
 from protosuite.bus.wire import FROM_SERVER, MAX_MESSAGE, Decoder, Malformed, encode_request
 from protosuite.errors import BadRequest, PeerFault, ServerRefused
 from protosuite.net.reconnect import GREETING, ResumingClientFactory, Status
@@ -93,6 +93,7 @@ class BusClientFactory(ResumingClientFactory):
         Without `receipt`, 0 once it is written; what becomes of it then is not known.
         """
         check_topic(topic)
+        check_content_type(content_type)
         id = next(self._ids) if receipt else 0
         body = pb.Publish(topic=topic, payload=payload, content_type=content_type, id=id)
         return self._ask(Kind.RECEIPT if receipt else Kind.NOTHING, body)

@@ -21,7 +21,7 @@ from protosuite.bus.local_exchange import LocalExchange
 from protosuite.bus.shared_exchange import SharedExchange
 from protosuite.bus.shared_store import SharedStore
 from protosuite.bus.store import BusStore
-from protosuite.bus.topics import check_topic
+from protosuite.bus.topics import check_content_type, check_topic
 from protosuite.bus.wire import FROM_CLIENT, Decoder, Malformed, encode_reply, plain_echoes
 from protosuite.config import BusConfig
 from protosuite.errors import BadRequest, Forbidden, Overloaded, PeerFault, StorageError
@@ -244,6 +244,7 @@ class BusConnection(PacedConnection):
 
     def _publish(self, body: pb.Publish) -> None:
         check_topic(body.topic)
+        check_content_type(body.content_type)
         self._bearer.check(Action.BUS_PUBLISH, body.topic)
         if self._exchange.must_wait(body.topic):
             self._hold(body)

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from protosuite.bus.broker import check_durable, taken, unknown_durable
+from protosuite.bus.broker import check_durable, is_durable, taken, unknown_durable
 from protosuite.bus.delivery import Event, Subscriber
 from protosuite.bus.durable import Durable
 from protosuite.bus.exchange import Done, Exchange, log
@@ -189,6 +189,8 @@ class SharedExchange(Exchange):
 
     def delete(self, name: str) -> Deferred[None]:
         """Delete a durable subscription, on all nodes."""
+        if not is_durable(name):  # nor is it a text that every database takes
+            raise unknown_durable()
         return self.store.delete(name).addCallback(self._deleted, name)
 
     def _deleted(self, was_there: bool, name: str) -> None:

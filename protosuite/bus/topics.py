@@ -1,4 +1,4 @@
-"""Topics, patterns, and which of them match. Pure.
+"""Topics, patterns, and which of them match; and what else an event may be called. Pure.
 
 A topic is words of ``A-Za-z0-9_-`` joined by dots; in a pattern ``*`` stands for one word and ``#`` for
 any number of them, none included.
@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from protosuite.errors import BadRequest
 
 MAX_TOPIC = 255  # bytes
+MAX_CONTENT_TYPE = 255  # characters
 _TOPIC = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _PATTERN = re.compile(r"(?:[A-Za-z0-9_-]+|\*|#)(?:\.(?:[A-Za-z0-9_-]+|\*|#))*")
 
@@ -33,6 +34,13 @@ def check_pattern(pattern: str) -> None:
         raise BadRequest(
             "bad-pattern", f"a pattern is a topic whose words may also be * or #, {MAX_TOPIC} bytes at most"
         )
+
+
+def check_content_type(content_type: str) -> None:
+    """Raise :exc:`BadRequest` if `content_type`, which may be empty, is more than says what a payload is."""
+    if len(content_type) > MAX_CONTENT_TYPE or not content_type.isprintable():
+        text = f"a content type is printable, and has {MAX_CONTENT_TYPE} characters at most"
+        raise BadRequest("bad-content-type", text)
 
 
 class _Node(Generic[V]):

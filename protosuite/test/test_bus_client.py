@@ -383,6 +383,7 @@ class BoundTests(Fixture):
         self.line.connect()
         for code, call in (
             ("bad-topic", lambda: self.client.publish("a.*", b"")),
+            ("bad-content-type", lambda: self.client.publish("a", b"", "text\n")),
             ("bad-pattern", lambda: self.client.subscribe("a..b", print)),
             ("bad-pattern", lambda: self.client.delete_durable("", "d")),
             ("too-large", lambda: self.client.publish("a", b"x" * 1000)),

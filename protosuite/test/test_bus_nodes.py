@@ -305,6 +305,21 @@ class LiveTests(NodesCase):
         one.database.trouble = None
         self.assertEqual([type(m) for m in raw.send(publish(id=8)).received()], [pb.Receipt, pb.Event])
 
+    def test_what_a_database_may_not_take(self) -> None:
+        """A content type that is none is refused, and nobody else's event that comes with it."""
+        (one,) = self.start(1)
+        good, bad = one.client(), one.client()
+        one.writer.at_once = False
+        good.send(publish(id=1))
+        for content_type in ("x\0", "x" * 256):
+            bad.send(pb.Publish(topic="a", content_type=content_type, id=2))
+        good.send(publish(id=3))
+        one.writer.at_once = True
+        one.writer.run()
+        self.assertEqual([type(m) for m in good.received()], [pb.Receipt] * 2)
+        self.assertEqual([(m.code, m.id) for m in bad.received()], [("bad-content-type", 2)] * 2)
+        self.assertEqual(one.client(pb.Unsubscribe(pattern="#", durable="d\0")).codes(), ["not-subscribed"])
+
     def test_a_claim_that_is_wrong(self) -> None:
         """Who says that there is more than there is leads to one read, and not to reading for ever."""
         _, two = self.start()
