@@ -179,6 +179,8 @@ class Connection(Protocol):
         self._read_on()
 
     def _read_on(self) -> None:
+        if self._heard:
+            self._heard = self.clock.seconds()  # the silence was ours
         if not self._peer_finished:  # else there is nothing left to read
             self.transport.resumeProducing()
             self.reads_again()
@@ -197,7 +199,7 @@ class Connection(Protocol):
     def _look_for_silence(self) -> None:
         seconds = self._limits.idle_timeout
         rest = self._heard + seconds - self.clock.seconds()
-        if rest > 0 or self.is_owed():
+        if rest > 0 or self._holds or self.is_owed():
             self._watch = self.clock.callLater(rest if rest > 0 else seconds, self._look_for_silence)
         else:
             self._watch = None

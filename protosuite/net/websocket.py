@@ -101,6 +101,7 @@ class WebSocket:
         self.peer = peer
         self.spend = spend
         self._gave_up = gave_up
+        self._is_read = is_read
         self._rules = rules
         self._transport = transport
         self._clock = clock
@@ -194,7 +195,6 @@ class WebSocket:
         """Read again."""
         if self._paused:
             self._paused = False
-            self._heard = self._clock.seconds()  # the silence was ours
             if not self._gone and not self._eof:
                 self._transport.resumeProducing()
                 self.read_on()
@@ -225,6 +225,7 @@ class WebSocket:
 
     def read_on(self) -> None:
         """The transport is read again after it was not."""
+        self._heard = self._clock.seconds()  # the silence was ours
         if self._unfinished is not None:
             self._unfinished.read_on()
 
@@ -367,7 +368,7 @@ class WebSocket:
     def _beat(self) -> None:
         """Look how long nothing has come: ask, and if that did not help, give up."""
         limits, now = self._limits, self._clock.seconds()
-        quiet = 0.0 if self._paused else now - self._heard
+        quiet = 0.0 if self._paused or not self._is_read() else now - self._heard
         if quiet < limits.ping_interval:
             wait = limits.ping_interval - max(quiet, 0)  # less than 0: the clock was set
         elif self._pinged is None:

@@ -7,11 +7,12 @@ fifth of what the process did. Here they are tuples, which are compared in C.
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 _A_TURN = 100  # calls, of some 20 µs each; then whoever has something to read is heard
+_FEW = 1000  # alarms that are kept until their time, cancelled or not
 
 
 class Alarm:
@@ -33,6 +34,7 @@ class Alarms:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._heap: list[tuple[float, int, Alarm]] = []
+        self._most = _FEW  # with more of them, those that were cancelled are looked for
         self._count = 0  # so that two of one time ring in the order in which they were set
         self._timer: IDelayedCall | None = None
         self._timer_at = 0.0
@@ -43,9 +45,17 @@ class Alarms:
         alarm = Alarm(call)
         self._count += 1
         heappush(self._heap, (when, self._count, alarm))
+        if len(self._heap) > self._most:
+            self._forget_cancelled()
         if not self._is_ringing and (self._timer is None or when < self._timer_at):
             self._arm(when)
         return alarm
+
+    def _forget_cancelled(self) -> None:
+        """Clients whose window is full leave one behind with each acknowledgement, for a minute each."""
+        self._heap = [each for each in self._heap if each[2].call is not None]
+        heapify(self._heap)
+        self._most = 2 * len(self._heap) + _FEW  # looked through so seldom that it costs little for each
 
     def _arm(self, when: float) -> None:
         if self._timer is not None:

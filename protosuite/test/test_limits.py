@@ -297,6 +297,20 @@ class ServiceTests(SynchronousTestCase):
         pipe.pump()
         self.assertIn(len(pipe._arrived), (10, 11))
 
+    def test_one_that_is_slowed_is_not_silent(self) -> None:
+        """While a connection is not read for its rate, `idle_timeout` does not run."""
+        service = self.make("counter", message_rate=1, idle_timeout=20)
+        pipe = self.connect(service)
+        pipe.arrive(FIRST["counter"] * 101)
+        for _ in range(10):
+            self.clock.advance(9.9)
+        self.assertFalse(self.gone(pipe))
+        for seconds in (2, 18):
+            self.clock.advance(seconds)
+            self.assertFalse(self.gone(pipe))
+        self.clock.advance(21)
+        self.assertEqual((self.gone(pipe), service.refusals["idle-timeout"]), (True, 1))
+
     def test_one_that_is_slowed_can_finish(self) -> None:
         """A stop does not wait for the rate of a connection, nor read what it holds back."""
         service = self.make("counter", message_rate=1)

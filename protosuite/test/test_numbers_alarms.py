@@ -55,6 +55,16 @@ class AlarmTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(self.rung, ["b"])
 
+    def test_cancelled_ones_are_not_kept(self) -> None:
+        """However many are cancelled before their time, what is kept of them does not grow with that."""
+        self.set(1.0, "first")
+        for number in range(20_000):
+            self.alarms.set(60.0 + number, self.fail).cancel()
+            self.assertLess(len(self.alarms._heap), 3000)
+        self.set(2.0, "last")
+        self.clock.pump([1.0, 1.0])
+        self.assertEqual(self.rung, ["first", "last"])
+
     def test_crowd(self) -> None:
         """More than a turn's worth for one moment all ring at it, though each sets another for later."""
         for number in range(1000):

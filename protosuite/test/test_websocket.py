@@ -489,6 +489,23 @@ class SilenceTests(SynchronousTestCase):
             served.advance(15)
         self.assertTrue(peer.is_closed)
 
+    def test_too_fast(self) -> None:
+        """While a peer is not read for its `message_rate`, a silence is not the peer's; after that it is."""
+        served = Served(self, ping_interval=20, ping_timeout=20, message_rate=1)
+        peer = served.open()
+        peer.send(text("x") * 101)
+        peer.take()
+        for _ in range(10):
+            served.advance(9.9)
+        self.assertEqual((peer.is_closed, peer.frames()), (False, []))
+        served.advance(2)
+        served.advance(19)
+        self.assertEqual(peer.frames(), [])
+        served.advance(2)
+        self.assertEqual(peer.frames(), [("ping", b"")])
+        served.advance(20)
+        self.assertTrue(peer.is_closed)
+
     def test_after_a_pause(self) -> None:
         """The peer has the whole interval from the end of a pause."""
         served = Served(self, ping_interval=20)
