@@ -18,16 +18,15 @@ from twisted.internet.threads import deferToThread
 from protosuite.mediachat.client import MediaChatClientFactory, chat_url
 from protosuite.mediachat.receiving import Received
 from protosuite.mediachat.wire import SUBPROTOCOL
-from protosuite.net.websocket import Limits
 from protosuite.net.websocket_client import WebSocketClient
 from tests.faults.checks import require
 from tests.faults.checks.mediachat import ChatsCheck, Said
 from tests.faults.loads import SILENCE, Load
+from tests.faults.loads.mediachat import LIMITS
 from tests.mediachat_peers import Client, head, parsed
 from tests.peers import Peer
 from tests.processes import LIMIT, Suite, Watched, reactor
 
-LIMITS = Limits(max_message=1 << 20, ping_interval=SILENCE, ping_timeout=SILENCE)
 _AGAIN = 0.05  # seconds after which something is tried again
 
 Fields = dict[str, Any]

@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from twisted.trial.unittest import TestCase
+
 from tests.cluster.redis import Redis
 from tests.postgresql import Cluster, shared
 from tests.processes import Program, Scope, Suite, free_port, poll, together
 from tests.requirements import require
+from tests.test_admin import get
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVICES = ("numbers", "counter", "bus", "chatlog", "mediachat", "admin")
@@ -130,3 +133,22 @@ class Nodes:
         # What is listening is in the table of the kernel: asking would make a connection to a node.
         wanted = f"0100007F:{self.ports[name]:04X} 00000000:0000 0A"
         return wanted in Path("/proc/net/tcp").read_text("ascii")
+
+
+class Front:
+    """Where clients connect: HAProxy, in the place of a suite."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.ports = nodes.ports
+
+
+async def told(case: TestCase, node: Node) -> dict[str, str] | None:
+    """The nodes that one speaks of; None if it cannot know."""
+    nodes: dict[str, str] | None = (await get(case, node, "/status")).fields["nodes"]
+    return nodes
+
+
+async def forgotten(case: TestCase, node: Node, by: Node) -> None:
+    """Wait until one node takes another for gone, which is after `presence_ttl`."""
+    while any(place.endswith(f" {node.program.pid}") for place in (await told(case, by) or {}).values()):
+        pass

@@ -22,13 +22,6 @@ _ENTRIES = """
 """
 
 
-class Front:
-    """Where clients connect: HAProxy, in the place of a suite."""
-
-    def __init__(self, nodes: Nodes) -> None:
-        self.ports = nodes.ports
-
-
 class Anywhere:
     """Where clients connect: to any node, another one each time."""
 

@@ -12,7 +12,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from protosuite.counter.wire import encode_request
-from tests.cluster.nodes import Node, Nodes
+from tests.cluster.nodes import Node, Nodes, forgotten
 from tests.cluster.redis import Redis
 from tests.faults import seed
 from tests.faults.checks.counter import CounterCheck
@@ -32,7 +32,7 @@ class CounterNodesTests(TestCase):
         self.check = CounterCheck()
         self.loads: list[CounterLoad] = []
         own = {"engine_timeout": LIMIT, **counter}
-        nodes = Nodes(self, count, suite={"services": "counter, admin"}, counter=own)
+        nodes = Nodes(self, count, suite={"services": "counter, admin", "presence_ttl": 1.5}, counter=own)
         await nodes.start()
         return nodes
 
@@ -196,13 +196,14 @@ class CounterNodesTests(TestCase):
         self.assertGreater(sum(load.reconnects for load in self.loads), 0)
 
     async def test_a_frozen_node(self) -> None:
-        """A node that is frozen for a while, and thawed, answers nothing that is not so."""
+        """A node that is frozen until others take it for gone, and thawed, answers nothing that is not so."""
         nodes = await self.start()
         await self.begin(nodes)
         frozen = nodes.nodes[1]
         for _ in range(3):
             frozen.program.signal("STOP")
             await self.progress(300, but=1)
+            await forgotten(self, frozen, nodes.nodes[0])
             frozen.program.signal("CONT")
             await self.progress()
         await self.settle(nodes)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.trial.unittest import TestCase
 
 from tests.browser import Browser
-from tests.cluster.nodes import Node, Nodes
+from tests.cluster.nodes import Node, Nodes, told
 from tests.processes import LIMIT, poll
-from tests.test_admin import get
 
 ROWS = """
 return Array.from(document.querySelectorAll("#nodes tbody tr"), (row) => row.innerText)
@@ -28,14 +25,10 @@ class NodesTests(TestCase):
         await nodes.start()
         return nodes
 
-    async def told(self, node: Node) -> Any:
-        """The nodes that one speaks of."""
-        return (await get(self, node, "/status")).fields["nodes"]
-
     async def pids(self, node: Node, *expected: Node) -> None:
         """Wait until one speaks of just these."""
         wanted = {str(each.program.pid) for each in expected}
-        while {place.split()[-1] for place in (await self.told(node) or {}).values()} != wanted:
+        while {place.split()[-1] for place in (await told(self, node) or {}).values()} != wanted:
             pass
 
     async def test_all_are_known(self) -> None:
@@ -50,7 +43,7 @@ class NodesTests(TestCase):
         await self.pids(one, one)
         nodes.redis.freeze()
         await poll(lambda: any("is away" in line for line in one.log), "it is seen")
-        self.assertIsNone(await self.told(one))
+        self.assertIsNone(await told(self, one))
         nodes.redis.thaw()
         await self.pids(one, one)
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from tests.cluster.mediachat_peers import Chatting, Console
-from tests.cluster.nodes import Nodes
+from tests.cluster.nodes import Front, Nodes, forgotten
 from tests.faults import seed
 from tests.faults.checks.mediachat import ChatsCheck, Row
 from tests.mediachat_peers import OPEN, ask, come, say
@@ -25,13 +25,6 @@ _UNREAD = """
     FROM mediachat_message m JOIN mediachat_chat c ON c.id = m.chat_id GROUP BY chat_id
 """
 IDS = (1, 2, 3, 4)
-
-
-class Front:
-    """Where clients connect: HAProxy, in the place of a suite."""
-
-    def __init__(self, nodes: Nodes) -> None:
-        self.ports = nodes.ports
 
 
 class MediaChatTests(TestCase):
@@ -153,11 +146,12 @@ class MediaChatTests(TestCase):
 
     async def test_a_frozen_node(self) -> None:
         """A node that is frozen and thawed acknowledges nothing that is not so, and its consoles catch up."""
-        await self.start()
+        await self.start(presence_ttl=1.5)
         chatting, check = await self.load(Random(seed()))
         frozen = self.nodes.nodes[1]
         frozen.program.signal("STOP")
         await chatting.rises_by(60)
+        await forgotten(self, frozen, self.nodes.nodes[0])
         frozen.program.signal("CONT")
         await chatting.rises_by(20)
         await self.settle(chatting, check)

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from tests.chatlog_peers import Persistent, Reader, Writer
-from tests.cluster.nodes import Nodes
-from tests.cluster.rooms import Anywhere, ClusterTests, Front, log_of, others
+from tests.cluster.nodes import Front, Nodes
+from tests.cluster.rooms import Anywhere, ClusterTests, log_of, others
 from tests.faults import naming, seed
 from tests.faults.checks.chatlog import RoomCheck
 from tests.faults.checks.linearizable import History, first_problem
