@@ -33,6 +33,10 @@ LIMIT = 120  # seconds for a test, or for one thing it waits for: far more than 
 READY = "ready; data in"  # in the line that the suite logs when it serves
 SIGNS = ("Traceback", "Unhandled", " critical ")  # of what should not be in a log
 
+# Lets a program end with the thread that started it, which is the reactor's.
+_SETPRIV = shutil.which("setpriv")
+_TIED = [] if _SETPRIV is None else [_SETPRIV, "--pdeathsig", "KILL"]
+
 T = TypeVar("T")
 
 
@@ -114,7 +118,7 @@ class Program(ProcessProtocol, Watched):
     """A process, started at once: its output by line, and its exit code (minus the signal that ended it).
 
     `input` is what it reads, and then the end of it. `descriptors` are given to it beside the usual three.
-    It is killed when `scope` is over.
+    It is killed when `scope` is over, and with this process, however that ends.
     """
 
     transport: Any
@@ -138,8 +142,8 @@ class Program(ProcessProtocol, Watched):
         self._input = input
         reactor.spawnProcess(
             self,
-            executable,
-            self.command,
+            _TIED[0] if _TIED else executable,
+            [*_TIED, executable, *self.command[1:]],
             env={**_environment(), **(environment or {})},
             path=str(folder),
             childFDs={0: "w", 1: "r", 2: "r", **(descriptors or {})},
