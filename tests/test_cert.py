@@ -131,6 +131,15 @@ class FilesTests(Fixture):
         await self.cert("self", "tls", "localhost", "--file", "web", code=1)
         self.assertFalse(target.exists())
 
+    async def test_what_was_left(self) -> None:
+        """What a run that was killed has left beside its files keeps no later one from them."""
+        left = (
+            "import os, sys; os.mkdir('tls'); sys.argv[1:] = ['self', 'tls', 'localhost'];"
+            "[open(f'tls/.server.{end}.{os.getpid()}', 'x') for end in ('key', 'pem')]; "
+        )
+        program = Program(self, sys.executable, "-c", left + PROGRAM, folder=self.folder)
+        self.assertEqual(await program.exit(), 0, program.story())
+
     async def test_wrong(self) -> None:
         """What cannot be done is one line that says why, and nothing is written."""
         for words, why in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -78,8 +79,9 @@ def _there(path: object) -> StartError:
 
 
 def _write(path: Path, data: bytes, *, replace: bool) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    # A name of its own, whatever a run that was killed has left: in a container the same pid comes again.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for its owner alone
+    beside = Path(name)
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
