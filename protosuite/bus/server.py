@@ -181,9 +181,8 @@ class BusConnection(PacedConnection):
                     taken += 1
                     self._take(body)
                 if not self._held or self._parked_since is not None or self._is_settling:
-                    return (
-                        taken > 0
-                    )  # otherwise an acknowledgement among these has made room for what is held
+                    return taken > 0
+                # An acknowledgement among these has made room for what is held.
         finally:
             if taken:
                 self.greeted()
@@ -216,8 +215,7 @@ class BusConnection(PacedConnection):
 
     def _hold(self, body: Message | Malformed) -> None:
         self._held.append(body)
-        if isinstance(body, pb.Publish):
-            self._held_bytes += len(body.payload)
+        self._held_bytes += _size(body)
 
     def _answer(self, body: Message | Malformed) -> None:
         match body:
@@ -309,7 +307,7 @@ class BusConnection(PacedConnection):
     def must_wait(self) -> bool:
         config = self._service.config
         is_many = self._uncommitted + len(self._held) >= config.max_pending
-        return is_many or self._held_bytes >= config.max_message
+        return is_many or self._held_bytes > config.max_message  # one of them is never too much
 
     def go_on(self) -> None:
         """There may be room for the publish that waited, and for what is behind it."""
@@ -325,6 +323,7 @@ class BusConnection(PacedConnection):
         if self._parked_since is None or self._parked_since > since:
             return
         body = self._held.popleft()
+        self._held_bytes -= _size(body)
         message = "a durable subscription is full and nobody acknowledges; try again later"
         self._reply(pb.Error(code="overloaded", message=message, id=getattr(body, "id", 0)))
         self._exchange.unpark(self)
@@ -387,8 +386,14 @@ class BusConnection(PacedConnection):
         """Accept nothing more, not even what waits for room, and close after the receipts that are owed."""
         self._leaving = True
         self.unfinished.stop()
-        self._held.clear()
+        self._drop_held()
         self._finish_if_done()
+
+    def _drop_held(self) -> None:
+        self._held.clear()
+        self._held_bytes = 0
+        self._parked_since = None
+        self._exchange.unpark(self)
 
     def _finish_if_done(self) -> None:
         if not self._leaving or self.finishing or self._gathered is not None:
@@ -400,9 +405,13 @@ class BusConnection(PacedConnection):
         self.finish()
 
     def closed(self) -> None:
-        self._held.clear()
+        self._drop_held()
         self._bearer.release()
-        self._exchange.unpark(self)
         self._exchange.fan_out.flush()
         for durable in self._exchange.broker.leave(self._subscriber):
             self._exchange.dispatch(durable)
+
+
+def _size(body: Message | Malformed) -> int:
+    """Bytes that it takes while it is held."""
+    return body.ByteSize() if isinstance(body, Message) else len(body.message)

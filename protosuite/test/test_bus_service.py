@@ -385,6 +385,44 @@ class DurableTests(Fixture):
         self.clock.pump([1.0] * 31)
         self.assertEqual([(m.code, m.id) for m in raw.received()], [("overloaded", 5)])
 
+    def test_refused_again_and_again(self) -> None:
+        """However much was refused for want of room, the connection is read on behind it."""
+        service = self.make_service(max_message=1000)
+        Raw(service).send(DURABLE, *[publish()] * 3).lose()
+        raw = Raw(service)
+        for n in (1, 2, 3):
+            raw.send(publish(payload=b"x" * 600, id=n))
+            self.clock.pump([1.0] * 31)
+            self.assertEqual([m.id for m in raw.received()], [n])
+        self.assertTrue(raw.transport.reading)
+        self.assertEqual(len(raw.send(pb.EchoMessage(content="x" * 300)).received()), 1)
+
+    def test_much_behind_a_publisher_that_waits(self) -> None:
+        """What waits behind a publish is bounded in bytes, whatever it is; all of it is answered then."""
+        service = self.make_service(max_message=1000, max_pending=100)
+        one = Raw(service).send(DURABLE, *[publish()] * 3)
+        raw = Raw(service).send(publish(payload=b"x" * 900, id=1))
+        self.assertTrue(raw.transport.reading)
+        raw.send(*[pb.EchoMessage(content="x" * 300)] * 20)
+        self.assertFalse(raw.transport.reading)
+        self.assertEqual(len(raw.protocol._held), 2)
+        while events := one.events():
+            self.ack(one, *events)
+        self.assertEqual(len(raw.received()), 21)
+        self.assertTrue(raw.transport.reading)
+
+    def test_gone_while_it_waits(self) -> None:
+        """A publisher that is refused for something else while it waits holds up no other's refusal."""
+        Raw(self.service).send(DURABLE, *[publish()] * 3).lose()
+        first = Raw(self.service).send(publish(id=1))
+        second = Raw(self.service).send(publish(id=2))
+        self.clock.pump([1.0] * 29)
+        first.send(b"\x42\x00")
+        self.assertEqual(first.codes(), ["unknown-field"])
+        self.assertEqual(self.service.exchange.publishers_waiting, 1)
+        self.clock.pump([1.0] * 3)
+        self.assertEqual([(m.code, m.id) for m in second.received()], [("overloaded", 2)])
+
     def test_redelivery(self) -> None:
         """After `ack_timeout` an event is delivered again; an exception on the way does not end that."""
         one = Raw(self.service).send(DURABLE)
