@@ -57,6 +57,11 @@ def one_line(value: str) -> str:
     return value if value.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in value)
 
 
+def first_line(error: object) -> str:
+    """The first line of what somebody else's error says, which may have many, or none."""
+    return next(iter(str(error).strip().splitlines()), "no reason given")
+
+
 def redacted(text: str) -> str:
     """`text` without the tokens and the passwords of URLs in it, which are not for whoever reads a log."""
     return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1***@", _TOKEN.sub("<token>", text)))

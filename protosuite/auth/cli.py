@@ -26,7 +26,7 @@ from protosuite.auth.rules import ROLES
 from protosuite.auth.tokens import Identity, Keys, NotValid
 from protosuite.config import ConfigurationError
 from protosuite.errors import StartError, StorageError, Unauthenticated
-from protosuite.logs import one_line, redacted
+from protosuite.logs import first_line, one_line, redacted
 from protosuite.program import EXIT_FAILED, EXIT_OK, Failed
 from protosuite.storage import engines
 from protosuite.storage.timeouts import Timeouts
@@ -242,7 +242,7 @@ def _database(config: configuration.Config) -> Iterator[Connection]:
     except StorageError as error:
         raise Failed(f"{error}; it is {engines.shown(url)}") from None
     except DBAPIError as error:
-        what = f"the database {engines.shown(url)} cannot be used ({error.orig})"
+        what = f"the database {engines.shown(url)} cannot be used ({first_line(error.orig)})"
         raise Failed(f"{what}: has this version of the suite been started with it?") from None
     finally:
         transactions.stop()

@@ -26,7 +26,7 @@ import protosuite.mediachat.store
 import protosuite.numbers.store  # noqa: F401 - all of them declare tables
 from protosuite import program
 from protosuite.errors import StartError, StorageError
-from protosuite.logs import redacted
+from protosuite.logs import first_line, redacted
 from protosuite.moving import copying
 from protosuite.moving.checking import Content, content
 from protosuite.program import EXIT_FAILED, EXIT_OK, Failed
@@ -92,7 +92,7 @@ def run(arguments: Namespace) -> int:
         program.say(redacted(f"{NAME}: {error}"))
         return EXIT_FAILED
     except DBAPIError as error:
-        program.say(redacted(f"{NAME}: {str(error.orig).splitlines()[0]}; it goes on when it is run again"))
+        program.say(redacted(f"{NAME}: {first_line(error.orig)}; it goes on when it is run again"))
         return EXIT_FAILED
     return EXIT_OK
 

@@ -11,6 +11,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, Text
 from sqlalchemy.exc import DBAPIError
 
 from protosuite.errors import StartError
+from protosuite.logs import first_line
 from protosuite.storage import metadata
 from protosuite.storage.marks import writers
 from protosuite.storage.migrate import MOVING
@@ -90,8 +91,7 @@ def put(target: Connection, table: Table, batch: list[dict[str, Any]]) -> None:
         if is_cut or (has_state and not isinstance(error, sa.exc.DataError)):
             raise
         raise StartError(
-            f"a row of {table.name} up to {last} cannot be stored in the target: "
-            f"{str(error.orig).splitlines()[0]}"
+            f"a row of {table.name} up to {last} cannot be stored in the target: {first_line(error.orig)}"
         ) from None
     moved = target.execute(sa.update(progress).where(progress.c.name == table.name).values(last=last))
     if moved.rowcount == 0:

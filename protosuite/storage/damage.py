@@ -11,6 +11,9 @@ from twisted.logger import Logger
 
 LOOK = 3.0  # seconds of a start; about a gigabyte of a database that the system has in memory
 _SMALLEST = 512  # bytes of a page
+# What SQLite says where it cannot look: somebody else has the file, or we may not have it. That is no damage,
+# and whoever opens it to work with it hears of it.
+_NOT_SEEN = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_READONLY")
 
 log = Logger(namespace="protosuite.suite")
 
@@ -31,7 +34,8 @@ def find(file: Path, seconds: float = LOOK) -> str | None:
 def _look(file: Path, seconds: float) -> str | None:
     """What SQLite finds."""
     try:
-        connection = sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, check_same_thread=False)
+        uri = f"file:{quote(str(file))}?mode=ro"
+        connection = sqlite3.connect(uri, seconds, uri=True, check_same_thread=False)
         alarm = threading.Timer(seconds, connection.interrupt)
         alarm.start()
         try:
@@ -41,10 +45,10 @@ def _look(file: Path, seconds: float) -> str | None:
             alarm.join()
             connection.close()
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
+        code = getattr(error, "sqlite_errorname", "")
+        if code == "SQLITE_INTERRUPT":
             log.info("the database is too large to be looked through in {seconds:g} s", seconds=seconds)
-            return None
-        return str(error)
+        return None if code == "SQLITE_INTERRUPT" or code.startswith(_NOT_SEEN) else str(error)
     return None if found == "ok" else str(found).rpartition("\n")[2]
 
 
@@ -52,10 +56,16 @@ def _lacks_part_of_a_page(file: Path) -> bool:
     """Whether the last page is not whole: SQLite reads zeros for the rest of it."""
     if _size(file.with_name(file.name + "-wal")):
         return False  # that has the page
-    with file.open("rb") as opened:
-        page = int.from_bytes(opened.read(18)[16:], "big")
+    try:
+        with file.open("rb") as opened:
+            page = int.from_bytes(opened.read(18)[16:], "big")
+    except OSError:
+        return False  # it cannot be looked at
     return _size(file) % (1 << 16 if page == 1 else page or 1) != 0
 
 
 def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0

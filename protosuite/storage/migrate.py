@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from protosuite.errors import StartError, StorageError
 from protosuite.extensions import Migrations
+from protosuite.logs import first_line
 from protosuite.storage import damage, engines
 from protosuite.storage.database import Database
 from protosuite.storage.schema import HEAD
@@ -133,9 +134,9 @@ def _guarded(database: Database, work: Callable[[Connection], None]) -> None:
         with database.at_start() as connection:
             work(connection)
     except DBAPIError as error:
-        what = "restore a backup" if engines.is_file(database.url) else "see to it"
+        what = _remedy(error) if engines.is_file(database.url) else "see to it"
         raise StartError(
-            f"the database {engines.shown(database.url)} cannot be used ({_first_line(error.orig)}): "
+            f"the database {engines.shown(database.url)} cannot be used ({first_line(error.orig)}): "
             f"{what}, or change [suite] database"
         ) from None
     except StorageError as error:
@@ -144,8 +145,14 @@ def _guarded(database: Database, work: Callable[[Connection], None]) -> None:
         ) from None
 
 
-def _first_line(error: object) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]
+def _remedy(error: DBAPIError) -> str:
+    """What to do about a file that cannot be used. To restore a backup is right only where it is damaged."""
+    code = getattr(error.orig, "sqlite_errorname", "") or ""
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return "end what else has it open"
+    if code.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_READONLY")):
+        return "have the suite's user own it and its folder"
+    return "free some room" if code == "SQLITE_FULL" else "restore a backup"
 
 
 def _upgrade_server(connection: Connection) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from protosuite.errors import StartError, StorageError, StorageFull
+from protosuite.logs import first_line
 from protosuite.storage.attempts import Attempts, Verdict
 from protosuite.storage.marks import Mark
 from protosuite.storage.overdue import SOCKET, Overdue
@@ -55,10 +56,12 @@ def verdict(error: Exception) -> Verdict:
             StorageError(_MESSAGES.get(state, "other nodes wrote the same at the same time")), True
         )
     if error.connection_invalidated or state.startswith(_AWAY) or (not state and _is_operational(error)):
-        return Verdict(StorageError(f"the database cannot be reached ({_said(error)})"), True, is_away=True)
+        # The first line is enough. Of several hosts, those behind it name each.
+        failure = StorageError(f"the database cannot be reached ({first_line(error.orig)})")
+        return Verdict(failure, True, is_away=True)
     if state.startswith(_BROKEN):
         what = _MESSAGES.get(state)
-        return Verdict(StorageError(what or f"the database cannot be used ({_said(error)})"))
+        return Verdict(StorageError(what or f"the database cannot be used ({first_line(error.orig)})"))
     # Two nodes may have put the same at the same time: who looks again finds it.
     return Verdict(is_passing=state.startswith(_DUPLICATE), most=1)
 
@@ -72,12 +75,6 @@ def _read_verdict(error: Exception) -> Verdict:
 
 def _is_operational(error: DBAPIError) -> bool:
     return type(error.orig).__name__ in ("OperationalError", "ConnectionTimeout", "InterfaceError")
-
-
-def _said(error: DBAPIError) -> str:
-    """The last line of what the driver says: of several hosts it names each, with what it tried."""
-    lines = str(error.orig).strip().splitlines() or ["no reason given"]
-    return lines[0]
 
 
 def _engine(url: URL, size: int, timeouts: Timeouts, isolation: str) -> Engine:

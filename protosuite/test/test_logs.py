@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from protosuite.logs import JSONObserver, Muffled, TextObserver, redacted
+from protosuite.logs import JSONObserver, Muffled, TextObserver, first_line, redacted
 
 
 class ObserverTests(SynchronousTestCase):
@@ -103,6 +103,15 @@ class ObserverTests(SynchronousTestCase):
         self.assertIn(
             "LookupError: gone", json.loads(self.logged(JSONObserver, "failure", "x", failure))["traceback"]
         )
+
+
+class LineTests(SynchronousTestCase):
+    """What somebody else's error says, in one line."""
+
+    def test_first(self) -> None:
+        """Its first line, without what is around it; something also where it says nothing."""
+        self.assertEqual(first_line(ValueError("\n  gone\n\tfor good\n")), "gone")
+        self.assertEqual([first_line(ValueError(text)) for text in ("", "\n")], ["no reason given"] * 2)
 
 
 class MuffledTests(SynchronousTestCase):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import shutil
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -403,6 +405,35 @@ class DamageTests(Fixture):
             migrate.upgrade(self.database)
         self.assertIn("cannot be used", str(caught.exception))
         self.assertEqual(path.read_bytes(), b"something else" * 1000)
+
+    def test_what_cannot_be_seen(self) -> None:
+        """R7: a database that another program has for itself, or that cannot be opened, is not damaged."""
+        other = sqlite3.connect(self.file, isolation_level=None)
+        for statement in (
+            "PRAGMA locking_mode = EXCLUSIVE",
+            "BEGIN EXCLUSIVE",
+            "CREATE TABLE x (y)",
+            "COMMIT",
+        ):
+            other.execute(statement).fetchall()
+        self.assertIsNone(damage.find(self.file, 0.05))
+        other.close()
+        shutil.rmtree(self.folder)
+        self.refused("): have the suite's user own it and its folder, or change [suite] database")
+
+    def test_another_program_writes(self) -> None:
+        """R7: a start that finds the database locked for as long as it waits says so, and what to do."""
+        with self.database.at_start() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+        with closing(sqlite3.connect(self.file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            self.refused("(database is locked): end what else has it open, or change [suite] database")
+
+    def refused(self, end: str) -> None:
+        """A start is refused with a sentence that ends so."""
+        with self.assertRaises(StartError) as caught:
+            migrate.upgrade(self.database)
+        self.assertTrue(str(caught.exception).endswith(end), caught.exception)
 
     def test_the_start_refuses(self) -> None:
         """R7: a database that is damaged somewhere is not brought up to date."""
