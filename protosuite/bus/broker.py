@@ -155,6 +155,14 @@ class Broker:
         durable.consumers.append(consumer)
         return consumer, is_new
 
+    def shared(self, subscriber: Subscriber, pattern: str) -> Durable | None:
+        """The durable subscription in which `subscriber` has a share for `pattern`, if there is one.
+
+        When another subscription takes its place, what was with it is there for others.
+        """
+        subscription = subscriber.subscriptions.get(pattern)
+        return subscription.durable if isinstance(subscription, Consumer) else None
+
     def add_durable(self, durable: Durable) -> Durable:
         """A durable subscription that exists from now on."""
         self.durables[durable.name] = durable

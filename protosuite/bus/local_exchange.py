@@ -61,11 +61,17 @@ class LocalExchange(Exchange):
 
     def subscribe(self, subscriber: Subscriber, pattern: str, depth: int, replay: int) -> None:
         """A best-effort subscription, from now on."""
+        replaced = self.broker.shared(subscriber, pattern)
         self.broker.subscribe(subscriber, pattern, depth, replay)
+        if replaced is not None:
+            self.dispatch(replaced)
 
     def join(self, subscriber: Subscriber, pattern: str, name: str, prefetch: int) -> Deferred[None] | None:
         """A share in a durable subscription. It is there at once, and stored when the Deferred fires."""
+        replaced = self.broker.shared(subscriber, pattern)
         consumer, is_new = self.broker.join(subscriber, pattern, name, prefetch)
+        if replaced is not None:
+            self.dispatch(replaced)
         durable = consumer.durable
         joined: Deferred[None] | None = None
         if is_new or durable in self._joining:

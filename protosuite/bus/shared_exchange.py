@@ -141,7 +141,10 @@ class SharedExchange(Exchange):
 
     def subscribe(self, subscriber: Subscriber, pattern: str, depth: int, replay: int) -> Deferred[None]:
         """A best-effort subscription: all comes that is published, anywhere, after the Deferred has fired."""
+        replaced = self.broker.shared(subscriber, pattern)
         opening = self.broker.begin(Opening, subscriber, pattern, depth)
+        if replaced is not None:
+            self.dispatch(replaced)
         most, max_bytes = opening.depth, subscriber.max_queued_bytes
         opened: Deferred[None] = Deferred()
 
@@ -183,7 +186,10 @@ class SharedExchange(Exchange):
         self._upkeep.joined(name)
         self._learn(Shared(name, pattern, 0), is_fresh=True)
         self.fan_out.flush()
+        replaced = self.broker.shared(subscriber, pattern)
         consumer, _ = self.broker.join(subscriber, pattern, name, prefetch)
+        if replaced is not None:
+            self.dispatch(replaced)
         self._hear(name, True)
         self._look(consumer.durable)
 

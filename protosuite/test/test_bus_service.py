@@ -439,6 +439,21 @@ class DurableTests(Fixture):
         self.clock.pump([1.0] * 31)
         self.assertEqual([e.delivery for e in two.events()], [event.delivery])
 
+    def test_a_share_is_replaced(self) -> None:
+        """What was with a subscription that another one replaces goes to who shares it, at once."""
+        for other in (pb.Subscribe(pattern="#"), pb.Subscribe(pattern="#", durable="e")):
+            one = Raw(self.service).send(pb.Subscribe(pattern="#", durable="d", prefetch=9))
+            two = Raw(self.service).send(pb.Subscribe(pattern="#", durable="d", prefetch=9))
+            Raw(self.service).send(publish(), publish())
+            mine, others = one.events(), two.events()
+            self.assertEqual(len(mine) + len(others), 2)
+            one.send(other)
+            found = others + two.events()
+            self.assertEqual(len(found), 2)
+            self.ack(two, *found)
+            for raw in (one, two):
+                raw.lose()
+
     def test_deleting(self) -> None:
         """A deleted durable subscription leaves no row, also of what was being stored."""
         raw = Raw(self.service).send(DURABLE, publish())
