@@ -72,7 +72,7 @@ class Telling:
     async def _send_all(self, page: list[Message]) -> None:
         for message in page:
             if message.sha256 is not None and self._inline:
-                await self._send_media(message, message.sha256)
+                await self._send_media(message, message.sha256, message.size or 0)
             else:
                 self._socket.send_text(encode(_told(message)))
             if not self._socket.is_open:
@@ -83,10 +83,11 @@ class Telling:
             if self._notes:
                 await self._office.store.delivered(self._chat_id, self.position)
 
-    async def _send_media(self, message: Message, digest: str) -> None:
+    async def _send_media(self, message: Message, digest: str, left: int) -> None:
         """A media message and its bytes as binary frames, as fast as the connection takes them.
 
-        One whose file is not there any more is passed over: nothing could ever follow it.
+        One whose file is not there any more is passed over: nothing could ever follow it. Raises `OSError`
+        if there are fewer bytes than it says: what comes next would be taken for the rest of them.
         """
         run = self._office.calls.run
         try:
@@ -96,7 +97,10 @@ class Telling:
             return
         try:
             self._socket.send_text(encode(_told(message)))
-            while self._socket.is_open and (block := await run(file.read, _CHUNK)):
+            while left and self._socket.is_open:
+                if not (block := await run(file.read, min(left, _CHUNK))):
+                    raise OSError(f"the file of media message {message.id} is shorter than it was")
+                left -= len(block)
                 self._socket.send_binary(block)
                 if not self._socket.is_writable and self._socket.is_open:
                     self._writable = Deferred()

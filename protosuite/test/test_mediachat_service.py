@@ -585,6 +585,18 @@ class DeskTests(Fixture):
         self.folder.path(digest(DATA)).unlink()
         self.assertEqual([each["id"] for each in self.client(after=0, media="inline").heard()], [2])
 
+    def test_cut_file(self) -> None:
+        """A file that is shorter than it was ends the connection: the next could be taken for the rest."""
+        self.client().lose()
+        self.post(DATA)
+        self.tell("behind")
+        self.folder.path(digest(DATA)).write_bytes(DATA[:100])
+        client = self.client(after=0, media="inline")
+        media, part = client.heard()
+        self.assertEqual((media["id"], part, client.code), (1, DATA[:100], 1013))
+        self.folder.path(digest(DATA)).write_bytes(DATA)  # from a backup
+        self.assertEqual(self.client(after=0, media="inline").heard()[1], DATA)
+
     def test_order(self) -> None:
         """Whatever is said while a client reads a long file comes behind it, in the order of the ids."""
         client = self.client(media="inline")
