@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -116,6 +117,37 @@ class SharedFolderTests(MediaContract, SynchronousTestCase):
         self.assertEqual(self.parts(), before)
         self.patch(FilePart, "write", real)
         self.assertEqual(self.begin(self.two, DATA, upload="u").offset, PART)
+
+    def test_two_owners_at_once(self) -> None:
+        """Two nodes that name the owner at once do not come between each other, wherever they are."""
+        link = os.link
+
+        def late(old: Path, new: Path) -> None:
+            self.patch(os, "link", link)
+            self.assertTrue(self.two.belongs_to("1.abc.5"))  # with the same process id, as in two containers
+            link(old, new)
+
+        self.patch(os, "link", late)
+        self.assertTrue(self.one.belongs_to("1.abc.5"))
+        self.assertEqual(((self.root / "owner").read_text(), self.parts()), ("1.abc.5", []))
+
+    def test_hidden_files(self) -> None:
+        """What a file system keeps under hidden names is no media: a sweep leaves it alone."""
+        name = self.store(b"abc")
+        folders = (
+            self.root / "parts",
+            self.root / "media",
+            self.root / "media" / name[:2],
+            self.root / "aside",
+        )
+        for folder in folders:
+            (folder / ".nfs0001").touch()
+            os.utime(folder / ".nfs0001", (0, 0))
+        late = time.time() + 3600
+        self.one.old_parts(late, [])
+        self.assertEqual((self.all(self.one), self.one.put_aside(late)), ([name], []))
+        for folder in folders:
+            self.assertTrue((folder / ".nfs0001").exists(), folder)
 
     def test_longer_part(self) -> None:
         """A part that is longer than its upload, which we never write, is not gone on with."""

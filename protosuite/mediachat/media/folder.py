@@ -178,20 +178,20 @@ class MediaFolder:
     def old_parts(self, before: float, active: Collection[Part]) -> None:
         """Delete parts that nobody has added to since `before`, but for those that are `active` here."""
         held = {part.path for part in active if isinstance(part, FilePart)}
-        for path in self._parts.iterdir():
-            if path.name != ".boot" and path not in held:
+        for path in visible(self._parts):
+            if path not in held:
                 with self._lock, contextlib.suppress(FileNotFoundError):  # it may be complete by now
                     if path.stat().st_mtime < before:
                         path.unlink()
 
     def prefixes(self) -> list[str]:
         """The beginnings of the hashes that there are files of."""
-        return sorted(folder.name for folder in self._media.iterdir())
+        return sorted(folder.name for folder in visible(self._media))
 
     def old_files(self, prefix: str, before: float) -> list[str]:
         """The hashes with a beginning whose files got their names before a time."""
         found = []
-        for path in (self._media / prefix).iterdir():
+        for path in visible(self._media / prefix):
             with contextlib.suppress(FileNotFoundError):  # another node may sweep too
                 if path.stat().st_mtime < before:
                     found.append(prefix + path.name)
@@ -224,3 +224,8 @@ class MediaFolder:
     def figures(self) -> Iterator[Figure]:
         """None but the disk's, which others tell."""
         yield from ()
+
+
+def visible(folder: Path) -> Iterator[Path]:
+    """What is in a folder but for what is hidden: our ``.boot``, and what NFS keeps for who has it open."""
+    return (path for path in folder.iterdir() if not path.name.startswith("."))

@@ -15,12 +15,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 from attrs import define
 
 from protosuite.errors import StartError
 from protosuite.files import sync_folder
-from protosuite.mediachat.media.folder import FilePart, MediaFolder
+from protosuite.mediachat.media.folder import FilePart, MediaFolder, visible
 from protosuite.mediachat.media.interface import (
     BLOCK,
     MediaUnavailable,
@@ -166,8 +167,11 @@ class SharedFolder(MediaFolder):
             return False
         path = self._root / "owner"
         if not path.exists():
-            new = self._parts / f"owner.{os.getpid()}"
-            new.write_text(owner, "utf-8")
+            new = self._parts / f"owner.{uuid4().hex}"
+            with new.open("x", encoding="utf-8") as file:
+                file.write(owner)
+                file.flush()
+                os.fsync(file.fileno())
             with contextlib.suppress(FileExistsError):
                 os.link(new, path)  # whole, and by one alone
             new.unlink()
@@ -181,7 +185,7 @@ class SharedFolder(MediaFolder):
     def put_aside(self, before: float) -> list[str]:
         """The hashes of files that were put aside before a time."""
         found = []
-        for path in self._aside.iterdir():
+        for path in visible(self._aside):
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
                     found.append(path.name)
