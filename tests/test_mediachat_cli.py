@@ -385,6 +385,18 @@ class ListenTests(MediaChatCase):
         self.assertEqual(len(run.errors), 1, run.story())
         self.assertIn("cannot keep what comes: taken", run.errors[0])
 
+    async def test_cannot_be_noted(self) -> None:
+        """A message that cannot be noted as taken does not count, even if it was the last one wanted."""
+        await self.begin()
+        await self.run_client("say", "hello")
+        (self.suite.folder / "state.new").mkdir()  # where it is written first
+        run = self.client("--state", "state", "listen", "--count", "1")
+        while not run.output:
+            await self.desk_says("are you there?")
+        self.assertEqual(await run.exit(), 1, run.story())
+        self.assertEqual(len(run.errors), 1, run.story())
+        self.assertIn("cannot keep what comes", run.errors[0])
+
     def differs(self, folder: Path, names: set[str]) -> bool:
         """Whether there are other files than those."""
         return {path.name for path in folder.iterdir()} != names

@@ -24,7 +24,7 @@ from protosuite.errors import Overloaded, PeerFault, ServerRefused
 from protosuite.mediachat.client import MediaChatClientFactory, chat_url, connect
 from protosuite.mediachat.lines import clock, size, text_lines
 from protosuite.mediachat.receiving import Received
-from protosuite.mediachat.saving import SaveFolder, StateFile
+from protosuite.mediachat.saving import SaveFolder, StateFile, Taken
 from protosuite.mediachat.wire import MediaFromDesk, Status
 from protosuite.program import shown
 
@@ -242,6 +242,19 @@ class SendingFiles(Saying):
         return False
 
 
+class _Noting(StateFile):
+    """The state file of a client. It calls `noted`, in a thread, when a message counts as taken."""
+
+    def __init__(self, arguments: Namespace, noted: Callable[[], None]) -> None:
+        super().__init__(arguments.state, arguments.client)
+        self._noted = noted
+
+    def save(self, taken: Taken) -> None:
+        super().save(taken)
+        if taken.saving is None:
+            self._noted()
+
+
 class Listening(Run):
     """``listen``, which waits without an end."""
 
@@ -254,7 +267,7 @@ class Listening(Run):
         factory = self.connect(
             self._take,
             folder=None if arguments.save is None else SaveFolder(arguments.save),
-            state=None if arguments.state is None else StateFile(arguments.state, arguments.client),
+            state=None if arguments.state is None else _Noting(arguments, self._noted),
             on_coming=self._coming,
         )
         factory.done.addErrback(self._failed)
@@ -274,9 +287,17 @@ class Listening(Run):
             return Deferred()
         if self._left is not None:
             self._left -= 1
-            if self._left == 0:  # that it was taken is written first
-                self._reactor.callLater(0, self._end.callback, program.EXIT_OK)
+            if self.arguments.state is None:
+                self._reactor.callLater(0, self._finish_if_enough)
         return None
+
+    def _noted(self) -> None:
+        """In a thread: that a message was taken is on the disk."""
+        self._reactor.callFromThread(self._finish_if_enough)
+
+    def _finish_if_enough(self) -> None:
+        if self._left == 0 and not self._end.called:
+            self._end.callback(program.EXIT_OK)
 
     def _failed(self, failure: Any) -> None:
         error = failure.value
