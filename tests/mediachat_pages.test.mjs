@@ -398,6 +398,22 @@ test("the list has the newest first, counts what is unread, and is searched by c
   assert.equal(desk.next, "x"); // a look at the newest does not move the end of the list
 });
 
+test("of very many chats those that were still for longest go, and are there to be asked for again", () => {
+  const desk = new Desk();
+  desk.listed({ items: [chat(1), chat(2)], next: null }, true);
+  for (let id = 3; id <= 1100; id++) desk.heard({ type: "chat", chat: chat(id), connected: 1 });
+  desk.trim(5);
+  const ids = [...desk.chats.keys()].sort((a, b) => a - b);
+  assert.deepEqual([ids.length, ids[0], ids[1], desk.next], [1001, 5, 101, `${chat(101).last_message_at}.101`]);
+  const page = Array.from({ length: 30 }, (_, index) => chat(100 - index));
+  desk.listed({ items: page, next: "71.71" }, false);
+  desk.trim(5);
+  assert.deepEqual([desk.chats.size, desk.chats.has(71), desk.next], [1031, true, "71.71"]);
+  desk.heard({ type: "chat", chat: chat(1101), connected: 1 });
+  desk.trim(null);
+  assert.deepEqual([desk.chats.size, desk.chats.has(5)], [1031, false]);
+});
+
 test("an answer that comes behind what was told since it was asked for does not take that back", () => {
   const desk = new Desk();
   desk.listed({ items: [chat(1), chat(2), chat(3)], next: null }, true);

@@ -16,7 +16,12 @@ export class Chats {
   render(chats, current) {
     const focused = document.activeElement;
     const wanted = chats.map((chat) => this.#show(chat, chat.id === current));
-    for (const element of [...this.list.children]) if (!wanted.includes(element)) element.remove();
+    const ids = new Set(chats.map(({ id }) => id));
+    for (const [id, element] of this.#elements) {
+      if (ids.has(id)) continue;
+      element.remove();
+      this.#elements.delete(id);
+    }
     wanted.forEach((element, index) => {
       if (this.list.children[index] !== element) this.list.insertBefore(element, this.list.children[index] ?? null);
     });

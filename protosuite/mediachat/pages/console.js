@@ -208,6 +208,7 @@ const refresh = single(async () => {
 
 function draw() {
   const isConnected = connection.state.name === "connected";
+  desk.trim(current);
   drawList();
   const chat = desk.chats.get(current);
   document.body.dataset.step = current === null ? "list" : "chat";

@@ -2,6 +2,7 @@
 
 import { hoursOf } from "./wire.js";
 
+const MAX_CHATS = 1000; // of those that nobody asked for
 const MAX_PREVIEW = 200; // characters of a message in the list
 
 export class Desk {
@@ -11,6 +12,8 @@ export class Desk {
   isBlank = true;
   told = 0; // times that the server has told how a chat is, or whether its client is there
 
+  #most = MAX_CHATS;
+
   /**
    * A page of chats, asked for when so much had been `told`; `isFirst` of the newest ones.
    * Returns the ids of those with messages that were not known.
@@ -18,7 +21,18 @@ export class Desk {
   listed({ items, next }, isFirst, told = this.told) {
     if (this.isBlank || !isFirst) this.next = next;
     this.isBlank = false;
-    return items.filter((chat) => this.#put(this.#newest(chat, told))).map(({ id }) => id);
+    const unknown = items.filter((chat) => this.#put(this.#newest(chat, told))).map(({ id }) => id);
+    if (!isFirst) this.#most = Math.max(this.#most, this.chats.size);
+    return unknown;
+  }
+
+  /** Let those go that were still for longest, but for `current`, if very many have been told of. */
+  trim(current) {
+    if (this.chats.size <= this.#most) return;
+    const chats = this.found("");
+    for (const { id } of chats.slice(this.#most)) if (id !== current) this.chats.delete(id);
+    const last = chats[this.#most - 1];
+    this.next = `${activity(last)}.${last.id}`; // as the server says where a page ends
   }
 
   /** Something that the server tells. Returns whether there is a chat in it that is not loaded. */
