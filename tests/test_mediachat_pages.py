@@ -62,6 +62,19 @@ Object.defineProperty(WebSocket.prototype, "bufferedAmount", { get });
 """
 ALL = "window.limit = Infinity"
 
+STREAMS = """
+const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+window.streams = [];
+navigator.mediaDevices.getUserMedia = async (what) => {
+  const stream = await get(what);
+  window.streams.push(stream);
+  return stream;
+};
+"""
+ALL_ENDED = """
+return window.streams.flatMap((each) => each.getTracks()).every((track) => track.readyState === "ended")
+"""
+
 TRANSFER = """
 const data = new DataTransfer();
 for (const name of arguments[1]) data.items.add(new File(["some bytes"], name, { type: "text/plain" }));
@@ -218,6 +231,16 @@ class ConversationTests(Pages):
             await browser.until("it plays", PLAYS, "#messages audio")
             self.assertEqual(await browser.complaints(), [])
         self.assertEqual([(row["kind"], row["status"]) for row in await history(suite)], [("voice", "saved")])
+
+    async def test_asked_twice_for_the_microphone(self) -> None:
+        """Whoever presses the button again before the microphone is there records once, and lets it go."""
+        suite = await self.serve()
+        client = await self.browse(suite, script=STREAMS)
+        await client.js("for (const _ of [1, 2]) document.querySelector('#record').click()")
+        await client.until("it runs", SAYS, "0:01")
+        await client.click("button", "Discard recording")
+        await client.until("it is let go", ALL_ENDED)
+        self.assertEqual(await client.js("return window.streams.length"), 1)
 
     async def test_no_microphone(self) -> None:
         """Without a microphone, or without the right to use it, that is said."""

@@ -12,6 +12,7 @@ export class Recorder {
   #begun = 0;
   #ticking = null;
   #file = null;
+  #isAsking = false; // for the microphone
 
   /** `done(file)` is called with what is to be sent, `complain(text)` with what is wrong. */
   constructor(panel, button, { done, complain }) {
@@ -36,26 +37,34 @@ export class Recorder {
   }
 
   async #start() {
-    if (this.isBusy) return;
+    if (this.isBusy || this.#isAsking) return;
     this.#complain(null);
-    let stream;
+    this.#isAsking = true;
+    let stream = null;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+      this.#recorder = this.#record(stream);
     } catch (error) {
+      if (stream !== null) hush(stream);
       this.#complain(trouble(error));
       return;
+    } finally {
+      this.#isAsking = false;
     }
-    const mimeType = TYPES.find((type) => MediaRecorder.isTypeSupported(type));
-    const recorder = new MediaRecorder(stream, mimeType === undefined ? {} : { mimeType });
-    const pieces = [];
-    recorder.ondataavailable = ({ data }) => pieces.push(data);
-    recorder.onstop = () => this.#stopped(stream, pieces, recorder.mimeType);
-    recorder.start(1000);
-    this.#recorder = recorder;
     this.#begun = performance.now();
     this.#show("Recording…", ["stop", "discard"]);
     this.#ticking = setInterval(() => this.#tick(), 200);
     this.#tick();
+  }
+
+  #record(stream) {
+    const mimeType = TYPES.find((type) => MediaRecorder.isTypeSupported(type));
+    const recorder = new MediaRecorder(stream, mimeType === undefined ? {} : { mimeType });
+    const pieces = [];
+    recorder.ondataavailable = ({ data }) => pieces.push(data);
+    recorder.onstop = () => this.#stopped(recorder, stream, pieces);
+    recorder.start(1000);
+    return recorder;
   }
 
   #tick() {
@@ -67,12 +76,12 @@ export class Recorder {
     this.#recorder?.stop();
   }
 
-  async #stopped(stream, pieces, mimeType) {
+  async #stopped(recorder, stream, pieces) {
     const lasted = performance.now() - this.#begun;
-    for (const track of stream.getTracks()) track.stop();
-    if (this.#recorder === null) return; // discarded
-    const type = mimeType.split(";")[0];
+    hush(stream);
+    const type = recorder.mimeType.split(";")[0];
     const blob = await withDuration(new Blob(pieces, { type }), lasted);
+    if (this.#recorder !== recorder) return; // discarded
     const at = new Date(Date.now() - new Date().getTimezoneOffset() * 60_000).toISOString();
     const name = `voice-${at.slice(0, 10)}-${at.slice(11, 19).replaceAll(":", "")}.${SUFFIXES[type] ?? "bin"}`;
     this.#recorder = null;
@@ -115,6 +124,11 @@ export class Recorder {
     for (const button of this.panel.querySelectorAll("[data-act]")) button.hidden = !acts.includes(button.dataset.act);
     this.panel.querySelector(`[data-act=${acts[0]}]`).focus();
   }
+}
+
+/** Let the microphone go. */
+function hush(stream) {
+  for (const track of stream.getTracks()) track.stop();
 }
 
 function trouble(error) {
