@@ -75,6 +75,16 @@ ALL_ENDED = """
 return window.streams.flatMap((each) => each.getTracks()).every((track) => track.readyState === "ended")
 """
 
+# The server does nothing that is posted while `isAway`. The page's clock is fast.
+AWAY = """
+const ask = window.fetch;
+window.isAway = true;
+window.fetch = async (what, options) => window.isAway && options?.method === "POST"
+  ? new Response('{"detail": "the storage is away"}', { status: 503 }) : ask(what, options);
+const set = window.setInterval;
+window.setInterval = (act, wait) => set(act, wait / 50);
+"""
+
 TRANSFER = """
 const data = new DataTransfer();
 for (const name of arguments[1]) data.items.add(new File(["some bytes"], name, { type: "text/plain" }));
@@ -534,6 +544,17 @@ class DeskTests(Pages):
         for desk in (one, two):
             await desk.until("away", "return document.querySelector('#presence:not(.here)') !== null")
             self.assertEqual(await desk.complaints(), [])
+
+    async def test_storage_away(self) -> None:
+        """R34: an answer that could not be stored for a while is in the end, though the connection stood."""
+        suite = await self.serve()
+        client = await self.browse(suite)
+        desk = await self.browse(suite, "console#1", AWAY)
+        await self.answer(desk, "are you there?")
+        await desk.until("it waits", SAYS, "Sending…")
+        await desk.js("window.isAway = false")
+        await desk.until("it is stored", NOTHING_WAITS)
+        await client.until("it comes", SHOWS, [["Desk", "are you there?"]])
 
     async def test_unread_while_hidden(self) -> None:
         """What comes while nobody looks is unread until somebody does, also in the client's title."""

@@ -23,7 +23,7 @@ import { SUBPROTOCOL, decode, kindOf, named } from "./wire.js";
 const CHATS = 30; // asked for at once
 const MOST = 100; // messages in an answer
 const PREVIEWS = 4; // asked for at the same time
-const TICK = 15_000; // ms until the clocks are looked at again
+const TICK = 15_000; // ms until the clocks are looked at again, and what did not work is tried again
 
 const access = await Access.begin();
 const desk = new Desk();
@@ -127,6 +127,14 @@ async function catchUp() {
   answers.send();
   posts.resume();
   refresh();
+}
+
+/** What the server could not do is tried again while there is a connection: its storage was away, say. */
+function again() {
+  if (!isFresh) return;
+  answers.send();
+  posts.resume();
+  if (thread.isBlank) refresh();
 }
 
 /** Nothing has come for a while. If there is something that we should have been told, this connection is dead. */
@@ -334,7 +342,10 @@ function begin() {
   addEventListener("beforeunload", (event) => {
     if (posts.items.length > 0) event.preventDefault(); // texts are kept in this tab
   });
-  setInterval(redraw, TICK);
+  setInterval(() => {
+    again();
+    redraw();
+  }, TICK);
   connection.connect();
   follow();
   redraw();
