@@ -42,7 +42,10 @@ def parse(url: str) -> Address:
     ``redis+sentinel://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]/MASTER[/DATABASE]``. After ``?``:
     ``prefix``, ``ca`` (a file, with TLS) and ``sentinel_password``.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # it says what it does not like, which may be in a password
+        raise ValueError("it is no URL: in a password @ / ? # [ ] and the like are %40 %2F …") from None
     if parts.scheme not in _SCHEMES:
         raise ValueError(f"a URL begins with one of {', '.join(f'{scheme}://' for scheme in _SCHEMES)}")
     is_sentinel = parts.scheme.endswith("+sentinel")
@@ -122,7 +125,9 @@ def _options(query: str) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
     for name, value in options.items():
         if name not in ("prefix", "ca", "sentinel_password"):
-            raise ValueError(f"after ? there may be prefix, ca and sentinel_password, not {name}")
+            # A password with ? or & in it, that are not written as %3F and %26, comes here in pieces.
+            what = "nothing else" if "@" in query or "password" in query else f"not {name}"
+            raise ValueError(f"after ? there may be prefix, ca and sentinel_password, {what}")
         if not value:
             raise ValueError(f"{name} says nothing")
     return options

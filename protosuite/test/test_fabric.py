@@ -119,6 +119,13 @@ class AddressTests(SynchronousTestCase):
             "redis://:secret@h?prefix=",
             "redis://:secret@h?ca=/x",
             "redis://:secret@h?sentinel_password=secret",
+            "redis://:secret\u2100@h",
+            "redis://:pa[secret]x@h",
+            "redis://:pa?secret@h",
+            "redis://:pa?secret=1@h",
+            "redis://:pa/secret@h",
+            "redis://:pa#secret@h",
+            "redis+sentinel://h/mine?sentinel_password=a&secret",
             "redis+sentinel://:secret@h",
             "rediss://:secret@h?ca=/does/not/exist",
         ):
