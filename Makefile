@@ -3,13 +3,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 JOBS ?= $(shell nproc)
+# Tests of whole processes wait for a third of their time.
+TEST_JOBS ?= $(shell echo $$(( ($(JOBS) * 3 + 1) / 2 )))
 FUZZ_SECONDS ?= 600
 TORTURE_SECONDS ?= 3600
 BIN := .venv/bin
 RUN := $(BIN)/.installed-run
 DEV := $(BIN)/.installed-dev
 
-.PHONY: help run demo cluster man test nightly fuzz torture check bench bench-docs docs proto changes clean
+.PHONY: help run demo cluster man test nightly fuzz torture check check-types check-rest bench bench-docs docs proto changes clean
 
 help:
 	@echo 'make run    the suite on this machine, with suite.ini (Ctrl-C stops it)'
@@ -36,7 +38,7 @@ demo: $(RUN)
 
 test: $(DEV)
 	@mkdir -p build; failed=0; \
-	for part in "protosuite" "-j $(JOBS) tests"; do \
+	for part in "-j $(JOBS) protosuite" "-j $(TEST_JOBS) tests"; do \
 	    name=$${part##* }; \
 	    $(BIN)/trial --temp-directory build/trial-$$name $$part 2>&1 | tee build/$$name.log || failed=1; \
 	done; exit $$failed
@@ -57,10 +59,16 @@ torture: $(DEV)
 cluster: $(DEV)
 	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.cluster
 
+# The types take as long as all the rest.
 check: $(DEV)
+	@$(MAKE) --no-print-directory -j 2 check-types check-rest
+
+check-types: $(DEV)
+	$(BIN)/mypy
+
+check-rest: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/python .ci/generated.py
 	$(BIN)/python .ci/packaging.py
 	$(MAKE) docs
