@@ -17,7 +17,7 @@ from protosuite.chatlog.wire import Entry, encode_entry
 from protosuite.errors import BadRequest
 from protosuite.storage import Database, metadata
 from protosuite.storage.locking import Rows
-from protosuite.storage.prepared import Prepared
+from protosuite.storage.prepared import Prepared, PreparedQuery
 from protosuite.storage.upsert import insert
 
 rooms = Table(
@@ -52,11 +52,9 @@ _FIELDS = [entries.c[name] for name in _NAMES]
 _columns = attrgetter(*_NAMES)
 
 # Built once: putting a statement together takes longer than carrying it out.
-_FIND = (
-    sa.select(rooms.c.name, rooms.c.id, rooms.c.head, rooms.c.hash)
-    .where(rooms.c.name.in_(given("names", expanding=True)))
-    .order_by(rooms.c.id)
-    .with_for_update()
+_FIND = PreparedQuery(
+    sa.select(rooms.c.name, rooms.c.id, rooms.c.head, rooms.c.hash).order_by(rooms.c.id).with_for_update(),
+    rooms.c.name,
 )
 _KNOWN = sa.select(*_FIELDS).where(
     entries.c.room == given("its_room"), entries.c.key.in_(given("keys", expanding=True))
@@ -222,7 +220,9 @@ class _Commit:
                     known[ids[room], key] = entry
             outcomes.append(Committed(append, entry, encode_entry(entry), is_new))
         _PUT.many(self._connection, rows)
-        moved = [(ids[room], head.slot, head.hash) for room, head in heads.items() if head != before[room]]
+        moved = [
+            (ids[room], head.slot, head.hash) for room, head in heads.items() if head is not before[room]
+        ]
         _MOVE.many(self._connection, moved)
         return outcomes
 
@@ -247,7 +247,7 @@ class _Commit:
 
     def _find(self, names: Iterable[str]) -> dict[str, tuple[int, Head]]:
         # From here to the commit no other node gives a slot in these rooms. All take them in one order.
-        found = self._connection.execute(_FIND, {"names": list(names)})
+        found = _FIND.rows(self._connection, list(names))
         return {name: (id, Head(head, hash)) for name, id, head, hash in found}
 
     def _known(self, ids: Mapping[str, int]) -> dict[tuple[int, str], Entry]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, Select, bindparam
 from sqlalchemy.sql.expression import UpdateBase
+
+_MOST = 1024  # values of a query that is kept
 
 
 class Prepared:
@@ -19,26 +21,69 @@ class Prepared:
     def __init__(self, statement: UpdateBase, *names: str) -> None:
         self._statement = statement
         self._names = names
-        self._compiled: dict[str, tuple[str, Sequence[int] | None]] = {}  # by the name of the dialect
+        self._made: dict[str, _Made] = {}  # by the name of the dialect
 
     def many(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Carry it out for each row; with no rows nothing is done."""
         if not rows:
             return
         name = connection.dialect.name
-        if name not in self._compiled:
-            self._compiled[name] = self._compile(connection)
-        text, order = self._compiled[name]
-        if order is None:
-            connection.exec_driver_sql(text, [dict(zip(self._names, row, strict=True)) for row in rows])
-        else:
-            connection.exec_driver_sql(text, [tuple([row[place] for place in order]) for row in rows])
+        if name not in self._made:
+            self._made[name] = _Made(connection, self._statement, self._names)
+        made = self._made[name]
+        connection.exec_driver_sql(made.text, [made.parameters(row) for row in rows])
 
-    def _compile(self, connection: Connection) -> tuple[str, Sequence[int] | None]:
-        """The text, and where in a row each of its parameters is; None if the driver wants their names."""
-        compiled = self._statement.compile(dialect=connection.dialect)
-        if set(compiled.params) != set(self._names):
+
+class PreparedQuery:
+    """A query for the rows whose `column` has one of some values. Neither they nor the rows are converted.
+
+    Rooms by name, 25 at once, take 70 µs this way, and 330 through SQLAlchemy, which puts in each value.
+    """
+
+    def __init__(self, query: Select[Any], column: ColumnElement[Any]) -> None:
+        self._query = query
+        self._column = column
+        self._made: dict[tuple[str, int], _Made] = {}  # by dialect and number of values
+
+    def rows(self, connection: Connection, values: Sequence[Any]) -> Sequence[Any]:
+        """Those of `values`, of which there must be one."""
+        made = self._for(connection, len(values))
+        # Places that are left have the last value again.
+        every = [*values, *[values[-1]] * (len(made.names) - len(values))]
+        return connection.exec_driver_sql(made.text, made.parameters(every)).all()
+
+    def _for(self, connection: Connection, count: int) -> _Made:
+        """With places for so many values: for up to twice as many, so that few texts are kept."""
+        size = 1 << (count - 1).bit_length() if count <= _MOST else count
+        key = connection.dialect.name, size
+        made = self._made.get(key)
+        if made is None:
+            names = [f"value_{place}" for place in range(size)]
+            query = self._query.where(self._column.in_([bindparam(name) for name in names]))
+            made = _Made(connection, query, names)
+            if size <= _MOST:
+                self._made[key] = made
+        return made
+
+
+class _Made:
+    """A statement as its driver wants it, with a row of parameters in the order of `names`."""
+
+    def __init__(
+        self, connection: Connection, statement: Select[Any] | UpdateBase, names: Sequence[str]
+    ) -> None:
+        compiled = statement.compile(dialect=connection.dialect)
+        if set(compiled.params) != set(names):
             raise ValueError(f"{compiled} has the parameters {sorted(compiled.params)}")
-        if compiled.positiontup is None:
-            return str(compiled), None
-        return str(compiled), [self._names.index(name) for name in compiled.positiontup]
+        self.text = str(compiled)
+        self.names = names
+        self._order: Sequence[int] | None = None  # where in a row each is; None if the driver wants names
+        if compiled.positiontup is not None:
+            places = {name: place for place, name in enumerate(names)}
+            self._order = [places[name] for name in compiled.positiontup]
+
+    def parameters(self, row: Sequence[Any]) -> Any:
+        """A row as the driver wants it."""
+        if self._order is None:
+            return dict(zip(self.names, row, strict=True))
+        return tuple([row[place] for place in self._order])

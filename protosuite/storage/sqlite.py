@@ -47,7 +47,8 @@ def _engine(url: URL, size: int, begin: str, pragmas: tuple[str, ...]) -> Engine
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        # Not through SQLAlchemy, which takes 20 µs for it: each commit begins so.
+        connection.connection.cursor().execute(begin)
 
     return engine
 

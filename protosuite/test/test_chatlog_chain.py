@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import blake2b
 from typing import Any
 
-from attrs import evolve
+from attrs import asdict, evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.chatlog.chain import Append, Head, Verifier, digest, extend
-from protosuite.chatlog.wire import ClientAppend, Entry
+from protosuite.chatlog.wire import ClientAppend, Entry, encode_entry
 
 EPOCH = "000102030405060708090a0b0c0d0e0f"
 
@@ -38,6 +40,11 @@ said = st.lists(
     min_size=2,
     max_size=8,
 )
+
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+_NUMBERS = st.integers(0, 2**53 - 1)
+_FIELDS = (_NUMBERS, _TEXTS, _TEXTS, _NUMBERS, _TEXTS, _NUMBERS)
+_SAID = ("slot", "author", "content", "at", "session", "seq", "key")
 
 
 def log(lines: Any) -> list[Entry]:
@@ -67,6 +74,19 @@ class ChainTests(SynchronousTestCase):
         message = ClientAppend(7, SECOND.author, SECOND.content, "k-1")
         second = extend(Head(1, first.hash), Append("r", SECOND.session, message), SECOND.at)
         self.assertEqual(second, SECOND)
+
+    @given(
+        st.builds(Entry, *_FIELDS, key=st.none() | _TEXTS, hash=st.text("0123456789abcdef", min_size=32)),
+        _TEXTS,
+    )
+    def test_any_text(self, entry: Entry, previous: str) -> None:
+        """What is hashed, and what is sent, is the JSON that any program writes of it."""
+        said = [previous, *(getattr(entry, name) for name in _SAID)]
+        text = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+        self.assertEqual(digest(previous, entry), blake2b(text.encode(), digest_size=16).hexdigest())
+        fields = {name: value for name, value in asdict(entry).items() if value is not None}
+        sent = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+        self.assertEqual(encode_entry(entry).decode(), sent)
 
 
 class VerifierTests(SynchronousTestCase):
