@@ -115,7 +115,7 @@ class ReadinessTests(TestCase):
         found = await until(self, suite, "writes")
         self.assertRegex(found["writes"], "no answer for|locked by another process")
         for _ in range(20):  # at once, as nobody waits for the same thing again
-            self.assertEqual(set(await wrong(self, suite)), {"writes"})
+            self.assertIn("writes", await wrong(self, suite))
         other.execute("ROLLBACK")
         await until(self, suite)
         self.assertEqual(await add(self, suite, 7), 7)
