@@ -35,7 +35,10 @@ class ExhaustedTests(TestCase):
     async def start(self, **settings: dict[str, object]) -> Suite:
         require("prlimit")
         suite = Suite(self)
-        suite.write(**{"mediachat": OPEN, **settings})
+        # Those who say nothing stay to the end of the test, however slow it is.
+        stay: dict[str, dict[str, object]] = {name: {"handshake_timeout": LIMIT} for name in suite.ports}
+        stay["mediachat"] |= OPEN
+        suite.write(**{name: own | settings.get(name, {}) for name, own in stay.items()})
         self.sockets: list[socket.socket] = []
         self.addCleanup(self.hang_up)
         await suite.spawn(launcher=("prlimit", f"--nofile={FEW}")).says("ready; data in")
