@@ -19,7 +19,7 @@ from tests.processes import LIMIT, Suite, poll, reactor
 from tests.test_bus import BusPeer, bus_peer
 
 FOR_EVER = 3600
-WEB = {"ping_interval": 1, "ping_timeout": 1, "keepalive": FOR_EVER, "write_timeout": FOR_EVER}
+WEB = {"ping_interval": 1, "ping_timeout": 5, "keepalive": FOR_EVER, "write_timeout": FOR_EVER}
 
 
 class DeadPeerTests(TestCase):
