@@ -185,7 +185,7 @@ class StoppedReaderTests(Case):
 
     async def test_cut_off(self) -> None:
         """R16: stopped readers of a large file, through both doors, are cut off; others get theirs."""
-        suite = Suite(self, **settings(write_timeout=1, handshake_timeout=1, close_timeout=1))
+        suite = Suite(self, **settings(write_timeout=3, handshake_timeout=3, close_timeout=1))
         await suite.start()
         size = 64 << 20
         sender = await come(self, suite)
