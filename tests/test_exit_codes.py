@@ -100,6 +100,25 @@ class ExitCodeTests(TestCase):
             run = self.start(name, *WRONG.get(name, ("--no-such-option",)))
             self.assertEqual(await run.exit(), 2, run.story())
 
+    async def test_output(self) -> None:
+        """Output that cannot be written is 1, and a line that says so; nobody to read it is 1 without one."""
+        suite = Suite(self, numbers={"interval": 0.01}, mediachat={"hours_text": "always"})
+        await suite.start()
+        for name, arguments in (
+            ("numbers", "--client ana"),
+            ("counter", "get"),
+            ("bus", "echo x"),
+            ("chatlog", "main --export"),
+            ("mediachat", "say x"),
+        ):
+            line = f"{BIN}/protosuite-{name} --port {suite.ports[name]} {arguments}"
+            for end, said in (
+                ("> /dev/full", [f"protosuite-{name}: cannot write: No space left on device"]),
+                ("| true; exit ${PIPESTATUS[0]}", []),
+            ):
+                run = Program(self, "bash", "-c", f"{line} {end}", folder=self.folder)
+                self.assertEqual((await run.exit(), run.errors), (1, said), run.story())
+
     async def test_signals(self) -> None:
         """SIGINT and SIGTERM are 130 and 143, SIGKILL is 137, for all that wait for a server."""
         for name, code, who in (

@@ -203,7 +203,7 @@ async def _close(reactor: Any, factory: BusClientFactory) -> None:
 
 
 def _say(arguments: Namespace, text: object, fields: dict[str, object]) -> None:
-    print(json.dumps(fields) if arguments.json else text, flush=True)
+    program.put(json.dumps(fields) if arguments.json else str(text))
 
 
 async def _ask(reactor: Any, arguments: Namespace) -> int:
@@ -279,7 +279,7 @@ class _Printer:
         if self._is_over:
             return Deferred()
         try:
-            print(self._line(event), flush=True)
+            program.put(self._line(event))
         except Exception as error:
             self._is_over = True
             self.done.errback(error)

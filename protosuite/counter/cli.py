@@ -63,7 +63,7 @@ async def _add(reactor: Any, arguments: Namespace) -> int:
     try:
         for amount in arguments.amounts if arguments.command == "add" else [0]:
             total = await _ask(reactor, arguments, factory, amount)
-            print(json.dumps({"added": amount, "total": total}) if arguments.json else total, flush=True)
+            program.put(json.dumps({"added": amount, "total": total}) if arguments.json else str(total))
     finally:
         factory.close()
     return program.EXIT_OK
@@ -74,9 +74,9 @@ async def _load(reactor: Any, arguments: Namespace) -> int:
     report = await program.run_load(reactor, arguments, CounterLoad)
     after = await _total(reactor, arguments)
     if arguments.json:
-        print(json.dumps({**report.fields(), "before": before, "after": after}), flush=True)
+        program.put(json.dumps({**report.fields(), "before": before, "after": after}))
     else:
-        print(f"{report}\ncounter before {before}, after {after}", flush=True)
+        program.put(f"{report}\ncounter before {before}, after {after}")
     if report.errors:
         raise program.Failed(report.errors[0])
     if after - before != report.requests:

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 
 from protosuite import program, reaching
 from protosuite.errors import PeerFault, ServerRefused
-from protosuite.numbers.client import NumbersClientFactory, StateFile
+from protosuite.numbers.client import NumbersClientFactory, Result, StateFile
 from protosuite.numbers.sequence import Progress
 from protosuite.numbers.wire import MAX_INDEX, is_client_id
 
@@ -61,6 +61,13 @@ def _client(text: str) -> str:
     return text
 
 
+def _sentence(result: Result) -> str:
+    return (
+        f"sum {result.sum} of {result.count} numbers, checksum 0x{result.checksum:08x} verified, "
+        f"{result.reconnects} reconnects"
+    )
+
+
 class Receiving:
     """One run of the program: what the person sees of it."""
 
@@ -96,14 +103,7 @@ class Receiving:
             raise program.Failed(f"cannot keep the progress in {arguments.state}: {error.strerror}") from None
         finally:
             self._close_bar()
-        if arguments.json:
-            print(json.dumps(asdict(result)), flush=True)
-        else:
-            print(
-                f"sum {result.sum} of {result.count} numbers, checksum 0x{result.checksum:08x} verified, "
-                f"{result.reconnects} reconnects",
-                flush=True,
-            )
+        program.put(json.dumps(asdict(result)) if arguments.json else _sentence(result))
         return program.EXIT_OK
 
     def _identity(self) -> tuple[str, Progress]:
