@@ -48,8 +48,8 @@ tests:
             exp_annotations: {{summary: "bus on a has 90% of its connections"}}
 """
 
-# What makes each alert fire, minute by minute: all is well for half an hour, and then it is not, so long that the
-# slowest of them has seen enough.
+# What makes each alert fire, minute by minute: all is well for half an hour, and then it is not, for as long
+# as the slowest of them has to see it.
 GROWS, STOPS, BEGINS = "0+10x180", "0+10x30 300x150", "0x30 0+10x150"
 FALLS, RISES = "1x30 0x150", "0x30 1x150"
 ON = 'instance="a"'
