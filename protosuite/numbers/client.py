@@ -33,8 +33,8 @@ from protosuite.numbers.wire import (
     is_client_id,
 )
 
-# What a server says that coming back later may change. It means it with every other code.
-_PASSING = ("overloaded", "shutting-down", "ack-timeout", "idle-timeout")
+# What a server says to which coming back may help: it had trouble, or what was sent did not arrive in time.
+_PASSING = ("overloaded", "shutting-down", "not-started", "message-timeout", "ack-timeout", "idle-timeout")
 
 
 @frozen

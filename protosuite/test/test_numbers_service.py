@@ -399,6 +399,24 @@ class ClientTests(Fixture):
         line.advance(100, 10)
         self.assertEqual(line.attempts, 1)
 
+    def test_errors_that_pass(self) -> None:
+        """What a server says of its own trouble, or of a network that was slow, ends no client."""
+        codes = (
+            "overloaded",
+            "shutting-down",
+            "not-started",
+            "message-timeout",
+            "ack-timeout",
+            "idle-timeout",
+        )
+        for code in codes:
+            factory, line = self.client()
+            line.connect()
+            line.server_protocol.refuse(PeerFault(code, "a trial"))
+            line.advance(40, 1)
+            self.assert_right(self.successResultOf(factory.result))
+            self.assertEqual(line.attempts, 2, code)
+
     def test_wrong_checksum_is_no_result(self) -> None:
         """A client whose own sum went astray gets an error, at once when it resumes."""
         factory, line = self.client()

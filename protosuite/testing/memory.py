@@ -168,8 +168,10 @@ class Line:
             return
 
     def cut(self) -> None:
-        """Drop the connection: what is on its way is lost, and both sides hear of it."""
+        """Drop the connection, if there is one: what is on its way is lost, and both sides hear of it."""
         io = self._io
+        if io is None:
+            return
         for transport in (io.serverIO, io.clientIO):
             transport.disconnected = True
             transport.protocol.connectionLost(Failure(ConnectionLost()))
