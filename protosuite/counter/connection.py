@@ -49,13 +49,13 @@ class CounterConnection(PacedConnection):
             return
         # One frame at a time is what most clients send. Without what runs of them need, an answer takes
         # 9.5 µs of processor time instead of 10.1.
-        increment = None if self._waits else self._decoder.single(data)
+        increment = self._decoder.single(data)
         if increment is not None:
             total = self._ledger.add(increment)
             if total is not None:
                 self.greeted()
                 self.spend(1)
-                self.send(encode_reply(total))
+                self._answer(encode_reply(total))
                 return
         self._received_run(data)
 
@@ -76,15 +76,19 @@ class CounterConnection(PacedConnection):
     def _apply(self, increments: Sequence[int]) -> None:
         totals, fault = self._ledger.apply(increments)
         if totals:
-            replies = encode_replies(totals)
-            if self._waits:
-                self._unsent += len(replies)
-                self._service.answer_when_stored(self, replies)
-                self.pace()
-            else:
-                self.send(replies)
+            self._answer(encode_replies(totals))
         if fault is not None:
             raise fault
+
+    def _answer(self, replies: bytes) -> None:
+        """Send what is known, or have it wait for its commit."""
+        if not self._waits:
+            self.send(replies)
+            return
+        self._unsent += len(replies)
+        self._service.answer_when_stored(self, replies)
+        if self.must_wait():
+            self.pace()
 
     def reply(self, replies: bytes) -> None:
         """Send what has waited for its commit."""
@@ -93,7 +97,7 @@ class CounterConnection(PacedConnection):
             self.send(replies)
             if self._leaving and not self._unsent:
                 self.finish()
-            else:
+            elif self.is_paused:
                 self.pace()
 
     def cut_off(self) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Connection, Integer,
 from twisted.internet.defer import Deferred
 
 from protosuite.counter.holding import PROCESS, Held, Kept
-from protosuite.storage import Database, metadata
+from protosuite.storage import Database, metadata, sqlite
 
 counter = Table(
     "counter",
@@ -79,7 +79,10 @@ class CounterStore:
         """Store the total, unless another process has taken it. Fires when that is on stable storage."""
 
         def work(connection: Connection) -> bool:
-            return connection.execute(_PUT, {"total": str(total), "holder": self._holder}).rowcount == 1
+            values = {"total": str(total), "holder": self._holder}
+            if connection.dialect.name == "sqlite":  # 10 µs a commit; through SQLAlchemy 33
+                return sqlite.driver(connection).execute(_PUT.text, values).rowcount == 1
+            return connection.execute(_PUT, values).rowcount == 1
 
         return self._database.write(work)
 

@@ -15,6 +15,7 @@ from protosuite.admin.checks import Checks
 from protosuite.admin.health import checks_of
 from protosuite.admin.readiness import Findings, Look, Readiness, is_ready
 from protosuite.errors import StorageError
+from protosuite.storage import sqlite
 from protosuite.storage.measures import touch
 from protosuite.storage.workers import Calls
 from protosuite.testing import HandWorker, database
@@ -231,9 +232,9 @@ class CheckTests(SynchronousTestCase):
 
     def pragma(self, text: str) -> None:
         """Set something of the connection that writes."""
-        connection = self.database._write_engine.raw_connection()  # begins no transaction
-        connection.cursor().execute(f"PRAGMA {text}")
-        connection.close()
+        writing: Any = self.database._writes
+        with writing._connected() as connection:  # begins no transaction
+            sqlite.driver(connection).execute(f"PRAGMA {text}")
 
     def test_another_schema(self) -> None:
         """A schema that is not this version's is named."""

@@ -26,7 +26,7 @@ import protosuite.numbers.store
 import protosuite.storage.marks  # noqa: F401 - declares its table
 from protosuite.counter.store import counter
 from protosuite.errors import Overloaded, StartError, StorageError, StorageFull
-from protosuite.storage import damage, metadata, migrate
+from protosuite.storage import damage, metadata, migrate, sqlite
 from protosuite.storage.schema import HEAD
 from protosuite.storage.workers import Threads
 from protosuite.testing import HandWorker, database
@@ -180,6 +180,29 @@ class FileTests(Fixture):
         again = self.database.write(put("a" * 9000))
         self.writer.run()
         self.successResultOf(again)
+
+    def test_what_the_driver_raises(self) -> None:
+        """R6: work that asks the driver itself fails as any does, changes nothing then, and works again."""
+
+        def fill(connection: Connection) -> None:
+            for key in ("a", "b" * 9000):
+                sqlite.driver(connection).execute("INSERT INTO thing VALUES (?)", (key,))
+
+        with self.database.at_start() as connection:
+            (pages,) = connection.exec_driver_sql("PRAGMA page_count").one()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        for group in ([fill], [put("c"), fill]):
+            answers = [self.database.write(work) for work in group]
+            self.writer.run()
+            for answer in answers:
+                self.failureResultOf(answer, StorageFull)
+        self.assertEqual(self.keys(), [])
+        with self.database.at_start() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 100000")
+        answers = [self.database.write(work) for work in (fill, put("a"), put("c"))]
+        self.writer.run()
+        self.failureResultOf(answers[1], IntegrityError)
+        self.assertEqual(self.keys(), ["a", "b" * 9000, "c"])
 
     def test_full_disk_beside_a_fault(self) -> None:
         """R6: where the disk is full and a request is wrong too, nothing of the group stays or is said to."""
