@@ -45,4 +45,4 @@ Who knows one service's folder knows them all::
     Configuration to running services; ``tap`` is what ``twistd protosuite`` calls.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0.dev0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from docutils.core import publish_doctree
 from docutils.nodes import bullet_list, system_message
 from twisted.trial.unittest import SynchronousTestCase
 
+import protosuite
 from tests.processes import LIMIT
 
 ROOT = Path(__file__).parent.parent
@@ -46,3 +48,12 @@ class NewsTests(SynchronousTestCase):
         told = [item.astext() for each in tree.findall(bullet_list) for item in each.children]
         for kind in KINDS:
             self.assertEqual(sum(text.startswith(f"A {kind}, in words.") for text in told), 1, told[:10])
+
+    def test_the_version(self) -> None:
+        """The code has the version of the newest entry, and says so where that is not released yet."""
+        found = re.search(
+            r"^([0-9.]+) \((.+)\)\n=+$", (ROOT / "CHANGES.rst").read_text("utf-8"), re.MULTILINE
+        )
+        assert found is not None, "there is no entry"
+        later = ".dev0" if found[2] == "not released yet" else ""
+        self.assertEqual(protosuite.__version__, found[1] + later)
