@@ -31,6 +31,13 @@ ANSWER = {
     "mediachat": re.compile(rb"HTTP/1.1 200 "),
 }
 WIRE = sorted(set(SERVICES) & ASK.keys())
+# Of numbers: a stream that does not end meanwhile, and its connection with it, as one in twenty would.
+LONG = {"interval": 60, "max_messages": 65_535}
+
+
+def settings(**others: object) -> dict[str, dict[str, object]]:
+    """Settings for each service, under which who is served stays."""
+    return {name: {**others, **(LONG if name == "numbers" else {})} for name in WIRE}
 
 
 class LimitTests(TestCase):
@@ -48,7 +55,7 @@ class LimitTests(TestCase):
     async def test_one_address(self) -> None:
         """R20: an address has its share of each service, others have theirs, and who leaves makes room."""
         suite = Suite(self)
-        suite.write(**{name: {"max_connections_per_address": 1} for name in WIRE})
+        suite.write(**settings(max_connections_per_address=1))
         await suite.start()
         for name in WIRE:
             port = suite.ports[name]
@@ -67,7 +74,7 @@ class LimitTests(TestCase):
     async def test_networks(self) -> None:
         """Each service lets in only who comes from the networks that it names."""
         suite = Suite(self)
-        suite.write(**{name: {"allow": "127.0.0.2, 10.0.0.0/8"} for name in WIRE})
+        suite.write(**settings(allow="127.0.0.2, 10.0.0.0/8"))
         await suite.start()
         for name in WIRE:
             stranger = await connect(self, suite.ports[name])
@@ -78,16 +85,10 @@ class LimitTests(TestCase):
     async def test_behind_a_proxy(self) -> None:
         """Behind `haproxy:` it is the client that the PROXY header names that the limits see."""
         suite = Suite(self)
-        suite.write(
-            **{
-                name: {
-                    "listen": f"haproxy:tcp:{suite.ports[name]}:interface=127.0.0.1",
-                    "allow": "10.0.0.0/8",
-                    "max_connections_per_address": 1,
-                }
-                for name in WIRE
-            }
-        )
+        behind = settings(allow="10.0.0.0/8", max_connections_per_address=1)
+        for name, section in behind.items():
+            section["listen"] = f"haproxy:tcp:{suite.ports[name]}:interface=127.0.0.1"
+        suite.write(**behind)
         await suite.start()
         for name in WIRE:
             port, found = suite.ports[name], []
