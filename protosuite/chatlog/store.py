@@ -56,8 +56,8 @@ _FIND = PreparedQuery(
     sa.select(rooms.c.name, rooms.c.id, rooms.c.head, rooms.c.hash).order_by(rooms.c.id).with_for_update(),
     rooms.c.name,
 )
-_KNOWN = sa.select(*_FIELDS).where(
-    entries.c.room == given("its_room"), entries.c.key.in_(given("keys", expanding=True))
+_KNOWN = PreparedQuery(
+    sa.select(*_FIELDS).where(entries.c.room == given("its_room")), entries.c.key, "its_room"
 )
 _PUT = Prepared(entries.insert(), "room", *_NAMES)
 _MOVE = Prepared(
@@ -258,7 +258,7 @@ class _Commit:
                 keys.setdefault(ids[append.room], set()).add(append.message.key)
         found: dict[tuple[int, str], Entry] = {}
         for room, wanted in keys.items():  # for all rooms at once, SQLite would read every entry there is
-            rows = self._connection.execute(_KNOWN, {"its_room": room, "keys": sorted(wanted)})
+            rows = _KNOWN.rows(self._connection, sorted(wanted), room)
             found |= {(room, row.key): _entry(row) for row in rows}
         return found
 

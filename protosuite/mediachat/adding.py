@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Any
 
 import sqlalchemy as sa
 from attrs import define, field
@@ -14,18 +16,17 @@ from twisted.python.failure import Failure
 from protosuite.errors import BadRequest
 from protosuite.mediachat.places import next_place
 from protosuite.mediachat.tables import MESSAGE, Message, New, chats, messages
-from protosuite.storage.prepared import Prepared
+from protosuite.storage.prepared import Prepared, PreparedQuery
 
 Added = tuple[Message, bool]  # as it is stored; False if one with its key was there before
 
 # Built once: putting a statement together takes longer than carrying it out.
-_CHATS = (
-    sa.select(chats.c.id, chats.c.media_bytes)
-    .where(chats.c.id.in_(given("ids", expanding=True)))
-    .order_by(chats.c.id)  # two nodes lock them in one order
-    .with_for_update()
+_CHATS = PreparedQuery(
+    # Two nodes lock them in one order.
+    sa.select(chats.c.id, chats.c.media_bytes).order_by(chats.c.id).with_for_update(),
+    chats.c.id,
 )
-_KNOWN = sa.select(*MESSAGE).where(messages.c.chat_id == given("chat"), messages.c.key == given("its_key"))
+_KNOWN = PreparedQuery(sa.select(*MESSAGE).where(messages.c.chat_id == given("chat")), messages.c.key, "chat")
 _CHANGE = Prepared(
     sa.update(chats)
     .where(chats.c.id == given("chat"))
@@ -37,8 +38,14 @@ _CHANGE = Prepared(
     ),
     *("chat", "bytes", "more", "at"),
 )
+_COLUMNS = (*list(Message.__annotations__)[1:], "key")  # behind the id: as a Message has them, and a key
+_columns = attrgetter(*_COLUMNS)
 _PUT = sa.insert(messages).returning(messages.c.id, sort_by_parameter_order=True)
-_COLUMNS = tuple(New.__annotations__)
+_PUT_AS = Prepared(
+    sa.insert(messages).values({name: given(name) for name in ("id", *_COLUMNS, "place")}),
+    *("id", *_COLUMNS, "place"),
+)
+_LAST_ID = "SELECT seq FROM sqlite_sequence WHERE name = 'mediachat_message'"
 
 
 @define(eq=False)
@@ -76,7 +83,7 @@ def add_all(connection: Connection, quota: int, group: Sequence[Adding], lane: i
 
     The chats are locked first: what is found in them, and added to them, is nobody else's meanwhile.
     """
-    rows = connection.execute(_CHATS, {"ids": sorted({adding.new.chat_id for adding in group})})
+    rows = _CHATS.rows(connection, sorted({adding.new.chat_id for adding in group}))
     changes = {id: _Change(used) for id, used in rows}
     first: dict[tuple[int, str], Adding] = {}  # those with a key that are stored here
     fresh, again = [], []
@@ -86,8 +93,8 @@ def add_all(connection: Connection, quota: int, group: Sequence[Adding], lane: i
             if (chat_id, key) in first:
                 again.append((adding, first[chat_id, key]))
                 continue
-            if (there := connection.execute(_KNOWN, {"chat": chat_id, "its_key": key}).first()) is not None:
-                adding.outcome = Message(*there), False
+            if there := _KNOWN.rows(connection, [key], chat_id):
+                adding.outcome = Message(*there[0]), False
                 continue
         try:
             _count(adding.new, changes.get(chat_id), quota)
@@ -126,15 +133,22 @@ def _count(new: New, change: _Change | None, quota: int) -> None:
 def _put(connection: Connection, fresh: Sequence[Adding], lane: int | None) -> None:
     if not fresh:
         return
-    rows = [{name: getattr(adding.new, name) for name in _COLUMNS} for adding in fresh]
-    placed = rows
-    if lane is not None:
-        place = next_place(connection, lane)
-        placed = [row | {"place": place} for row in rows]
-    ids = connection.execute(_PUT, placed).scalars().all()
-    for adding, id, row in zip(fresh, ids, rows, strict=True):
-        del row["key"]
-        adding.outcome = Message(id=id, **row), True
+    place = None if lane is None else next_place(connection, lane)
+    rows = [_columns(adding.new) for adding in fresh]
+    for adding, id, row in zip(fresh, _stored(connection, rows, place), rows, strict=True):
+        adding.outcome = Message(id, *row[:-1]), True  # without its key
+
+
+def _stored(connection: Connection, rows: Sequence[tuple[Any, ...]], place: int | None) -> Sequence[int]:
+    """The ids of messages that are stored now, in their order."""
+    if connection.dialect.name == "sqlite":
+        # Nobody else can write, so the ids are known before: 7 µs a message. To be told them takes 15.
+        last: int = connection.exec_driver_sql(_LAST_ID).scalar() or 0
+        ids = range(last + 1, last + 1 + len(rows))
+        _PUT_AS.many(connection, [(id, *row, place) for id, row in zip(ids, rows, strict=True)])
+        return ids
+    made = [dict(zip(_COLUMNS, row, strict=True), place=place) for row in rows]
+    return connection.execute(_PUT, made).scalars().all()
 
 
 def _change(connection: Connection, changes: Mapping[int, _Change]) -> None:

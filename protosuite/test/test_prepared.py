@@ -67,6 +67,13 @@ class PreparedQueryTests(Fixture):
             self.assertEqual(self.find(*wanted), [str(id) for id in reversed(wanted)])
         self.assertEqual(self.find(7, 5, 7, 9999), ["5", "7"])
 
+    def test_other_parameters(self) -> None:
+        """What else a query asks for is given each time, behind the values."""
+        of_name = sa.select(things.c.id).where(things.c.name == sa.bindparam("its_name"))
+        query = PreparedQuery(of_name, things.c.id, "its_name")
+        self.assertEqual(query.rows(self.connection, [1, 2, 3], "2"), [(2,)])
+        self.assertEqual(query.rows(self.connection, [1, 2, 3], "4"), [])
+
     def test_few_texts(self) -> None:
         """Numbers of values that are alike have one text: there are no more of them than powers of two."""
         for count in range(1, 1025):
