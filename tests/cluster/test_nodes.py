@@ -21,6 +21,7 @@ from tests.faults.checks.linearizable import History, first_problem
 from tests.faults.checks.numbers import whole
 from tests.faults.crashes import MOMENT
 from tests.faults.loads.chatlog import ChatLogLoad
+from tests.peers import long_session
 from tests.processes import LIMIT, Program, Suite, poll, reactor
 
 FROZEN = (
@@ -96,8 +97,7 @@ class NodesTests(ClusterTests):
         await nodes.start_proxy()
         writers, readers = self.enter([Front(nodes)] * 3)
         await self.progress(writers)
-        streams = {name: stream(nodes.nodes[0], nodes.ports["numbers"], name) for name in NAMES}
-        await poll(lambda: sent(nodes.nodes[0]) > 0, "some numbers have come")
+        streams = await self.streams(nodes, 200)
         for node in nodes.nodes:
             self.assertEqual(await node.terminate(), 0)
             await node.start()
@@ -114,11 +114,21 @@ class NodesTests(ClusterTests):
         nodes = await self.start(numbers={"interval": 0.05, "max_messages": 100})
         await nodes.start_proxy()
         first = nodes.nodes[0]
-        streams = {name: stream(first, nodes.ports["numbers"], name) for name in NAMES}
-        await poll(lambda: sent(first) >= 100, "some have come")
+        streams = await self.streams(nodes, 80)
         await first.kill()
         self.assertGreater(await self.whole(nodes, streams), 0)
         self.assertGreater(sent(nodes.nodes[1]), 0)
+
+    async def streams(self, nodes: Nodes, least: int) -> dict[str, Program]:
+        """Clients, by their names, that have all begun to receive streams of at least so many numbers."""
+        first, port = nodes.nodes[0], nodes.ports["numbers"]
+        names = [await long_session(self, first, f"client-{n}", least) for n in range(5)]
+        streams = {
+            name: first.client("protosuite-numbers", port, "--json", "--client", name) for name in names
+        }
+        begun = "SELECT count(*) FROM numbers_session WHERE acknowledged > 0"
+        await poll(lambda: nodes.execute(begun) == [(len(names),)], "some numbers have come")
+        return streams
 
     async def whole(self, nodes: Nodes, streams: dict[str, Program]) -> int:
         """Hold what clients received against their sessions; how often they came back."""
@@ -205,7 +215,7 @@ class RedisTests(ClusterTests):
 
     async def test_emptied(self) -> None:
         """R33: Redis is emptied again and again: wake-ups do not mind, and nobody notices."""
-        nodes = await self.start(suite={"catch_up_interval": 3600})
+        nodes = await self.start(suite={"catch_up_interval": 3600, "fabric_timeout": 60})
         writers, readers = self.enter(nodes.nodes)
         for _ in range(10):
             await self.progress(writers, 10)
@@ -223,14 +233,6 @@ class RedisTests(ClusterTests):
         self.staying += [Deferred.fromCoroutine(each.stay()) for each in elsewhere]
         await self.progress(writers, 50)
         await self.settle(nodes, writers, [*readers, *elsewhere])
-
-
-NAMES = [f"client-{n}" for n in range(5)]
-
-
-def stream(node: Suite, port: int, name: str) -> Program:
-    """A client that receives the stream of a name, and tells of it as JSON."""
-    return node.client("protosuite-numbers", port, "--json", "--client", name)
 
 
 def is_down(proxy: Program, server: str) -> bool:
