@@ -102,7 +102,7 @@ class TutorialTests(TestCase):
 
     async def kill_the_server(self, whole: str) -> None:
         """*Kill the server.*"""
-        ben = await long_session(self, self.suite, "ben", 60)
+        ben = await long_session(self, self.suite, "ben", 90)
         client = self.step(".venv/bin/protosuite-numbers --client ben --state ben.json", ben=ben)
         await poll(lambda: acknowledged(self.suite, ben) > 3, "the stream runs")
         self.left.remove("kill -9 $(cat protosuite-data/lock)")
@@ -114,7 +114,7 @@ class TutorialTests(TestCase):
 
     async def kill_the_client(self, whole: str) -> None:
         """*Kill the client.*"""
-        eva = await long_session(self, self.suite, "eva", 60)
+        eva = await long_session(self, self.suite, "eva", 90)
         command = ".venv/bin/protosuite-numbers --client eva --state eva.json"
         self.left.append(command)  # the page has it once, and says that it is the same one
         client = self.step(command, eva=eva)
@@ -138,7 +138,7 @@ class TutorialTests(TestCase):
         self.example("counter_client.py")
         command = ".venv/bin/python counter_client.py"
         self.assertEqual(await self.printed(command), self.shown(command))
-        own = await long_session(self, self.suite, "own", 60)
+        own = await long_session(self, self.suite, "own", 90)
         self.example("numbers_client.py", example=own)
         command = ".venv/bin/python numbers_client.py"
         client = self.step(command)
