@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import LoopingCall, deferLater
 
 from protosuite.fabric.connection import Refused, Word
 from protosuite.fabric.interface import Away
@@ -41,7 +41,7 @@ class Presence:
         self._here: dict[str, set[str]] = {}  # by group
         self._entering: dict[tuple[str, str], None] = {}
         self._leaving: dict[tuple[str, str], None] = {}
-        self._is_telling = False
+        self._telling: Deferred[None] | None = None
         self._refreshing = LoopingCall(self.refresh)
         self._refreshing.clock = reactor
 
@@ -57,7 +57,8 @@ class Presence:
             self._leaving |= dict.fromkeys((group, who) for who in members)
         self._here.clear()
         self._entering.clear()
-        return Deferred.fromCoroutine(self._tell_all())
+        self._tell()
+        return self._telling or succeed(None)
 
     def enter(self, group: str, who: str) -> None:
         """`who` is in `group` here."""
@@ -101,9 +102,9 @@ class Presence:
 
     def _tell(self) -> None:
         """Tell Redis what it does not know, in the next turn and one command after the other."""
-        if not self._is_telling and self._link.is_up:
-            self._is_telling = True
-            self._reactor.callLater(0, lambda: Deferred.fromCoroutine(self._tell_all()))
+        if self._telling is None and self._link.is_up:
+            turn: Deferred[None] = deferLater(self._reactor, 0)
+            self._telling = turn.addCallback(lambda _: Deferred.fromCoroutine(self._tell_all()))
 
     async def _tell_all(self) -> None:
         try:
@@ -113,7 +114,8 @@ class Presence:
             pass  # all who are here are told of when it is back
         except Refused as refused:
             log.warn("Redis does not take who is here: {why}", why=str(refused))
-        self._is_telling = False
+        finally:
+            self._telling = None
 
     async def _tell_some(self) -> None:
         milliseconds = int(self._ttl * 1000)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.task import LoopingCall
 
 from protosuite.fabric.address import Address
@@ -20,6 +20,7 @@ from protosuite.fabric.subscriptions import Subscriptions
 from protosuite.figures import Figure, counter, gauge
 
 _BATCH = 1000  # wake-ups that are on their way at once; those behind them are combined meanwhile
+_REFUSED_DELAY = 5.0  # seconds until Redis is asked again to take what it has refused
 _WAKE_UP = re.compile(rb"([0-9]{1,19}) ([0-9A-Za-z._-]{1,64})")  # a number, and the node that tells it
 
 
@@ -39,6 +40,8 @@ class RedisFabric:
         self._reactor = reactor
         self._prefix = address.prefix
         self._is_flushing = False
+        self._turn: Any = None  # the call that begins to send
+        self._sending: Deferred[None] = succeed(None)  # what was begun
         self._commands = Link(address, timing.timeout, reactor, random, on_up=self._can_tell)
         self._pushes = Link(
             address,
@@ -76,6 +79,7 @@ class RedisFabric:
         if self._catching_up.running:
             self._catching_up.stop()
         self._subscriptions.stop()
+        await self._send_last()
         await self.presence.stop().addTimeout(self._timing.timeout, self._reactor, lambda *_: None)
         await gatherResults([self._commands.stop(), self._pushes.stop()])
 
@@ -102,15 +106,25 @@ class RedisFabric:
         self.outgoing.put(topic, number)
         self._can_tell(is_new=False)
 
+    async def _send_last(self) -> None:
+        """Send what waits, which others need not find out by themselves, if that can be done at once."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._flush()
+        await self._sending.addTimeout(self._timing.timeout, self._reactor, lambda *_: None)
+        if self._turn is not None:
+            self._turn.cancel()
+
     def _can_tell(self, is_new: bool = True) -> None:
         if is_new:
             self.presence.refresh()
         if not self._is_flushing and self._commands.is_up:
             self._is_flushing = True
-            self._reactor.callLater(0, self._flush)
+            self._turn = self._reactor.callLater(0, self._flush)
 
     def _flush(self) -> None:
-        Deferred.fromCoroutine(self._send_all()).addErrback(self._not_sent)
+        self._turn = None
+        self._sending = Deferred.fromCoroutine(self._send_all()).addErrback(self._not_sent)
 
     async def _send_all(self) -> None:
         """Send what waits, a batch at a time: the next one when the last has arrived."""
@@ -136,11 +150,12 @@ class RedisFabric:
         await answers[-1]
 
     def _not_sent(self, failure: Any) -> None:
-        self._is_flushing = False
         if failure.check(Refused):
             log.warn("Redis refuses wake-ups: {why}", why=str(failure.value))
-            self._commands.drop()  # and try again, with the delays of a new connection
-        elif not failure.check(Away):
+            self._turn = self._reactor.callLater(_REFUSED_DELAY, self._flush)
+            return
+        self._is_flushing = False
+        if not failure.check(Away, CancelledError):
             log.failure("wake-ups were not sent", failure)
 
     # Wake-ups of others.

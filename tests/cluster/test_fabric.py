@@ -58,6 +58,10 @@ class OverRedis(TestCase):
                 self.fail(f"never: {what}")
             await deferLater(reactor, 0.005)
 
+    def stopped_within(self, deferred: Deferred[None]) -> Deferred[None]:
+        """It fires soon."""
+        return deferred.addTimeout(LIMIT / 4, reactor)
+
 
 class ContractTests(Contract, OverRedis):
     """What every fabric does."""
@@ -174,9 +178,20 @@ class TroubleTests(OverRedis):
     async def is_gone(self, fabric: Fabric, who: str) -> bool:
         return who not in await fabric.present("room")
 
-    def stopped_within(self, deferred: Deferred[None]) -> Deferred[None]:
-        """It fires soon."""
-        return deferred.addTimeout(LIMIT / 4, reactor)
+    async def test_last_words(self) -> None:
+        """What is published right before a stop wakes the others, and nobody who was there is left."""
+        one, two = await self.pair()
+        one.store("a")
+        await one.fabric.stop()
+        await self.until(lambda: two.is_current, "the last wake-up")
+        patient = self.node(timing=Timing(LIMIT / 2, 3600, LIMIT))
+        await self.until(lambda: patient.is_reachable, "it is connected")
+        for n in range(50):
+            patient.enter(f"room-{n}", "ana")
+        await deferLater(reactor, 0)
+        await deferLater(reactor, 0)
+        await patient.stop()
+        self.assertEqual(self.redis.ask("DBSIZE"), ":0")
 
     async def test_stops_without_redis(self) -> None:
         """Whatever Redis does, a node can stop: while it is frozen, while it is gone."""
