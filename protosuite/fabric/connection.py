@@ -23,6 +23,7 @@ Push = Callable[[list[Any]], None]
 # Errors after which another connection may do better: another Redis is the master, or this one is not ready.
 _FATAL = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "WRONGPASS", "MISCONF")
 _PUSHES = (b"message", b"subscribe", b"unsubscribe")
+_END = b"-----END CERTIFICATE-----"
 _MOST_SAID = 200  # characters of an error
 
 
@@ -98,14 +99,13 @@ async def dial(
 ) -> Connection:
     """A new connection to one of the hosts that `address` speaks of. Raises :exc:`Away`."""
     endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, *host, timeout=timeout)
-    if address.is_tls:
-        endpoint = wrapClientTLS(_tls(host[0], address), endpoint)
     factory: Any = Factory.forProtocol(lambda: Connection(reactor, timeout, on_push))
     factory.noisy = False
-    opening: Deferred[Any] = endpoint.connect(factory)
-    opening.addTimeout(timeout, reactor)
     try:
-        connection: Connection = await opening
+        if address.is_tls:
+            endpoint = wrapClientTLS(_tls(host[0], address), endpoint)
+        opening: Deferred[Any] = endpoint.connect(factory)
+        connection: Connection = await opening.addTimeout(timeout, reactor)
     except CancelledError:
         raise
     except Exception as error:  # whatever the network or a certificate has against it
@@ -125,6 +125,6 @@ def _tls(name: str, address: Address) -> Any:
 
     if address.authorities is None:
         return optionsForClientTLS(name)
-    pems = address.authorities.read_text("ascii").split("-----END CERTIFICATE-----")[:-1]
-    roots = [Certificate.loadPEM(f"{pem}-----END CERTIFICATE-----\n".encode()) for pem in pems]
+    pems = address.authorities.read_bytes().split(_END)[:-1]  # what is between them may be in any language
+    roots = [Certificate.loadPEM(pem + _END + b"\n") for pem in pems]
     return optionsForClientTLS(name, trustRoot=trustRootFromCertificates(roots))

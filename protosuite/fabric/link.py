@@ -75,7 +75,8 @@ class Link:
         if running is None:
             return succeed(None)
         running.addErrback(_stopped)
-        running.cancel()
+        for _ in self.address.hosts:  # one Sentinel is asked after the other, and each for itself
+            running.cancel()
         return running
 
     def command(self, *words: Word) -> Deferred[Any]:

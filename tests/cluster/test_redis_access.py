@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from io import StringIO
+from itertools import count
 from pathlib import Path
 from random import Random
+from typing import Any
 
+from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 
 from protosuite.fabric import Fabric
+from protosuite.fabric import redis as over_redis
+from protosuite.fabric.address import Address, parse
+from protosuite.fabric.link import Link
 from protosuite.logs import TextObserver
 from protosuite.test.fabric_contract import Reader, Truth
 from protosuite.testing import FaultProxy, Faults
@@ -17,7 +23,7 @@ from protosuite.testing.faults import ANY_ACT
 from tests.certificates import Authority
 from tests.cluster.redis import Redis
 from tests.cluster.test_fabric import OverRedis
-from tests.processes import Program, free_port, reactor
+from tests.processes import LIMIT, Program, free_port, reactor
 
 # What the fabric and the counter ask for, and nothing else.
 ACL = "user suite on >geheim resetchannels &protosuite/* ~protosuite/* -@all +ping"
@@ -25,6 +31,7 @@ ACL += " +publish +subscribe +unsubscribe"
 ACL += " +eval +evalsha +time +zadd +zrem +zrange +zremrangebyscore +pexpire"
 ACL += " +hget +hmget +hset +config|get"  # of the counter
 
+_EOL = "\r\n"
 _SENTINEL = """\
 bind 127.0.0.1
 port {port}
@@ -33,6 +40,27 @@ sentinel monitor mine 127.0.0.1 {master} 1
 sentinel down-after-milliseconds mine 300
 sentinel failover-timeout mine 3000
 """
+
+
+class _Sentinel(ServerFactory):
+    """Answers whatever it is asked with the place of a Redis on this machine."""
+
+    def __init__(self, port: int) -> None:
+        self.asked = 0
+        self.port = str(port)
+
+    def buildProtocol(self, addr: object) -> Protocol:
+        answering = Protocol()
+        answering.dataReceived = lambda data: self._answer(answering)  # type: ignore[method-assign]
+        return answering
+
+    def _answer(self, asker: Protocol) -> None:
+        self.asked += 1
+        assert asker.transport is not None
+        words = ("127.0.0.1", self.port)
+        asker.transport.write(
+            f"*2{''.join(f'{_EOL}${len(word)}{_EOL}{word}' for word in words)}{_EOL}".encode()
+        )
 
 
 class AccessTests(OverRedis):
@@ -104,7 +132,10 @@ class AccessTests(OverRedis):
         redis = Redis(self, *lines)
         await redis.start()
         url = f"rediss://localhost:{port}"
-        await self.works(f"{url}?ca={authority.cert}")
+        described = Path(self.mktemp()).absolute()
+        described.write_bytes("Behörde\r\n".encode() + authority.cert.read_bytes())
+        for right in (authority.cert, described):
+            await self.works(f"{url}?ca={right}")
         for wrong in (f"{url}?ca={stranger.cert}", url):
             fabric = self.node(wrong)
 
@@ -130,6 +161,46 @@ class AccessTests(OverRedis):
         await self.until(lambda: one.fabric.is_reachable and two.fabric.is_reachable, "the new one is found")
         await self.wakes(one, two)
         self.assertEqual(replica.ask("PUBSUB", "NUMSUB", "protosuite/wake/a"), "*2")
+
+    async def test_stops_while_it_asks(self) -> None:
+        """A node that stops while it tries to reach one Sentinel asks no other, and is away at once."""
+        sentinel = _Sentinel(self.redis.port)
+        port = reactor.listenTCP(0, sentinel, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{port.getHost().port}/mine"
+        in_order = next(n for n in count() if Random(n).sample((0, 1), 2) == [0, 1])
+        link = Link(parse(url), LIMIT, reactor, Random(in_order))
+        link.start()
+        await self.stopped_within(link.stop())
+        self.assertEqual((sentinel.asked, link.is_up), (0, False))
+
+    async def test_authorities_that_are_gone(self) -> None:
+        """A file of certificates that is no more is a reason why Redis is away, and not a defect."""
+        gone = Address((("127.0.0.1", self.redis.port),), is_tls=True, authorities=Path("gone.pem"))
+        link = Link(gone, 1, reactor, Random(1))
+        link.start()
+        self.addCleanup(link.stop)
+        await self.until(lambda: "gone.pem" in (link.trouble or ""), "it is said")
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_refused(self) -> None:
+        """Wake-ups that Redis refuses are tried again on the same connection, now and then."""
+        self.patch(over_redis, "_REFUSED_DELAY", 0.05)
+        redis = Redis(self, ACL.replace(" +publish", ""))
+        await redis.start()
+        one, two = (Reader(Truth(), self.node(f"redis://suite:geheim@127.0.0.1:{redis.port}")) for _ in "ab")
+        two.listen("a")
+        await self.until(lambda: one.fabric.is_reachable and "a" in two.caught_up, "they are connected")
+        out = StringIO()
+        observer = TextObserver(out)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        one.store("a")
+        await self.until(lambda: out.getvalue().count("refuses wake-ups") > 2, "it is refused")
+        fabric: Any = one.fabric
+        self.assertEqual(fabric._commands.connects, 1)
+        redis.ask("ACL", "SETUSER", "suite", "+publish")
+        await self.until(lambda: two.woken_with == [("a", 1)], "it is allowed")
 
     async def test_bad_network(self) -> None:
         """R33: connections that are slow, cut, reset and silent: all is known in the end."""
