@@ -86,9 +86,15 @@ class ListeningService(Service):
             listening = server_endpoint(self.reactor, str(self.name), endpoint).listen(factory)
             listening.addCallback(self._opened, endpoint)
             failures: list[Failure] = []
-            listening.addErrback(failures.append)
+            if listening.called:
+                listening.addErrback(failures.append)
+            else:  # an endpoint of others', which takes its time
+                listening.addErrback(self._not_opened, endpoint)
             if failures:
                 raise StartError(_why(str(self.name), endpoint, failures[0]))
+
+    def _not_opened(self, failure: Failure, endpoint: str) -> None:
+        self.log.error("{why}", why=_why(str(self.name), endpoint, failure))
 
     def _opened(self, port: IListeningPort, endpoint: str) -> None:
         self.ports.append(port)
@@ -130,7 +136,11 @@ class ListeningService(Service):
         self._drained = drained
         cutting: IDelayedCall = self.reactor.callLater(timeout, self._cut_off)
         for connection in list(self.connections):
-            connection.shut_down()
+            try:
+                connection.shut_down()
+            except Exception:  # the others are to be told all the same
+                self.log.failure("{peer} could not be told that the service stops", peer=connection.peer)
+                connection.transport.abortConnection()
 
         def done(_: None) -> None:
             if cutting.active():

@@ -72,8 +72,8 @@ class ResumingClientFactory(ReconnectingClientFactory):
         wait = self.delay * (1 - self._random.random() / 2)
         self.delay = min(self.delay * self.factor, self.maxDelay)
         self.retries += 1
-        self._on_status(f"{why}; trying again in {wait:.1f} s")
         self._callID = self.clock.callLater(wait, self._reconnect, connector or self.connector)
+        self._on_status(f"{why}; trying again in {wait:.1f} s")  # who hears of it may give up
 
     def _reconnect(self, connector: IConnector) -> None:
         self._callID = None

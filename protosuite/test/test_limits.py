@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from argparse import Namespace
 from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.bus import bus_pb2 as pb
@@ -28,6 +31,7 @@ from protosuite.counter.wire import encode_request as increment
 from protosuite.mediachat.media.folder import MediaFolder
 from protosuite.mediachat.server import MediaChatService
 from protosuite.mediachat.store import MediaChatStore
+from protosuite.net import listening
 from protosuite.net.limits import Door, Rate
 from protosuite.net.listening import ListeningService, _keep_alive
 from protosuite.numbers.server import NumbersService
@@ -150,6 +154,18 @@ class ServiceTests(SynchronousTestCase):
         service.startService()
         self.addCleanup(service.stopService)
         return service
+
+    def test_an_endpoint_that_takes_its_time(self) -> None:
+        """One that comes to nothing after the start is told of, for nobody else would notice."""
+        listening_later: Deferred[Any] = Deferred()
+        endpoint = Namespace(listen=lambda factory: listening_later)
+        self.patch(listening, "server_endpoint", lambda *_: endpoint)
+        service = self.make("counter", listen=("onion:80",))
+        service.privilegedStartService()
+        with capturedLogs() as events:
+            listening_later.errback(OSError(111, "Connection refused"))
+        [event] = [each for each in events if each["log_level"] is LogLevel.error]
+        self.assertIn("cannot listen on onion:80 (Connection refused)", formatEvent(event))
 
     def connect(self, service: ListeningService, host: str = "127.0.0.1", is_proxied: bool = False) -> Pipe:
         pipe = Pipe(service.factory("haproxy:tcp:0" if is_proxied else "tcp:0").buildProtocol(None), host)

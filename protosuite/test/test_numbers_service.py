@@ -308,6 +308,19 @@ class ServerTests(Fixture):
             raw.lose()
         self.successResultOf(drained)
 
+    def test_draining_goes_on(self) -> None:
+        """R31: one that cannot be told of a stop is cut off, and the others are told all the same."""
+        raws = [self.opened(Start(f"client-{number}")) for number in range(5)]
+        broken: Any = next(iter(self.service.connections))
+        broken.shut_down = lambda: 1 / 0
+        drained = self.service.drain(5.0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        for raw in raws:
+            is_broken = raw.protocol is broken
+            self.assertEqual((raw.transport.aborted, raw.codes() == []), (is_broken, is_broken))
+            raw.lose()
+        self.successResultOf(drained)
+
 
 class ClientTests(Fixture):
     """The client over lines that are cut, refused and restarted."""
@@ -377,6 +390,16 @@ class ClientTests(Fixture):
         self.clock.advance(30)
         line.pump()
         self.assertEqual(factory.delay, factory.initialDelay)
+
+    def test_giving_up_when_it_is_told(self) -> None:
+        """Who gives up as soon as it hears that the connection is lost is not connected again."""
+        made: list[NumbersClientFactory] = []
+        factory, line = self.client(on_status=lambda text: made[0].stop())
+        made.append(factory)
+        line.connect()
+        line.cut()
+        line.advance(100, 1)
+        self.assertEqual((line.attempts, line.state), (1, "disconnected"))
 
     def test_connecting_alone_resets_nothing(self) -> None:
         """A server that accepts and closes at once does not bring the delay back down."""
