@@ -7,12 +7,15 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from protosuite.storage.database import Database
 from protosuite.storage.locking import Rows
 
 C = TypeVar("C")
+
+log = Logger()
 
 
 class Gathering(Generic[C]):
@@ -79,7 +82,10 @@ class Gathering(Generic[C]):
         writing.addBoth(self._written, items)
 
     def _written(self, outcome: object, items: C) -> None:
-        self._done(items, outcome if isinstance(outcome, Failure) else None)
+        try:
+            self._done(items, outcome if isinstance(outcome, Failure) else None)
+        except Exception:  # a defect of who is told must not keep from the database what comes next
+            log.failure("what became of a write was not told to all who wait for it")
         if self.items:
             self._gather()
             return

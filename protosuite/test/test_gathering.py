@@ -58,6 +58,24 @@ class GatheringTests(SynchronousTestCase):
         self.writer.run()
         self.assertEqual(self.told, [["a", "b"], ["c"]])
 
+    def test_who_is_told_fails(self) -> None:
+        """An exception of who is told is logged, and what comes next is stored as ever."""
+
+        def done(items: list[str], failure: Failure | None) -> None:
+            raise LookupError(items)
+
+        gathering: Gathering[list[str]] = Gathering(
+            self.database, list, lambda connection, items: self.stored.append(items), done
+        )
+        self.put(gathering, "a", "b")
+        waiting = gathering.flushed()
+        self.writer.run()
+        self.successResultOf(waiting)
+        self.put(gathering, "c")
+        self.writer.run()
+        self.assertEqual(self.stored, [["a"], ["b"], ["c"]])
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 3)
+
     def test_flushed_ends_the_pause(self) -> None:
         """Who waits for all to be stored waits for no pause, neither this one nor the next."""
         gathering = self.gathering(60)
