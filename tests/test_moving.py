@@ -213,7 +213,8 @@ class MovingTests(TestCase):
         self.assertEqual((await program.exit(), len(program.errors)), (1, 1))
         self.assertIn("cannot be reached", program.errors[0])
         self.assertNotIn("s3cr3t", program.errors[0])
-        self.assertEqual(await self.migrate(target="mysql://x").exit(), 2)
+        for wrong in ("mysql://x", "postgresql+psycopg://suite@db:port/x"):
+            self.assertEqual(await self.migrate(target=wrong).exit(), 2, wrong)
         (self.folder / "test.sqlite3").unlink()
         program = self.migrate()
         self.assertEqual((await program.exit(), len(program.errors)), (1, 1))

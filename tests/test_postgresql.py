@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -355,6 +356,21 @@ class StandbyTests(SynchronousTestCase):
         until(lambda: self.is_read_only(clusters[0]), "the first host takes no writes")
         node.write(put("b"))
         self.assertEqual(node.read(keys), ["b"])
+
+    def test_each_way_to_name_them(self) -> None:
+        """R34: however a URL names several hosts, one that takes writes is looked for, or what it says."""
+        for url, wanted in (
+            ("suite@one,other/suite", "read-write"),
+            ("suite@/suite?host=one,other", "read-write"),
+            ("suite@/suite?host=one:1&host=other:2", "read-write"),
+            ("suite@one,other/suite?target_session_attrs=any", "any"),
+            ("suite@one/suite", None),
+            ("suite@/suite", None),
+        ):
+            resolved = engines.resolve(f"postgresql+psycopg://{url}", Path())
+            found = engines.writing(resolved, SHORT, time.monotonic)
+            self.addCleanup(found.stop)
+            self.assertEqual(found.engine.url.query.get("target_session_attrs"), wanted, url)
 
     def is_read_only(self, cluster: Cluster) -> bool:
         return str(cluster.execute("SHOW default_transaction_read_only")[0][0]) == "on"

@@ -69,10 +69,10 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     for name, begin in (("source", "sqlite:///"), ("target", "postgresql+psycopg://")):
         try:
             url = make_url(getattr(arguments, name))
-        except ArgumentError:
+        except (ArgumentError, ValueError):  # as of a port that is no number
             url = None
         if url is None or not getattr(arguments, name).startswith(begin):
-            parser.error(f"--{'from' if name == 'source' else 'to'} is a URL that begins with {begin}")
+            parser.error(f"--{'from' if name == 'source' else 'to'} is a URL, and begins with {begin}")
         setattr(arguments, name, url)
     return arguments
 

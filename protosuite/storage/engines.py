@@ -11,9 +11,9 @@ from typing import Protocol, TypeVar
 
 from attrs import define, field
 from sqlalchemy import URL, Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from protosuite.errors import StorageError
+from protosuite.errors import StartError, StorageError
 from protosuite.storage import sqlite
 from protosuite.storage.timeouts import Timeouts
 
@@ -135,8 +135,14 @@ def is_file(url: URL) -> bool:
 
 
 def resolve(url: str, data: Path) -> URL:
-    """The URL as it is opened: a relative file path is inside `data`."""
-    parsed = make_url(url)
+    """The URL as it is opened: a relative file path is inside `data`. :exc:`StartError` if it is none."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # as of a port that is no number; the text may have a password
+        raise StartError(
+            "[suite] database is no URL that can be read: behind its @ may stand one host and one port;"
+            " several go to its end, as ?host=one,other&port=5432,5432"
+        ) from None
     return sqlite.resolve(url, data) if is_file(parsed) else parsed
 
 

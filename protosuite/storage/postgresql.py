@@ -113,7 +113,7 @@ def _engine(url: URL, size: int, timeouts: Timeouts, isolation: str) -> Engine:
 
 def _with_hosts(url: URL) -> URL:
     """Of several hosts the one that takes writes, unless the URL says something else."""
-    hosts = url.query.get("host", "")
+    hosts = url.query.get("host", url.host or "")
     if "target_session_attrs" in url.query or (isinstance(hosts, str) and "," not in hosts):
         return url
     return url.update_query_dict({"target_session_attrs": "read-write"})

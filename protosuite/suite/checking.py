@@ -12,6 +12,7 @@ from protosuite.config import Config
 from protosuite.errors import StartError
 from protosuite.net import exposure
 from protosuite.net.listening import server_endpoint
+from protosuite.storage import engines
 
 _HERE = "local"  # of [mediachat] media
 MEDIA_TO_ITSELF = (
@@ -28,6 +29,10 @@ def check(config: Config, reactor: Any) -> list[tuple[str, str, str]]:
             tokens.load(Path(config.auth.secret_file))
         except StartError as error:
             problems.append(("auth", "secret_file", f"[auth] secret_file: {error}"))
+    try:
+        engines.resolve(config.suite.database, Path(config.suite.data))
+    except StartError as error:
+        problems.append(("suite", "database", str(error)))
     if why := fabric.problem(config.suite.fabric):
         problems.append(("suite", "fabric", f"[suite] fabric: {why}"))
     if why := _wrong_with_media(config.mediachat.media):

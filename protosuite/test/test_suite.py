@@ -82,6 +82,16 @@ class SuiteTests(SynchronousTestCase):
         self.assertNotIn("secret@", config.written())
         self.assertNotIn("=secret", config.written())
 
+    def test_the_database_is_checked(self) -> None:
+        """R38: a database URL that cannot be read is named before the start, without its password."""
+        for wrong in ("secret@a:1,b:2/x", "secret@a:port/x"):
+            url = f"postgresql+psycopg://ana:{wrong}"
+            config = evolve(self.config, suite=SuiteConfig(data=self.folder, database=url))
+            [(section, key, what)] = check(config, self.reactor)
+            self.assertEqual((section, key), ("suite", "database"))
+            self.assertNotIn("secret", what)
+            self.assertRaises(StartError, Suite(config, self.reactor).privilegedStartService)
+
     def test_media_that_one_node_has_to_itself(self) -> None:
         """Where there are several nodes, media that only one of them would have are warned of."""
         for fabric, media, count in (
