@@ -19,6 +19,7 @@ from protosuite import program
 from protosuite.net.reconnect import CONNECT_TIMEOUT
 from protosuite.program import Failed, say
 
+HOST = "127.0.0.1"  # of the server, if nobody says another one
 TOKEN_VARIABLE = "PROTOSUITE_TOKEN"
 NO_GOOD_TOKEN = f"give a good token: --token-file, or {TOKEN_VARIABLE} in the environment"  # what to do
 ABSENCE = 5.0  # seconds without the server after which a program says that it still tries
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 def add_server(parser: ArgumentParser, port: int) -> None:
     """The options that say which server to use."""
-    parser.add_argument("--host", default="127.0.0.1", help="host of the server (default: %(default)s)")
+    parser.add_argument("--host", default=HOST, help="host of the server (default: %(default)s)")
     port_number = program.bounded(1, 65_535)
     parser.add_argument("--port", default=port, type=port_number, help="its port (default: %(default)s)")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from protosuite.numbers.sequence import Progress
 from protosuite.numbers.wire import MAX_INDEX, is_client_id
 
 NAME = "protosuite-numbers"
+PORT = 5500
 _ADVICE = {
     "expired": "start anew with another --client, or remove the state file",
     "superseded": "another program uses this client id",
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         "Receive a stream of random numbers, however often the connection drops, and print its verified sum.",
         f"{NAME} --client ana --max 10 --state ana.json",
     )
-    reaching.add_server(parser, 5500)
+    reaching.add_server(parser, PORT)
     reaching.add_token(parser)
     parser.add_argument(
         "--client", metavar="ID", type=_client, help="who one is; the same id resumes its stream"
@@ -127,9 +129,17 @@ class Receiving:
         return wanted, Progress()
 
     def _command(self, client: str) -> str:
-        given = {"--state": self._arguments.state, "--token-file": self._arguments.token_file}
-        options = "".join(f" {name} {value}" for name, value in given.items() if value)
-        return f"{NAME} --client {client}{options}"
+        """What one types to go on with the stream of `client`."""
+        given = self._arguments
+        options = {
+            "--host": given.host if given.host != reaching.HOST else None,
+            "--port": given.port if given.port != PORT else None,
+            "--client": client,
+            "--state": given.state,
+            "--token-file": given.token_file,
+        }
+        words = (word for name, value in options.items() if value is not None for word in (name, str(value)))
+        return shlex.join([NAME, *words])
 
     def _show(self, progress: Progress, count: int) -> None:
         if self._bar is None:
@@ -150,7 +160,7 @@ class Receiving:
 
     def _explain(self, error: ServerRefused | PeerFault) -> str:
         advice = _ADVICE.get(error.code)
-        return f"{error}{f' ({advice})' if advice else ''}"
+        return program.shown(str(error)) + (f" ({advice})" if advice else "")
 
     def _close_bar(self) -> None:
         if self._bar is not None:
