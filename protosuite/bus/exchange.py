@@ -24,6 +24,7 @@ from protosuite.bus.fanout import FanOut
 from protosuite.bus.overview import figures, overview
 from protosuite.bus.wire import encode_reply
 from protosuite.config import BusConfig
+from protosuite.errors import Overloaded, StorageError
 from protosuite.figures import Figure, Histogram
 from protosuite.logs import Muffled
 
@@ -71,7 +72,7 @@ class Exchange(ABC):
         self._config = config
         self._clock = clock
         self._wall = wall
-        self._strangers = Muffled(log, clock)
+        self._muffled = Muffled(log, clock)  # for what may come again and again
         self._parked: deque[Waiting] = deque()  # each once: a connection is not read past its own bound
         self._unstored_bytes = 0
         self._fanned_out: Event | None = None
@@ -158,7 +159,7 @@ class Exchange(ABC):
         """`publisher` has a publish that waits for room; it is asked to try again when there may be some."""
         self._parked.append(publisher)
         if not again:
-            self._strangers.info("{count} publishers wait for room", count=len(self._parked))
+            self._muffled.info("{count} publishers wait for room", count=len(self._parked))
 
     def unpark(self, publisher: Waiting) -> None:
         """`publisher` has given up, or is gone."""
@@ -171,6 +172,13 @@ class Exchange(ABC):
         parked, self._parked = self._parked, deque()
         for publisher in parked:
             publisher.go_on()
+
+    def _note(self, what: str, failure: Failure) -> None:
+        """Log what could not be done, and is tried again."""
+        if failure.check(StorageError, Overloaded):
+            self._muffled.info("{what}: {why}", what=what, why=str(failure.value))
+        else:
+            log.failure("{what}", failure, what=what)
 
     def expire(self) -> None:
         """Once a second: what was not acknowledged comes again, and what waited for too long is refused."""

@@ -137,7 +137,7 @@ class LocalExchange(Exchange):
     def _not_loaded(self, failure: Failure, durable: Durable) -> None:
         """Reading failed: the next second tries again."""
         durable.is_loading = False
-        log.error("the backlog of {name} cannot be read: {why}", name=durable.name, why=str(failure.value))
+        self._note(f"the backlog of {durable.name} cannot be read", failure)
 
     def keep_up(self, now: float) -> None:
         """Once a second: have what was not acknowledged delivered again."""

@@ -20,7 +20,7 @@ from protosuite.bus.placing import Batch, Publication
 from protosuite.bus.shared_store import Shared, SharedStore
 from protosuite.bus.upkeep import Upkeep
 from protosuite.config import BusConfig
-from protosuite.errors import CommitUnknown, Overloaded, StorageError
+from protosuite.errors import CommitUnknown
 from protosuite.fabric import Fabric
 from protosuite.figures import Figure, counter
 from protosuite.logs import Muffled
@@ -52,7 +52,6 @@ class SharedExchange(Exchange):
         self._fabric = fabric
         self._heard: set[str] = set()  # durable subscriptions of which the fabric tells
         self._upkeep = Upkeep(config, store, wall, self._refreshed, self._freed, self._lost)
-        self._troubles = Muffled(log, clock)
         store.published = self._published
         store.given_back = self._freed
 
@@ -243,12 +242,6 @@ class SharedExchange(Exchange):
         if failure.check(CommitUnknown):
             self._upkeep.is_in_doubt = True
         self._note("what is owed cannot be had", failure)
-
-    def _note(self, what: str, failure: Failure) -> None:
-        if failure.check(StorageError, Overloaded):
-            self._troubles.info("{what}: {why}", what=what, why=str(failure.value))
-        else:
-            log.failure(what, failure)
 
     def _look(self, durable: Durable) -> None:
         """Something may be free."""

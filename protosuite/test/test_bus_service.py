@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from typing import Any
 
 from attrs import evolve
 from google.protobuf.message import Message
-from twisted.internet.defer import execute
+from twisted.internet.defer import execute, fail
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.bus import bus_pb2 as pb
@@ -17,7 +19,8 @@ from protosuite.bus.server import BusService
 from protosuite.bus.store import BusStore
 from protosuite.bus.wire import FROM_SERVER, Decoder, encode_reply, encode_request
 from protosuite.config import BusConfig
-from protosuite.errors import StorageFull
+from protosuite.errors import StorageError, StorageFull
+from protosuite.logs import TextObserver
 from protosuite.testing import HandWorker, MemoryTransport, database, decoded
 
 
@@ -481,7 +484,7 @@ class DurableTests(Fixture):
 
 
 class FileTests(Fixture):
-    """On SQLite's own disk."""
+    """What only a node alone does, and on SQLite's own disk."""
 
     def test_full_disk(self) -> None:
         """What cannot be stored is refused with its id, is owed to nobody, and later ones are stored."""
@@ -496,3 +499,22 @@ class FileTests(Fixture):
         raw.send(publish(payload=b"x" * 9000, id=2))
         self.assertEqual([m.id for m in raw.received()], [2])
         self.assertEqual([e.sequence for e in one.events()], [2])
+
+    def test_a_backlog_that_cannot_be_read(self) -> None:
+        """It is tried again every second, and the log is not filled with that."""
+        names = [f"d{n}" for n in range(20)]
+        Raw(self.service).send(*[pb.Subscribe(pattern="#", durable=name) for name in names], publish()).lose()
+        service = self.make_service()
+        out = StringIO()
+        observer = TextObserver(out)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        store: Any = service.exchange.store
+        reading, store.page = store.page, lambda durable, after: fail(StorageError("away"))
+        consumers = [Raw(service).send(pb.Subscribe(pattern="#", durable=name)) for name in names]
+        self.clock.pump([1.0] * 9)
+        self.assertIn("the backlog of d0 cannot be read: away\n", out.getvalue())
+        self.assertLessEqual(out.getvalue().count("cannot be read"), 10)
+        store.page = reading
+        self.clock.advance(1)
+        self.assertEqual([len(each.events()) for each in consumers], [1] * 20)
