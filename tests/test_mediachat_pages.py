@@ -102,6 +102,19 @@ return Array.from(document.querySelectorAll("body *:not(template)"))
     element.getBoundingClientRect().right > innerWidth + 0.5))
   .map((element) => element.outerHTML.slice(0, 100))
 """
+# What cannot be brought up by somebody who scrolls: what hides its overflow is scrolled by scripts alone.
+OUT_OF_REACH = """
+const seen = (element) => element.checkVisibility({ visibilityProperty: true }) && !element.matches(".skip");
+return Array.from(document.querySelectorAll("button, textarea")).filter(seen).filter((element) => {
+  element.scrollIntoView({ block: "nearest" });
+  const { top, bottom } = element.getBoundingClientRect();
+  const isMoved = [document.body, document.documentElement].some((each) => each.scrollTop > 0);
+  document.body.scrollTop = document.documentElement.scrollTop = 0;
+  return isMoved || top < -1 || bottom > innerHeight + 1;
+}).map((element) => element.outerHTML.slice(0, 100))
+"""
+# What is posted stays on its way.
+HELD = "XMLHttpRequest.prototype.send = () => {};"
 HIDE = """
 Object.defineProperty(document, "hidden", { value: arguments[0], configurable: true });
 document.dispatchEvent(new Event("visibilitychange"));
@@ -453,6 +466,26 @@ class ConversationTests(Pages):
         await desk.until("the list", "return document.querySelector('#list').checkVisibility()")
         self.assertEqual(await desk.js("return document.activeElement.closest('li')?.id"), "chat-1")
 
+    async def test_low(self) -> None:
+        """Where there is little height, everything to press can be brought up, and messages can be read.
+
+        320 by 256 pixels are a screen of 1280 by 1024 at 400 %.
+        """
+        suite = await self.serve()
+        client = await self.browse(suite, script=HOLD % 0)
+        await self.write(client, "hi")
+        desk = await self.browse(suite, "console#1", script=HELD)
+        for browser in (client, desk):
+            await self.pick(browser, *[self.file(f"{name}.bin", b"x" * 5000) for name in "ab"])
+            await browser.named("button", "Cancel a.bin")
+        await client.click("button", "Record a voice message")
+        await client.named("button", "Stop")
+        for browser in (client, desk):
+            for width, height in ((640, 300), (320, 256)):
+                await narrow(browser, width, height)
+                self.assertEqual(await browser.js(OUT_OF_REACH), [], (width, height))
+        self.assertGreaterEqual(await desk.js("return document.querySelector('#log').clientHeight"), 150)
+
     async def test_keyboard(self) -> None:
         """A whole conversation without a mouse, and where one is can be seen."""
         suite = await self.serve()
@@ -744,10 +777,10 @@ def strange(complaints: list[str]) -> list[str]:
     return [line for line in complaints if not any(words in line for words in away)]
 
 
-async def narrow(browser: Browser, width: int) -> None:
+async def narrow(browser: Browser, width: int, height: int = 700) -> None:
     """Give the page so many pixels."""
     await browser.cdp(
-        "Emulation.setDeviceMetricsOverride", width=width, height=700, deviceScaleFactor=1, mobile=False
+        "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
     )
 
 
