@@ -132,6 +132,20 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """Run `work` on a reader's connection. It sees every write that was answered before."""
+        return self._in_reader(work, lambda request: self._run(self._reads, [request]))
+
+    def compute(self, work: Callable[[], T]) -> Deferred[T]:
+        """Run `work` where reads run. It has no connection, so it is done while the database is away, too."""
+
+        def run(request: _Request) -> None:
+            try:
+                request.outcome = work()
+            except Exception as error:  # the thread must live; whoever asked is told
+                request.outcome = Failure(error)
+
+        return self._in_reader(work, run)
+
+    def _in_reader(self, work: Callable[..., T], run: Callable[[_Request], object]) -> Deferred[T]:
         request = _Request(work, Deferred(), self.clock())
         if self._reading >= self.max_queue:
             self.measures.refused += 1
@@ -140,15 +154,11 @@ class Database:
         self._reading += 1
 
         def task() -> None:
-            self._run(self._reads, [request])
+            run(request)
             self.call_in_reactor(self._read_done, request)
 
         self.readers.do(task)
         return request.answer
-
-    def compute(self, work: Callable[[], T]) -> Deferred[T]:
-        """Run `work`, which needs a thread but no connection, where reads run."""
-        return self.read(lambda connection: work())
 
     @property
     def accepts_writes(self) -> bool:
