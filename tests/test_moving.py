@@ -166,7 +166,7 @@ class MovingTests(TestCase):
         self.addCleanup(deferToThread, self.cluster.discard)
         await deferToThread(self.cluster.start)
         self.name = self.cluster.database(schema=False)
-        codes = []
+        codes, stops = [], 0
         for limit in (3000, 20_000, 10**9):
             program = self.migrate()
             await poll(
@@ -176,6 +176,7 @@ class MovingTests(TestCase):
                 "it moves",
             )
             if not program.over:
+                stops += 1
                 await deferToThread(self.cluster.stop, "QUIT")
                 await deferToThread(self.cluster.start)
             codes.append(await program.exit())
@@ -183,6 +184,7 @@ class MovingTests(TestCase):
                 break  # it has waited for the server
             self.assertIn("it goes on when it is run again", program.errors[-1])
         self.assertEqual(codes[-1], 0, (codes, program.story()))
+        self.assertGreater(stops, 0)
         await self.all_is_there()
 
     async def test_a_suite_goes_on(self) -> None:
