@@ -72,7 +72,7 @@ class DashboardTests(TestCase):
     async def serve(self) -> Suite:
         """A suite in which something goes on in every service."""
         slow = {"interval": 60, "max_messages": 65535}
-        suite = Suite(self, numbers=slow, mediachat=OPEN, admin={"probe_timeout": 1})
+        suite = Suite(self, numbers=slow, mediachat=OPEN, admin={"probe_timeout": 10})
         await suite.start()
         await add(self, suite, 12_345_678)
         stream = await connect(self, suite.numbers)
