@@ -110,7 +110,7 @@ class Channel(HTTPChannel):
     def _refuse_body(self) -> None:
         # An unknown length is one that nobody has to keep to.
         status = (411, "Length Required") if self.length is None else (413, "Content Too Large")
-        self.connection.transport.write(_refusal(*status))
+        self.connection.send(_refusal(*status))
         self.connection.finish()
 
     def has_inflow(self, inflow: Inflow) -> bool:

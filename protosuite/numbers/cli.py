@@ -169,6 +169,7 @@ class Receiving:
     def _interrupted(self) -> None:
         self._close_bar()
         if self._factory is not None:
-            self._factory.stop()
+            # In the reactor's turn: the signal may have come in the midst of what the factory does.
+            self._factory.clock.callFromThread(self._factory.stop)
             done = self._factory.progress.next
             program.say(f"interrupted after {done} numbers; to go on: {self._command(self._factory.client)}")

@@ -298,7 +298,7 @@ class HttpTests(SynchronousTestCase):
             self.assertTrue(answer.startswith(b"HTTP/1.1 " + status), answer)
             self.assertEqual(answer.count(b"HTTP/1.1"), 1, answer)
             self.assertTrue(peer.pipe.lost)
-            self.assertEqual(served.root.bodies, [])
+            self.assertEqual((served.root.bodies, served.traffic.sent), ([], len(answer)))
 
     def test_absurd_length(self) -> None:
         """R14: a Content-Length of thousands of digits is a bad request."""
