@@ -281,7 +281,7 @@ class ChatLogClientFactory(ResumingClientFactory):
     # What is asked.
 
     def _wait_for(self, message: ClientUpdate, passes: bool = False) -> Deferred[Any]:
-        update = _Update(message, Deferred(lambda _: self._updates.remove(update)), passes=passes)
+        update = _Update(message, Deferred(lambda _: self._forget(update)), passes=passes)
         if not self.continueTrying:
             return fail(self.refusal or ConnectionError("this client has been closed"))
         self._updates.append(update)
@@ -289,6 +289,11 @@ class ChatLogClientFactory(ResumingClientFactory):
             self._ask(update)
         assert update.answer is not None
         return update.answer
+
+    def _forget(self, update: _Update) -> None:
+        """Nobody waits for it any more."""
+        if update in self._updates:  # and not among those that are being failed
+            self._updates.remove(update)
 
     def _ask(self, update: _Update) -> None:
         assert self._socket is not None

@@ -51,7 +51,11 @@ class Pages:
         while self.low <= self.high:
             self._ask()
             asked = self._asked.popleft()
-            reply = await asked.reply
+            try:
+                reply = await asked.reply
+            except BaseException:
+                self.forget()  # the others will not come either
+                raise
             if reply.epoch != self._epoch:
                 raise Broken("the room became another one while it was read")
             entries, self.first = reply.entries, reply.first

@@ -65,6 +65,7 @@ _MOVE = Prepared(
     *("its_id", "slot", "last"),
 )
 _SEED = ""  # the name under which it is
+_COUNT = sa.select(sa.func.count()).select_from(rooms).where(rooms.c.name != _SEED)
 _SWEEP_BATCH = 1000  # entries deleted at once: the writer is needed for other things too
 
 
@@ -232,7 +233,7 @@ class _Commit:
         found = self._find(names)
         missing = [name for name in names if name not in found]
         if missing:
-            count = self._connection.execute(sa.select(sa.func.count()).select_from(rooms)).scalar_one()
+            count = self._connection.execute(_COUNT).scalar_one()
             made = [
                 {"name": name, "epoch": epochs[name], "head": 0, "hash": epochs[name], "first": 1}
                 for name in sorted(missing[: max(0, self._max_rooms - count)])  # another may make the same

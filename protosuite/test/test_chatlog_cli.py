@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import json
 import os
@@ -385,6 +386,24 @@ class CheckingTests(SynchronousTestCase):
         self.assertEqual(len(server.asked), 4)
         Deferred.fromCoroutine(checking.next())
         self.assertEqual(server.asked[4:], [(500, 2500)])
+
+    def test_a_connection_that_is_gone(self) -> None:
+        """What ends the reading of a page is told once: nobody waits for the others any more."""
+        asked: list[Deferred[ServerReply]] = []
+
+        def read(n: int, upto: int) -> Deferred[ServerReply]:
+            asked.append(Deferred())
+            return asked[-1]
+
+        reading = Deferred.fromCoroutine(Checking(read, Report(EPOCH, 1, 1, 5000)).next())
+        for reply in asked:
+            if not reply.called:
+                reply.errback(ConnectionError("gone"))
+        self.failureResultOf(reading, ConnectionError)
+        self.assertEqual(len(asked), 4)
+        del asked[:], reply
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_a_server_that_sends_something_else(self) -> None:
         """Entries that nobody asked for do not make it go on for ever."""

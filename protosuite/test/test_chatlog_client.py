@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import sqlalchemy as sa
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -274,6 +274,14 @@ class ClientTests(SynchronousTestCase):
         self.successResultOf(closed)
         self.failureResultOf(self.client.append("ana", "y"), ConnectionError)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_that_fails_ends_another(self) -> None:
+        """Who is told that a read has failed may cancel the others, which wait no longer either."""
+        first, second = self.client.read(1), self.client.read(1)
+        first.addErrback(lambda failure: second.cancel())
+        self.client.close()
+        self.successResultOf(first)
+        self.failureResultOf(second, CancelledError)
 
     def test_refusal_is_told(self) -> None:
         """What the server says instead of a handshake is told, and the client tries again."""

@@ -146,6 +146,13 @@ class CommitTests(Fixture):
         self.assertIn("3 rooms", declined.error.message)
         self.assertEqual(self.state("d"), RoomState(EPOCH, 0, 1))
 
+    def test_what_nodes_share_is_no_room(self) -> None:
+        """What all nodes make epochs of is not counted among the rooms."""
+        self.store = ChatLogStore(self.database, 2)
+        self.store.seed(EPOCH)
+        found = self.slots(append("a"), append("b"), append("c"))
+        self.assertEqual(found, [1, 1, "too-many-rooms"])
+
     def test_large_batches(self) -> None:
         """As many appends as a batch may have, each with a key, are one commit; so are as many rooms."""
         self.assertEqual(self.slots(*(append(key=str(n)) for n in range(10_000))), list(range(1, 10_001)))
