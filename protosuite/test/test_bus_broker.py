@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from random import Random
 from typing import Any
 
 from hypothesis import settings
@@ -126,6 +127,23 @@ class BestEffortTests(Fixture):
         two = subscriber()
         self.broker.subscribe(two, "#", 9, 9)
         self.assertEqual(taken(two)[0].dropped, 1)  # depth is at most 5, and 6 are kept
+
+    def test_replay_of_much(self) -> None:
+        """Of many topics the newest events come, in their order, and how many others there were is said."""
+        self.broker = Broker(Limits(retain=5))
+        chance = Random(1)
+        published = [self.publish(f"t.{chance.randrange(20)}").event for _ in range(200)]
+        for depth, replay in ((7, 3), (30, 5), (99, 1)):
+            wanted = [
+                event
+                for place, event in enumerate(published)
+                if sum(each.topic == event.topic for each in published[place:]) <= replay
+            ]
+            one = subscriber()
+            self.broker.subscribe(one, "t.*", depth, replay)
+            found = taken(one)
+            self.assertEqual([delivery.event for delivery in found], wanted[-depth:])
+            self.assertEqual(sum(delivery.dropped for delivery in found), len(wanted) - len(found))
 
     def test_retention(self) -> None:
         """At most `retain` events a topic are kept, and `max_retained` bytes of all."""
