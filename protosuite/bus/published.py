@@ -69,10 +69,12 @@ def last(
             sa.select(_COLUMNS.position, _SIZE)
             .join(topics, topics.c.topic == _COLUMNS.topic)
             .where(_COLUMNS.topic.in_(chunk), _COLUMNS.sequence > topics.c.sequence - replay)
+            .order_by(_COLUMNS.position.desc())
+            .limit(most)
         )
         found += [(int(position), int(size)) for position, size in connection.execute(newest)]
-    found.sort(reverse=True)
-    return at.position, _read(connection, within(found[:most], max_bytes))
+        found = sorted(found, reverse=True)[:most]  # a pattern may match a million
+    return at.position, _read(connection, within(found, max_bytes))
 
 
 def _matching(connection: Connection, pattern: str) -> list[str]:

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.bus import bus_pb2 as pb
-from protosuite.bus import published, upkeep
+from protosuite.bus import placing, published, upkeep
 from protosuite.bus.server import BusService
 from protosuite.bus.shared_store import SharedStore
 from protosuite.bus.store import BusStore
@@ -212,6 +212,15 @@ class LiveTests(NodesCase):
         self.assertEqual(places(everything), [("a.y", 1), ("a.x", 3), ("a.x", 4)])
         exact = one.client(pb.Subscribe(pattern="b", replay=1))
         self.assertEqual(places(exact), [("b", 1)])
+
+    def test_replay_of_many_topics(self) -> None:
+        """Of more topics than are asked for at once the newest events of all come, in their order."""
+        self.patch(placing, "_CHUNK", 3)
+        one, two = self.start(max_pending=100)
+        names = [f"t{n * 7 % 10}" for n in range(40)]
+        one.client(*[publish(name) for name in names])
+        listener = two.client(pb.Subscribe(pattern="#", replay=2, depth=15))
+        self.assertEqual([topic for topic, _ in places(listener)], names[-15:])
 
     def test_after_a_restart(self) -> None:
         """What is kept for replay, and the sequences, are there after all nodes have been restarted."""
