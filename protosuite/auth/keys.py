@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from protosuite.auth import tokens
@@ -30,8 +31,9 @@ def rotate(path: Path) -> str:
     beside = path.with_name(path.name + ".new")
     beside.unlink(missing_ok=True)
     _write(beside, line + before)
-    if os.geteuid() == 0:  # whose file it is must still be able to read it
+    if os.geteuid() == 0:  # whose file it is must still be able to read it, and the group of one of root's
         os.chown(beside, owner.st_uid, owner.st_gid)
+    beside.chmod(stat.S_IMODE(owner.st_mode))
     os.replace(beside, path)
     sync_folder(path.absolute().parent)
     return id
