@@ -85,7 +85,11 @@ class SaveFolder:
         while True:
             path = self.root / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
             file = path.open("xb")
-            fcntl.flock(file, fcntl.LOCK_EX)  # who opens the folder leaves it alone
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)  # who opens the folder leaves it alone
+            except OSError:  # there are file systems without locks
+                Incoming(path, file).abandon()
+                raise
             if path.exists():
                 return Incoming(path, file)
             file.close()  # it was opened just before that

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import gc
 import io
 import os
@@ -1053,6 +1055,17 @@ class FolderTests(SynchronousTestCase):
         for path in paths:
             self.assertEqual(path.resolve().parent, self.root.resolve())
         self.assertEqual([path.name for path in paths], self.noted)
+
+    def test_no_locks(self) -> None:
+        """In a file system without locks nothing can be saved, and nothing is left there."""
+
+        def refuse(file: Any, operation: int) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        self.patch(fcntl, "flock", refuse)
+        with self.assertRaises(OSError):
+            self.folder.begin()
+        self.assertEqual(list(self.root.iterdir()), [])
 
     def test_wrong(self) -> None:
         """What is not what was announced leaves nothing."""
