@@ -286,7 +286,9 @@ class ConversationTests(Pages):
             await client.js("window.trouble = arguments[0]", trouble)
             await client.click("button", "Record a voice message")
             await client.until("it is said", SAYS, words)
+            self.assertEqual(await client.js("return document.activeElement.id"), "record")
         self.assertTrue(await client.js("return document.querySelector('#recorder').hidden"))
+        self.assertIsNone(await client.js("return document.querySelector('#content').ariaInvalid"))
 
     async def test_pause_and_cancel(self) -> None:
         """An upload is paused and goes on; another is cancelled; those behind them have their turn."""

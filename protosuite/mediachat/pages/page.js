@@ -62,7 +62,7 @@ const composer = new Composer($("composer"), {
 });
 const recorder = new Recorder($("recorder"), $("record"), {
   done: (file) => sendFile(file, "voice"),
-  complain: (text) => composer.complain(text),
+  complain: (text) => tell(text ?? ""),
 });
 const status = new Status($("status"), () => connection.hurry(), access);
 const others = new BroadcastChannel(`mediachat.${client}`); // this client's other tabs
