@@ -406,7 +406,6 @@ class ClientTalk:
         """Something has been answered."""
         if self._close is not None and not self._turns and not self._asking:
             self.socket.close(*self._close)
-            self.socket.resume_reading()  # for the answer to that
         else:
             self._pace()
 
