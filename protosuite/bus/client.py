@@ -373,10 +373,10 @@ class BusClient(Protocol):
             self._greeting = None
 
     def _check(self) -> None:
-        """Nothing since the last time: ask for it. Nothing the time after: give up."""
+        """Nothing since the last time: ask for it, unless it is closing. Nothing the time after: give up."""
         self._watch = self._factory.clock.callLater(self._factory.silence_timeout, self._check)
         self._silences += 1
-        if self._silences == 2:
+        if self._silences == 2 and self._is_open:
             self._factory.probe()
         elif self._silences > 2:
             self.abort()

@@ -313,6 +313,18 @@ class LossTests(Fixture):
         self.line.advance(1)
         self.assertEqual(self.line.attempts, 2)
 
+    def test_silence_while_it_closes(self) -> None:
+        """A server that takes nothing more of a client that closes is left after some silence, too."""
+        self.use(silence_timeout=10)
+        self.line.connect()
+        self.client.publish("a", b"x" * 100, receipt=False)
+        closed = self.client.close()
+        self.clock.pump([1.0] * 29)
+        self.assertNoResult(closed)
+        self.clock.advance(1)
+        self.line.pump()
+        self.successResultOf(closed)
+
 
 class BoundTests(Fixture):
     """Nothing grows without a bound, and callers can change their minds."""
