@@ -128,6 +128,7 @@ class Sequencer:
             room, rounds = next(iter(self._rooms.items()))
             del self._rooms[room]
             append = rounds.take()
-            if append is not None:
+            if rounds.writers:
                 self._rooms[room] = rounds  # behind all others
+            if append is not None:
                 yield append
