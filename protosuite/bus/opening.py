@@ -16,6 +16,8 @@ class Opening(BestEffort):
 
     is_open: bool = False
     _early: deque[Event] = field(factory=deque)
+    _early_dropped: int = 0
+    _last_dropped: int = 0  # the place of the last of them
 
     @property
     def is_idle(self) -> bool:
@@ -32,16 +34,21 @@ class Opening(BestEffort):
         while len(self._early) > self.depth or (
             self.subscriber.queued_bytes > self.subscriber.max_queued_bytes and len(self._early) > 1
         ):
-            self._forget_first()
-            self.dropped += 1
-            self.all_dropped.count += 1
+            self._last_dropped = self._forget_first().order
+            self._early_dropped += 1
 
     def take(self) -> Delivery | None:
         """The next event, once it is open."""
         return super().take() if self.is_open else None
 
     def open(self, replayed: Iterable[Event], position: int) -> None:
-        """Begin with what was `replayed`, and go on with what is behind `position`."""
+        """Begin with what was `replayed`, and go on with what is behind `position`.
+
+        What was dropped is lost only if it is behind `position`: no more than there are places.
+        """
+        lost = min(self._early_dropped, max(0, self._last_dropped - position))
+        self.dropped += lost
+        self.all_dropped.count += lost
         early = list(self._early)
         while self._early:
             self._forget_first()
@@ -58,5 +65,7 @@ class Opening(BestEffort):
         while self._early:
             self._forget_first()
 
-    def _forget_first(self) -> None:
-        self.subscriber.queued_bytes -= self._early.popleft().size
+    def _forget_first(self) -> Event:
+        event = self._early.popleft()
+        self.subscriber.queued_bytes -= event.size
+        return event

@@ -15,6 +15,7 @@ from protosuite.bus.broker import Broker, Published
 from protosuite.bus.delivery import Delivery, Event, Subscriber
 from protosuite.bus.durable import Consumer, Durable, Limits, Owed
 from protosuite.bus.fanout import FanOut
+from protosuite.bus.opening import Opening
 from protosuite.errors import BadRequest
 
 
@@ -211,6 +212,22 @@ class BestEffortTests(Fixture):
             self.assertTrue(all(d.event.topic == topic and not d.dropped for d in found))
             self.assertEqual([d.event.sequence for d in found], list(range(1, len(found) + 1)))
         self.assertEqual(counts, {i: 100 if i % 4 < 3 else 0 for i in range(1000)})
+
+
+class OpeningTests(Fixture):
+    """Subscriptions that do not know yet where they begin."""
+
+    def test_what_it_loses(self) -> None:
+        """What came before the place where it begins is no loss, whether there was room for it or not."""
+        for position, expected in ((4, [(5, 0)]), (3, [(4, 0), (5, 0)]), (1, [(4, 2), (5, 0)])):
+            broker, one = Broker(self.limits), subscriber()
+            opening = broker.begin(Opening, one, "a", 2)
+            for place in range(1, 6):
+                opening.offer(Event("a", b"", "", place, 0, place))
+            self.assertEqual(taken(one), [])
+            opening.open((), position)
+            self.assertEqual([(each.event.sequence, each.dropped) for each in taken(one)], expected)
+            self.assertEqual((broker.dropped.count, one.queued_bytes), (expected[0][1], 0))
 
 
 class FanOutTests(Fixture):
