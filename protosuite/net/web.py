@@ -115,6 +115,10 @@ class WebConnection(Connection):
         elif channel is not None:
             channel.connectionLost(Failure(connectionDone.value))
 
+    def finish(self) -> None:
+        self.has_request()  # none is waited for any more
+        super().finish()
+
     def _stop(self) -> None:
         """Answer the requests that are there, and close."""
         self._is_stopping = True
@@ -188,7 +192,7 @@ class WebConnection(Connection):
         self.reads()
         self._channel = None
         self.transport.unregisterProducer()  # that was the channel
-        self.transport.write(answer)
+        self.send(answer)
         self.socket = WebSocket(
             rules,
             _Transport(self, TALK),

@@ -433,6 +433,19 @@ class HttpTests(SynchronousTestCase):
         self.assertIn(b"at last", busy.take())
         self.assertTrue(busy.is_closed)
 
+    def test_shut_down_within_a_request(self) -> None:
+        """A request that a stop cuts short, and whose client stays, is not counted as one that was late."""
+        served = Served(self)
+        peer = served.connect()
+        peer.stubborn = True
+        peer.send(GET[:-2])
+        served.advance(REQUEST_TIMEOUT - 1)
+        next(iter(served.connections)).shut_down()
+        served.advance(2)
+        self.assertFalse(peer.pipe.lost)
+        served.advance(5)
+        self.assertEqual((peer.pipe.aborted, served.refusals), (True, []))
+
     def test_shut_down_while_a_handshake_waits(self) -> None:
         """R31: a handshake that is answered after the stop is told 1001."""
         served = Served(self)
