@@ -151,7 +151,7 @@ class HistoryTests(ChatLogCase):
 
     async def test_read_from_end_to_beginning(self) -> None:
         """A reader of 200,000 entries and a writer do not disturb each other, nor need they memory."""
-        suite = Suite(self)
+        suite = Suite(self, chatlog={"write_timeout": 600})  # for those who wait until another has read all
         await suite.start()
         self.assertEqual(await suite.terminate(), 0)
         self.fill(suite)
