@@ -178,6 +178,12 @@ class Program(ProcessProtocol, Watched):
         """The exit code, when it has ended."""
         return await self.until(lambda: self.code)
 
+    async def late_exit(self) -> int | None:
+        """The exit code of what may take longer than other things: no more than the test bounds it."""
+        while not self.over:
+            await deferLater(reactor, 0.1)
+        return self.code
+
     def signal(self, name: str) -> None:
         """Send a signal, such as TERM."""
         self.transport.signalProcess(getattr(signal, f"SIG{name}"))

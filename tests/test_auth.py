@@ -50,7 +50,7 @@ class BusPeer(Peer):
 class Fixture(TestCase):
     """A suite with ``[auth]``, whose keys protosuite-token has made."""
 
-    timeout = LIMIT
+    timeout = 3 * LIMIT  # it runs many programs, one after the other
     options: tuple[str, ...] = ()
 
     async def start(self) -> Suite:

@@ -46,7 +46,7 @@ UPGRADE = b"HTTP/1.1 101 Switching\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZ
 class QuickTests(TestCase):
     """``python -m benchmarks --quick``."""
 
-    timeout = LIMIT
+    timeout = 3 * LIMIT  # it runs many programs, one after the other
 
     async def run_rows(self, *rows: str, **environment: str) -> tuple[Program, Path]:
         """The run, at its end, and the folder that it wrote to."""
@@ -269,7 +269,7 @@ LIES: list[tuple[str, dict[str, Any], bytes, str]] = [
 class LieTests(TestCase):
     """A load gives no figure where an answer was wrong."""
 
-    timeout = LIMIT
+    timeout = 3 * LIMIT  # it runs many programs, one after the other
 
     async def told(self, name: str, options: dict[str, Any], answer: bytes) -> str:
         """What a load says of a server that always gives the same answer."""

@@ -60,7 +60,7 @@ def accepted(server: socket.socket) -> socket.socket | None:
 class ExitCodeTests(TestCase):
     """The codes of real processes. One that a signal ends is what a shell makes of it: 128 more."""
 
-    timeout = LIMIT
+    timeout = 3 * LIMIT  # it runs many programs, one after the other
 
     def setUp(self) -> None:
         page = (DOCS / "reference" / "exit-codes.rst").read_text("utf-8")

@@ -61,7 +61,7 @@ def package(site: Path, name: str, value: str, text: str, service: str = "tally"
 class Fixture(TestCase):
     """A suite that finds what is in a folder."""
 
-    timeout = LIMIT
+    timeout = 3 * LIMIT  # it runs many programs, one after the other
 
     service = "tally"
 

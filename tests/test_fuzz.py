@@ -29,7 +29,7 @@ runpy.run_module("tests.fuzz", run_name="__main__")
 class FuzzTests(TestCase):
     """``python -m tests.fuzz``."""
 
-    timeout = 3 * LIMIT
+    timeout = 5 * LIMIT
 
     def setUp(self) -> None:
         require_atheris()
@@ -43,7 +43,7 @@ class FuzzTests(TestCase):
             *(sys.executable, "-m", "tests.fuzz", "--runs", "1000", "--jobs", "2", "--folder", self.folder),
             folder=ROOT,
         )
-        self.assertEqual(await run.exit(), 0, run.story())
+        self.assertEqual(await run.late_exit(), 0, run.story())
         found = dict(line.split(": ") for line in run.output)
         self.assertEqual(found.keys(), PLACES.keys())
         for name, what in found.items():
@@ -52,7 +52,7 @@ class FuzzTests(TestCase):
     async def test_what_is_broken(self) -> None:
         """What breaks a promise is found, kept, and found again in what was kept."""
         run = Program(self, sys.executable, "-c", BROKEN, self.folder, folder=ROOT)
-        self.assertEqual(await run.exit(), 1, run.story())
+        self.assertEqual(await run.late_exit(), 1, run.story())
         self.assertIn("BROKEN", run.output[-1])
         [kept] = (self.folder / "broken" / "broken").iterdir()
         self.assertEqual(kept.read_bytes()[:2], b"xy")

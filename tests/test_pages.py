@@ -104,7 +104,7 @@ def kinds(lines: list[str]) -> list[str]:
 class ReadmeTests(TestCase):
     """The README, as somebody follows it who has just got the suite."""
 
-    timeout = LIMIT
+    timeout = 3 * LIMIT  # it runs many programs, one after the other
 
     async def test_commands(self) -> None:
         """Each program of the README does what it says, in its order, on a new suite."""

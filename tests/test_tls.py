@@ -205,7 +205,7 @@ class ClientCertificateTests(TestCase):
 class MistakeTests(TestCase):
     """An endpoint that cannot be used is found before the start."""
 
-    timeout = LIMIT
+    timeout = 3 * LIMIT  # it runs many programs, one after the other
 
     async def check(self, listen: str, environment: dict[str, str] | None = None) -> tuple[int, list[str]]:
         """``--check``: the exit code and what it says."""

@@ -17,7 +17,7 @@ PAGE = EXAMPLES.parent / "tutorial.rst"
 class TutorialTests(TestCase):
     """With a suite on other ports that sends numbers faster, and streams that are long enough."""
 
-    timeout = LIMIT
+    timeout = 3 * LIMIT  # it runs many programs, one after the other
 
     def setUp(self) -> None:
         self.left = re.findall(r"^    \$ (.*)$", PAGE.read_text("utf-8"), re.MULTILINE)

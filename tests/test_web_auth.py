@@ -45,7 +45,7 @@ def bearer(token: str | None) -> tuple[str, ...]:
 class Fixture(TestCase):
     """A suite with ``[auth]``, whose keys protosuite-token has made."""
 
-    timeout = LIMIT
+    timeout = 3 * LIMIT  # it runs many programs, one after the other
 
     async def serve(self, **settings: Any) -> Suite:
         auth = {"secret_file": "keys", **settings.pop("auth", {})}

@@ -187,9 +187,7 @@ class AutobahnTests(EchoTests):
             *groups.split(),
             folder=self.folder,
         )
-        while not run.over:  # which may take longer than other things
-            await deferLater(reactor, 0.1)
-        self.assertEqual(run.code, 0, run.story())
+        self.assertEqual(await run.late_exit(), 0, run.story())
         *lines, last = run.output
         wrong = []
         for line in lines:
