@@ -8,6 +8,8 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
+OVERHEAD = 200  # bytes that the objects take around what an event says
+
 
 @frozen(eq=False)
 class Event:
@@ -23,7 +25,7 @@ class Event:
     @property
     def size(self) -> int:
         """Bytes that count against bounds."""
-        return len(self.payload) + len(self.topic) + 200  # the objects around them
+        return len(self.payload) + len(self.topic) + OVERHEAD
 
 
 @frozen

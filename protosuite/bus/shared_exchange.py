@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from protosuite.bus.broker import check_durable, is_durable, taken, unknown_durable
-from protosuite.bus.delivery import Event, Subscriber
+from protosuite.bus.delivery import OVERHEAD, Event, Subscriber
 from protosuite.bus.durable import Durable
 from protosuite.bus.exchange import Done, Exchange, log
 from protosuite.bus.following import Following
@@ -90,7 +90,7 @@ class SharedExchange(Exchange):
 
     def accept(self, topic: str, payload: bytes, content_type: str, done: Done) -> None:
         """Publish. `done` is told when the event is stored, with its copies, or why it is not."""
-        size, began = len(payload) + len(topic) + 200, self._clock.seconds()
+        size, began = len(payload) + len(topic) + OVERHEAD, self._clock.seconds()
         self._unstored_bytes += size
 
         def told(event: Event | None, failure: Failure | None) -> None:
