@@ -134,9 +134,14 @@ def discard() -> None:
 
 def add_load(parser: argparse.ArgumentParser) -> None:
     """The options of a load."""
-    parser.add_argument("--connections", metavar="C", type=bounded(1, 10_000), default=40)
-    parser.add_argument("--depth", metavar="D", type=bounded(1, 4096), default=1, help="requests in flight")
-    parser.add_argument("--seconds", metavar="S", type=positive_seconds, default=5.0)
+    options: dict[str, tuple[Any, Any, str]] = {
+        "--connections": (bounded(1, 10_000), 40, "how many at once"),
+        "--depth": (bounded(1, 4096), 1, "requests in flight on each"),
+        "--seconds": (positive_seconds, 5.0, "how long"),
+    }
+    for name, (kind, default, text) in options.items():
+        text += f" (default: {default:g})"
+        parser.add_argument(name, metavar=name[2].upper(), type=kind, default=default, help=text)
 
 
 async def run_load(

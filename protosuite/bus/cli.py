@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _add_publish(commands: Any) -> None:
     publish = commands.add_parser("publish", help="publish an event and print its sequence")
-    publish.add_argument("topic", metavar="TOPIC", type=_checked(check_topic))
+    publish.add_argument(
+        "topic", metavar="TOPIC", type=_checked(check_topic), help="words joined by dots, as sensor.kitchen"
+    )
     what = publish.add_mutually_exclusive_group()
     what.add_argument(
         "text", metavar="TEXT", nargs="?", default="", help="the payload; - reads standard input"
@@ -93,7 +95,8 @@ def _add_publish(commands: Any) -> None:
 
 def _add_subscribe(commands: Any) -> None:
     subscribe = commands.add_parser("subscribe", help="print the events whose topics match a PATTERN")
-    subscribe.add_argument("patterns", metavar="PATTERN", nargs="+", type=_pattern)
+    text = "topics in which * stands for one word and # for any number of them"
+    subscribe.add_argument("patterns", metavar="PATTERN", nargs="+", type=_pattern, help=text)
     subscribe.add_argument(
         "--replay",
         metavar="N",
