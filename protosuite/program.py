@@ -140,8 +140,8 @@ def add_load(parser: argparse.ArgumentParser) -> None:
         "--seconds": (positive_seconds, 5.0, "how long"),
     }
     for name, (kind, default, text) in options.items():
-        text += f" (default: {default:g})"
-        parser.add_argument(name, metavar=name[2].upper(), type=kind, default=default, help=text)
+        help = f"{text} (default: {default:g})"
+        parser.add_argument(name, metavar=name[2].upper(), type=kind, default=default, help=help)
 
 
 async def run_load(
