@@ -72,8 +72,15 @@ ANY_TEXT: Rule = (_is_text, "text")
 def write(message: Any, kind: str) -> str:
     """A message as JSON. Fields that are None are left out."""
     fields = {"type": kind}
-    fields |= {f.name: v for f in attrs.fields(type(message)) if (v := getattr(message, f.name)) is not None}
+    for name in _names(type(message)):  # type: ignore[arg-type] # a class is hashable
+        if (value := getattr(message, name)) is not None:
+            fields[name] = value
     return compact(fields)
+
+
+@functools.cache
+def _names(cls: type[Any]) -> Sequence[str]:
+    return tuple(field.name for field in attrs.fields(cls))
 
 
 def read(data: bytes | str) -> dict[str, Any]:
