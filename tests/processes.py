@@ -334,6 +334,15 @@ def free_port() -> int:
         return port
 
 
+def left_on(terminal: int) -> str:
+    """All that is left to be read of a pseudo terminal whose program has ended: it gives a part at a time."""
+    found = b""
+    with contextlib.suppress(OSError):  # as which its end is told
+        while part := os.read(terminal, 1 << 16):
+            found += part
+    return found.decode()
+
+
 def resident_kib(pid: int) -> int:
     """The memory that a process has in use, in KiB."""
     for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():

@@ -37,7 +37,7 @@ from tests.faults.loads.counter import CounterLoad
 from tests.faults.loads.mediachat import MediaChatLoad
 from tests.faults.loads.numbers import NumbersLoad
 from tests.peers import add, connect, stored_total, undisturbed
-from tests.processes import BIN, LIMIT, Program, Suite, poll, together
+from tests.processes import BIN, LIMIT, Program, Suite, left_on, poll, together
 from tests.test_bus import bus_peer
 
 BACKUPS = 4  # under one load
@@ -432,7 +432,7 @@ class TerminalTests(BackupCase):
             run = self.program(*arguments, descriptors={2: follower})
             os.close(follower)
             self.assertEqual(await run.exit(), 0, run.story())
-            shown = os.read(leader, 1 << 16).decode()
+            shown = left_on(leader)
             self.assertIn("%|", shown)
             self.assertIn("suite.tar", shown + "".join(run.output))
 

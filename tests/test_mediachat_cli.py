@@ -26,7 +26,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from tests.processes import BIN, LIMIT, Program, Suite, Watched, free_port, poll, reactor
+from tests.processes import BIN, LIMIT, Program, Suite, Watched, free_port, left_on, poll, reactor
 
 PROGRAM = BIN / "protosuite-mediachat"
 ALWAYS = {f"hours_{kind}": "always" for kind in ("text", "voice", "image", "file", "video")}
@@ -344,7 +344,7 @@ class SendTests(MediaChatCase):
         run = self.client("send", path, descriptors={2: follower})
         os.close(follower)
         self.assertEqual(await run.exit(), 0, run.story())
-        shown = os.read(leader, 1 << 16).decode()
+        shown = left_on(leader)
         self.assertIn("100%|", shown)
         self.assertNotIn("\x1b[2J", shown + "".join(run.output))
 
