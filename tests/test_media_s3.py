@@ -213,7 +213,7 @@ class AskingTests(SynchronousTestCase):
         self.asking = self.make(f"http://127.0.0.1:{self.server.server_port}")
 
     def make(self, endpoint: str) -> Asking:
-        asking = Asking(parse(f"s3://bucket?endpoint={endpoint}"), 0.5, 4, lambda: self.now)
+        asking = Asking(parse(f"s3://bucket?endpoint={endpoint}"), 1.0, 4, lambda: self.now)
         asking.open()
         return asking
 

@@ -50,6 +50,7 @@ class StopUnderLoadTests(TestCase):
         with naming(self.seed):
             suite = Suite(
                 self,
+                suite={"drain_timeout": LIMIT / 2},
                 numbers={"interval": 0.02, "max_messages": 500},
                 counter={"durability": "no"},  # a clean stop stores it
                 mediachat={**OPEN, "upload_ttl": 60, "sweep_interval": 1},
