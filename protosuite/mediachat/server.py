@@ -211,7 +211,8 @@ class MediaChatService(WebService):
 
     def tell_message(self, message: Message) -> None:
         """A message."""
-        self._tell_desks({"type": "message", "message": message.fields()})
+        if self._desks:  # else it is not even put together
+            self._tell_desks({"type": "message", "message": message.fields()})
 
     def tell_chat(self, chat: Chat) -> None:
         """A chat as it is now."""
