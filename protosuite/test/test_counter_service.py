@@ -31,12 +31,15 @@ class Raw:
 
     def __init__(self, service: CounterService) -> None:
         factory: Any = service.factory()
+        self._clock = service.reactor
         self.protocol = factory.buildProtocol(None)
         self.transport: Any = MemoryTransport(self.protocol, True)
         self.protocol.makeConnection(self.transport)
 
     def add(self, *amounts: int) -> Raw:
+        """Ask, and have the reactor turn as long as it has to, but for what waits for some time."""
         self.protocol.dataReceived(b"".join(map(encode_request, amounts)))
+        self._clock.advance(0)
         return self
 
     def replies(self) -> list[int]:
@@ -293,14 +296,49 @@ class AlwaysTests(Fixture):
         self.writer.run()
         self.assertEqual((raw.replies(), self.stored()), ([1, 3], 3))
 
+    def commits(self) -> int:
+        """How many there have been."""
+        return self.database.measures.commit_requests.count
+
+    def finish(self) -> None:
+        """Commit until nobody waits."""
+        while self.writer.run():
+            self.clock.advance(0)
+
     def test_one_commit_for_many(self) -> None:
         """All that came during a commit share the next one."""
         self.writer.at_once = False
         raws = [Raw(self.service).add(1) for _ in range(10)]
         self.assertEqual(len(self.writer.tasks), 1)
-        self.writer.run()
+        self.finish()
         self.assertEqual([raw.replies() for raw in raws], [[i] for i in range(1, 11)])
-        self.assertEqual(self.stored(), 10)
+        self.assertEqual((self.stored(), self.commits()), (10, 2))
+
+    def test_one_turn(self) -> None:
+        """Who is read in one turn of the reactor, or in the one behind it, is in one commit."""
+        self.writer.at_once = False
+        raws = [Raw(self.service) for _ in range(10)]
+        for raw in raws[:5]:
+            raw.protocol.dataReceived(encode_request(1))
+        self.clock.callLater(0, lambda: [raw.protocol.dataReceived(encode_request(1)) for raw in raws[5:]])
+        self.clock.advance(0)
+        self.finish()
+        self.assertEqual([raw.replies() for raw in raws], [[i] for i in range(1, 11)])
+        self.assertEqual(self.commits(), 1)
+
+    def test_turn_after_turn(self) -> None:
+        """A commit waits for those who come turn after turn, but not for all of them."""
+        raw, rest = Raw(self.service), [1] * 100
+
+        def come() -> None:
+            if rest:
+                raw.protocol.dataReceived(encode_request(rest.pop()))
+                self.clock.callLater(0, come)
+
+        come()
+        self.clock.advance(0)
+        self.assertEqual(raw.replies(), list(range(1, 101)))
+        self.assertTrue(10 < self.commits() < 50, self.commits())
 
     def test_reading_waits_for_what_it_reads(self) -> None:
         """A read never shows a total that a crash could take back."""
@@ -308,7 +346,7 @@ class AlwaysTests(Fixture):
         Raw(self.service).add(5)
         reader = Raw(self.service).add(0)
         self.assertEqual(reader.replies(), [])
-        self.writer.run()
+        self.finish()
         self.assertEqual(reader.replies(), [5])
 
     def test_a_close_waits_for_the_replies(self) -> None:
@@ -316,6 +354,7 @@ class AlwaysTests(Fixture):
         self.writer.at_once = False
         raw = Raw(self.service)
         raw.protocol.dataReceived(encode_request(1) + b"a" * 16)
+        self.clock.advance(0)
         self.assertFalse(raw.transport.disconnecting)
         self.writer.run()
         self.assertEqual(raw.replies(), [1])
@@ -329,7 +368,7 @@ class AlwaysTests(Fixture):
         self.assertTrue(raw.transport.reading)
         raw.add(1)
         self.assertFalse(raw.transport.reading)
-        self.writer.run()
+        self.finish()
         self.assertTrue(raw.transport.reading)
         self.assertEqual(len(raw.replies()), 128)
 
