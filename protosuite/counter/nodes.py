@@ -108,6 +108,10 @@ class AskingConnection(CounterConnection):
         self._book = service.book
         self._asked: deque[Group] = deque()  # bounded by max_backlog, as the replies are
 
+    def received(self, data: bytes) -> None:
+        if not self._leaving:
+            self._received_run(data)  # there is no ledger here that could add one at once
+
     def _apply(self, increments: Sequence[int]) -> None:
         self._unsent += REPLY_SIZE * len(increments)
         self._asked.append(self._total.ask(increments, self._came))
