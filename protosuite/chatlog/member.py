@@ -293,15 +293,13 @@ class Member:
 
     def _pace(self) -> None:
         """Read, or do not, as it stands now."""
-        if not self.socket.is_open:
-            return
         pause = (
             not self.room.is_open
             or self._is_stopping
             or self._has_enough()
             or len(self._updates) >= _MAX_UPDATES
         )
-        if pause != self._is_paused:
+        if pause != self._is_paused and self.socket.is_open:
             self._is_paused = pause
             if pause:
                 self.socket.pause_reading()

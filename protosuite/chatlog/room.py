@@ -95,4 +95,4 @@ class Room:
 
 def acks(entries: Sequence[bytes]) -> bytes:
     """The frames of the ServerAcks of encoded entries."""
-    return b"".join(text_frame(encode_ack(entry)) for entry in entries)
+    return b"".join([text_frame(encode_ack(entry)) for entry in entries])
