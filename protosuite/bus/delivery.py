@@ -62,6 +62,7 @@ class Subscriber:
     pass_on: Callable[[bytes], bool] = _passes_nothing_on
     subscriptions: dict[str, Subscription] = field(factory=dict)
     queued_bytes: int = 0
+    unacknowledged_bytes: int = 0
     is_gone: bool = False
     _turns: OrderedDict[Subscription, None] = field(factory=OrderedDict)
 

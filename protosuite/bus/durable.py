@@ -53,6 +53,29 @@ class Consumer:
     in_flight: dict[int, tuple[Owed, float]] = field(factory=dict)  # by id, with the time, oldest first
     unsent: dict[int, Owed] = field(factory=dict)  # those of them that have not been taken
 
+    @property
+    def has_room(self) -> bool:
+        """Whether it may have one more: of large ones fewer than `prefetch`, but one in any case."""
+        if len(self.in_flight) >= self.prefetch:
+            return False
+        return not self.in_flight or self.subscriber.unacknowledged_bytes < self.subscriber.max_queued_bytes
+
+    def give(self, owed: Owed, now: float) -> None:
+        """It has `owed` from now on."""
+        self.done(owed.id)  # it may have come again from another node
+        self.in_flight[owed.id] = (owed, now)
+        self.unsent[owed.id] = owed
+        self.subscriber.unacknowledged_bytes += owed.event.size
+        self.subscriber.has_something(self)
+
+    def done(self, id: int) -> Owed | None:
+        """It has `id` no more; None if it never had."""
+        owed, _ = self.in_flight.pop(id, (None, 0.0))
+        if owed is not None:
+            self.unsent.pop(id, None)
+            self.subscriber.unacknowledged_bytes -= owed.event.size
+        return owed
+
     def take(self) -> Delivery | None:
         """The next event to send, if there is one."""
         if not self.unsent:
@@ -139,17 +162,14 @@ class Durable:
                 break
             owed = self._ready.popleft()
             self._ready_bytes -= owed.event.size
-            consumer.in_flight[owed.id] = (owed, now)
-            consumer.unsent[owed.id] = owed
-            consumer.subscriber.has_something(consumer)
+            consumer.give(owed, now)
             woken[consumer.subscriber] = None
         return list(woken)
 
     def acknowledge(self, id: int) -> bool:
         """Take an acknowledgement, whichever consumer it is with. False: it is with none."""
         for consumer in self.consumers:
-            if consumer.in_flight.pop(id, None) is not None:
-                consumer.unsent.pop(id, None)
+            if consumer.done(id) is not None:
                 self.owed -= 1
                 return True
         return False
@@ -157,9 +177,7 @@ class Durable:
     def leave(self, consumer: Consumer) -> None:
         """`consumer` is gone: what it had comes again."""
         self.consumers.remove(consumer)
-        self._take_back(owed for owed, _ in consumer.in_flight.values())
-        consumer.in_flight.clear()
-        consumer.unsent.clear()
+        self._take_back([owed for id in list(consumer.in_flight) if (owed := consumer.done(id)) is not None])
 
     def expire(self, now: float) -> bool:
         """Take back what has been with a consumer for `ack_timeout` without an acknowledgement."""
@@ -168,8 +186,7 @@ class Durable:
             for owed, since in list(consumer.in_flight.values()):
                 if now - since < self.limits.ack_timeout:
                     break
-                del consumer.in_flight[owed.id]
-                consumer.unsent.pop(owed.id, None)
+                consumer.done(owed.id)
                 overdue.append(owed)
         self._take_back(overdue)
         return bool(overdue)
@@ -177,6 +194,9 @@ class Durable:
     def delete(self) -> None:
         """Nothing is owed any more."""
         self.is_deleted = True
+        for consumer in self.consumers:
+            for id in list(consumer.in_flight):
+                consumer.done(id)
         self.consumers.clear()
         self._ready.clear()
         self.owed = 0
@@ -187,7 +207,7 @@ class Durable:
         for step in range(count):
             place = (self._next_consumer + step) % count
             consumer = self.consumers[place]
-            if len(consumer.in_flight) < consumer.prefetch:
+            if consumer.has_room:
                 self._next_consumer = place + 1
                 return consumer
         return None

@@ -28,7 +28,7 @@ class Leased(Durable):
         """How many events to take now: if any, :meth:`begin`, and then :meth:`taken` or :meth:`failed`."""
         if not self.may_have_more or self.is_loading or self.is_deleted:
             return 0
-        room = sum(consumer.prefetch - len(consumer.in_flight) for consumer in self.consumers)
+        room = sum(each.prefetch - len(each.in_flight) for each in self.consumers if each.has_room)
         return max(0, min(room - len(self._ready), _MOST))
 
     def begin(self) -> None:

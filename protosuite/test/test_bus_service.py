@@ -457,6 +457,36 @@ class DurableTests(Fixture):
             for raw in (one, two):
                 raw.lose()
 
+    def test_large_ones(self) -> None:
+        """R16: what a connection has to acknowledge is bounded in bytes, but one event may always be."""
+        service = self.make_service(max_durable_events=100, max_pending=100, prefetch=50, max_backlog=1024)
+        raw = Raw(service).send(
+            pb.Subscribe(pattern="a", durable="d"), pb.Subscribe(pattern="#", durable="e")
+        )
+        Raw(service).send(*[publish(payload=b"x" * 500)] * 6)
+        seen: list[tuple[str, int]] = []
+        while events := raw.events():
+            self.assertLessEqual(sum(len(event.payload) for event in events), 1500)
+            seen += [(event.pattern, event.sequence) for event in events]
+            self.ack(raw, *events)
+        self.assertEqual(sorted(seen), [(pattern, n) for pattern in "#a" for n in range(1, 7)])
+        self.assertEqual(self.rows(), 0)
+        self.assertEqual(raw.protocol._subscriber.unacknowledged_bytes, 0)
+
+    def test_large_ones_that_nobody_acknowledges(self) -> None:
+        """What counts against that bound is let go with the share, the subscription, or the time."""
+        service = self.make_service(max_durable_events=100, max_pending=100, prefetch=50, max_backlog=1024)
+        raw = Raw(service).send(DURABLE, *[publish(payload=b"x" * 500)] * 4)
+        subscriber = raw.protocol._subscriber
+        for end in (pb.Unsubscribe(pattern="#"), pb.Unsubscribe(pattern="#", durable="d")):
+            self.assertEqual(len(raw.events()), 2)
+            self.assertGreater(subscriber.unacknowledged_bytes, 1000)
+            self.clock.pump([1.0] * 31)
+            self.assertEqual(len(raw.events()), 2)
+            raw.send(end)
+            self.assertEqual(subscriber.unacknowledged_bytes, 0)
+            raw.send(DURABLE)
+
     def test_deleting(self) -> None:
         """A deleted durable subscription leaves no row, also of what was being stored."""
         raw = Raw(self.service).send(DURABLE, publish())
