@@ -11,10 +11,8 @@ _CLUSTERED = {"sqlite_with_rowid": False}
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("chatlog_entry", table_kwargs=_CLUSTERED) as entry:
-        entry.drop_constraint("uq_chatlog_entry_key", type_="unique")
     keyed = sa.text("key IS NOT NULL")
-    op.create_index(
+    op.create_index(  # first: while PostgreSQL makes it, entries can be read
         "ix_chatlog_entry_key",
         "chatlog_entry",
         ["room", "key"],
@@ -22,6 +20,8 @@ def upgrade() -> None:
         sqlite_where=keyed,
         postgresql_where=keyed,
     )
+    with op.batch_alter_table("chatlog_entry", table_kwargs=_CLUSTERED) as entry:
+        entry.drop_constraint("uq_chatlog_entry_key", type_="unique")
 
 
 def downgrade() -> None:
