@@ -119,7 +119,8 @@ class Printed:
 
     def start(self, suite: Suite) -> None:
         """Another run."""
-        options = ("subscribe", "fault.#", "--durable", "faults", "--json")
+        # However long the server is away: it is killed again while this waits to try again.
+        options = ("--timeout", str(LIMIT), "subscribe", "fault.#", "--durable", "faults", "--json")
         self.run = suite.client("protosuite-bus", suite.ports["bus"], *options)
         self._read = 0
 
