@@ -42,8 +42,8 @@ _COLUMNS = (*list(Message.__annotations__)[1:], "key")  # behind the id: as a Me
 _columns = attrgetter(*_COLUMNS)
 _PUT = sa.insert(messages).returning(messages.c.id, sort_by_parameter_order=True)
 _PUT_AS = Prepared(
-    sa.insert(messages).values({name: given(name) for name in ("id", *_COLUMNS, "place")}),
-    *("id", *_COLUMNS, "place"),
+    sa.insert(messages).values({name: given(name) for name in ("id", *_COLUMNS)}),
+    *("id", *_COLUMNS),
 )
 _LAST_ID = "SELECT seq FROM sqlite_sequence WHERE name = 'mediachat_message'"
 
@@ -141,13 +141,14 @@ def _put(connection: Connection, fresh: Sequence[Adding], lane: int | None) -> N
 
 def _stored(connection: Connection, rows: Sequence[tuple[Any, ...]], place: int | None) -> Sequence[int]:
     """The ids of messages that are stored now, in their order."""
-    if connection.dialect.name == "sqlite":
+    if place is None and connection.dialect.name == "sqlite":
         # Nobody else can write, so the ids are known before: 7 µs a message. To be told them takes 15.
         last: int = connection.exec_driver_sql(_LAST_ID).scalar() or 0
         ids = range(last + 1, last + 1 + len(rows))
-        _PUT_AS.many(connection, [(id, *row, place) for id, row in zip(ids, rows, strict=True)])
+        _PUT_AS.many(connection, [(id, *row) for id, row in zip(ids, rows, strict=True)])
         return ids
-    made = [dict(zip(_COLUMNS, row, strict=True), place=place) for row in rows]
+    placed = {} if place is None else {"place": place}
+    made = [dict(zip(_COLUMNS, row, strict=True)) | placed for row in rows]
     return connection.execute(_PUT, made).scalars().all()
 
 
