@@ -96,7 +96,8 @@ class Combiner:
         """The operation that is under way was done, and led to `total`."""
         operation = self._end()
         self.highest = max(self.highest, total)
-        self._most = None if self._most is None else 2 * self._most
+        if self._most is not None:  # with room left, what was too much has been answered or withdrawn
+            self._most = None if operation.count < self._most else 2 * self._most
         at = total - operation.amount
         for group, increments in operation.parts:
             for increment in increments:

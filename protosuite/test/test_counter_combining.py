@@ -53,6 +53,22 @@ class CombiningTests(SynchronousTestCase):
         self.assertEqual(sorted(answers, key=str), sorted(expected, key=str))
         self.assertEqual((total, len(combiner)), (ledger.total, 0))
 
+    def test_what_was_too_much_is_withdrawn(self) -> None:
+        """Who goes before the one that was too much is found leaves no bound that grows with each operation."""
+        combiner = Combiner()
+        groups = [Group([1], lambda totals, fault: None, 0.0) for _ in range(4)]
+        for group in groups:
+            combiner.offer(group)
+        combiner.next()
+        combiner.refused()
+        groups[3].withdraw()
+        total = 0
+        while (operation := combiner.next()) is not None:
+            total += operation.amount
+            combiner.done(total)
+        self.assertEqual(total, 3)
+        self.assertIsNone(combiner._most)
+
     def test_one_operation(self) -> None:
         """All that wait share one operation; what comes meanwhile is in the next."""
         combiner, answers = Combiner(), Answers()
