@@ -178,9 +178,9 @@ class CounterService(ListeningService):
             done.callback(None)
             return done
         self._saving = done
-        self.timed(self._store.save(total)).addCallbacks(
-            self._saved, self._not_saved, callbackArgs=(total,)
-        ).addBoth(self._save_done, done)
+        saving = self.timed(self._store.save(total))
+        saving.addCallbacks(self._saved, self._not_saved, callbackArgs=(total,))
+        saving.addErrback(self._defect).addCallback(self._save_done, done)
         return done
 
     def _saved(self, is_ours: bool, total: int) -> None:
@@ -200,6 +200,9 @@ class CounterService(ListeningService):
                 "the total cannot be stored: no increment is accepted until it can ({reason})",
                 reason=str(failure.value),
             )
+
+    def _defect(self, failure: Failure) -> None:
+        self.log.failure("what follows a commit of the total went wrong", failure)
 
     def _save_done(self, _: None, done: Deferred[None]) -> None:
         self._saving = None
