@@ -180,7 +180,7 @@ class CounterService(ListeningService):
         self._saving = done
         saving = self.timed(self._store.save(total))
         saving.addCallbacks(self._saved, self._not_saved, callbackArgs=(total,))
-        saving.addErrback(self._defect).addCallback(self._save_done, done)
+        saving.addErrback(self._defect).addBoth(self._save_done, done)
         return done
 
     def _saved(self, is_ours: bool, total: int) -> None:
@@ -204,7 +204,7 @@ class CounterService(ListeningService):
     def _defect(self, failure: Failure) -> None:
         self.log.failure("what follows a commit of the total went wrong", failure)
 
-    def _save_done(self, _: None, done: Deferred[None]) -> None:
+    def _save_done(self, _: object, done: Deferred[None]) -> None:
         self._saving = None
         done.callback(None)
 

@@ -54,7 +54,7 @@ class CombiningTests(SynchronousTestCase):
         self.assertEqual((total, len(combiner)), (ledger.total, 0))
 
     def test_what_was_too_much_is_withdrawn(self) -> None:
-        """Who goes before the one that was too much is found leaves no bound that grows with each operation."""
+        """Who goes before it is found what was too much leaves no bound that grows with each operation."""
         combiner = Combiner()
         groups = [Group([1], lambda totals, fault: None, 0.0) for _ in range(4)]
         for group in groups:
