@@ -44,7 +44,7 @@ SETTINGS: dict[str, Any] = {
 class HostileTests(TestCase):
     """What strangers send into every port at once, and the neighbours to whom it is nothing."""
 
-    timeout = 6 * LIMIT
+    timeout = 10 * LIMIT
     is_over = False
 
     async def attack(self, suite: Suite, seed: int, inputs: int) -> None:
