@@ -128,7 +128,6 @@ class Sequencer:
             room, rounds = next(iter(self._rooms.items()))
             del self._rooms[room]
             append = rounds.take()
-            if rounds.writers:
-                self._rooms[room] = rounds  # behind all others
             if append is not None:
+                self._rooms[room] = rounds  # behind all others
                 yield append
