@@ -522,7 +522,8 @@ class FileTests(Fixture):
         with self.database.at_start() as connection:
             (pages,) = connection.exec_driver_sql("PRAGMA page_count").one()
             connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-        raw = Raw(self.service).send(publish(payload=b"x" * 9000, id=1))
+        # More than the pages that migrations have left free.
+        raw = Raw(self.service).send(publish(payload=b"x" * 60_000, id=1))
         self.assertEqual([(m.code, m.id) for m in raw.received()], [("overloaded", 1)])
         with self.database.at_start() as connection:
             connection.exec_driver_sql("PRAGMA max_page_count = 100000")
