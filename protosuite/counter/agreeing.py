@@ -43,11 +43,13 @@ class Agreeing:
 
     async def reach(self) -> Agreed:
         """The total that counts, when there is one. Raises what the database and Redis do."""
-        claim = ""
+        claim = lost = ""
         while True:
             held = await self._marks.look()
             kept = await self._engine.look()
             step = next_step(held, kept)
+            if held.holder != lost:
+                claim = ""  # it was of a total before this one, which nobody has waited for yet
             if kept is not None and step is Step.COUNT:
                 self._note(None)
                 return Agreed(kept.holder, held.total, kept.total)
@@ -58,7 +60,7 @@ class Agreeing:
                 claim = ""
                 await deferLater(self._reactor, _AGAIN)
             elif step is Step.RESTORE and not claim:
-                claim = await self._claim(held)
+                lost, claim = held.holder, await self._claim(held)
                 await deferLater(self._reactor, _SETTLING)
             else:
                 await self._make(step, held, kept)
