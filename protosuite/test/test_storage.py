@@ -140,14 +140,6 @@ class GroupCommitTests(Fixture):
         self.writer.run()
         self.assertEqual(len(self.keys()), 6)
 
-    def test_what_needs_no_connection(self) -> None:
-        """What only needs a thread is done, and fails as it does, while the database is away, too."""
-        self.database.close()
-        shutil.rmtree(self.folder)
-        self.failureResultOf(self.database.read(lambda connection: None), StorageError)
-        self.assertEqual(self.successResultOf(self.database.compute(lambda: 1 + 1)), 2)
-        self.failureResultOf(self.database.compute(lambda: 1 // 0), ZeroDivisionError)
-
     def test_a_read_that_fails(self) -> None:
         """A read that the storage fails says nothing of writes: of those only the last one does."""
 
@@ -172,6 +164,14 @@ class GroupCommitTests(Fixture):
 
 class FileTests(Fixture):
     """What SQLite alone has: a disk and a log of its own."""
+
+    def test_what_needs_no_connection(self) -> None:
+        """What only needs a thread is done, and fails as it does, while the database is away, too."""
+        self.database.close()
+        shutil.rmtree(self.folder)
+        self.failureResultOf(self.database.read(lambda connection: None), StorageError)
+        self.assertEqual(self.successResultOf(self.database.compute(lambda: 1 + 1)), 2)
+        self.failureResultOf(self.database.compute(lambda: 1 // 0), ZeroDivisionError)
 
     def test_full_disk(self) -> None:
         """R6: with no room writes fail as such and reads go on; with room again writes succeed."""
