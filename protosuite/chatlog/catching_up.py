@@ -26,7 +26,8 @@ class CatchingUp:
 
     What this node commits is told at once where it comes right behind what was told before. Otherwise
     somebody else has stored what is between: all of it is read, and told from there. Answers that belong
-    to entries which are still to be told wait in :attr:`.Room.owed`, and are given by `answer`.
+    to entries which are still to be told wait in :attr:`.Room.owed`, and are given by `told`; `untold` hears
+    of those that have to wait because the storage fails.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class CatchingUp:
         fabric: Fabric,
         reactor: Any,
         told: Callable[[Committed], None],
+        untold: Callable[[Committed], None],
         log: Logger,
     ) -> None:
         self.pages = 0  # that were read
@@ -46,6 +48,7 @@ class CatchingUp:
         self._fabric = fabric
         self._reactor = reactor
         self._told = told
+        self._untold = untold
         self._log = log
         self._reading: set[Room] = set()
         self._comparing: dict[str, None] = {}  # names of rooms whose head is to be looked up
@@ -231,7 +234,10 @@ class CatchingUp:
         self._reading.discard(room)
         for _, waiting in self._waiting.pop(room, ()):
             waiting.errback(failure)
-        if not failure.check(StorageError, Overloaded):
+        if failure.check(StorageError):
+            for outcome in list(room.owed):
+                self._untold(outcome)
+        elif not failure.check(Overloaded):
             self._log.failure("entries of another node were not read", failure)
         if self._retrying is None:
             self._retrying = self._reactor.callLater(_RETRY, self._retry)

@@ -70,7 +70,9 @@ class ChatLogService(WebService):
         self._troubles = Muffled(self.log, reactor)
         self._fabric = fabric or Hub(reactor).node("alone")
         self._seed: str | None = None  # of epochs, where other nodes may make the same room
-        self._others = CatchingUp(self.rooms, store, config, self._fabric, reactor, self._told, self.log)
+        self._others = CatchingUp(
+            self.rooms, store, config, self._fabric, reactor, self._told, self._untold, self.log
+        )
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
         self.serve(_Root(self))
@@ -234,6 +236,10 @@ class ChatLogService(WebService):
     def _told(self, outcome: Committed) -> None:
         """The entry of an append was told here, after others that came from elsewhere."""
         self._settle(outcome.append, None)
+
+    def _untold(self, outcome: Committed) -> None:
+        """The entry is stored, and what comes before it cannot be read: its sender need not wait here."""
+        self._members[outcome.append.session].dismiss("what comes before an entry cannot be read: try again")
 
     def _settle(self, append: Append, error: Error | None) -> None:
         member, room = self._members[append.session], self.rooms[append.room]

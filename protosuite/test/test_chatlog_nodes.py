@@ -239,6 +239,34 @@ class NodesTests(SynchronousTestCase):
         self.settle()
         self.assertEqual(bob.slots(), [1])
 
+    def test_an_answer_that_cannot_come_in_its_turn(self) -> None:
+        """R34, R3: who appends behind what cannot be read is sent away, and acknowledged once by its key."""
+        one, two = self.start(2)
+        ana, bob, eve = self.join(one), self.join(two), self.join(two)
+        self.settle()
+        one.fabric.is_lossy = True
+        ana.append("0")
+        self.settle()
+        two.workers.database.no_reads = StorageError("broken")
+        bob.append("1", key="k")
+        self.settle()
+        self.assertEqual((bob.slots(), bob.close_code, eve.slots(), eve.close_code), ([], 1013, [], None))
+        self.clock.advance(1)  # it is tried again, with nobody there to be told
+        self.settle()
+        again = self.join(two)
+        self.settle()
+        again.append("1", key="k")
+        self.settle()
+        two.workers.database.no_reads = None
+        self.clock.advance(1)
+        self.settle()
+        self.assertEqual((again.slots(), again.close_code, eve.slots()), ([], 1013, [1, 2]))
+        last = self.join(two)
+        self.settle()
+        last.append("1", key="k")
+        self.settle()
+        self.assertEqual((last.slots(), two.service.rooms["r"].pending), ([2], 0))
+
     def test_the_latest_of_all_nodes(self) -> None:
         """R4: who asks for the latest gets what was acknowledged before on any node, wake-ups or not."""
         one, two = self.start(2)
