@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 
 from protosuite.mediachat.places import Reached, between, reached
-from protosuite.mediachat.tables import CHAT, MESSAGE, Chat, Message, chats, messages
+from protosuite.mediachat.tables import CHAT, DESK, MESSAGE, Chat, Message, chats, messages
 from protosuite.storage import Database
 
 _CHUNK = 500  # ids in one query
@@ -80,11 +80,7 @@ class Cuts:
         return self._database.read(work)
 
 
-_LAST = (
-    sa.select(sa.func.max(messages.c.id))
-    .where(messages.c.chat_id == chats.c.id, messages.c.sender == "desk")
-    .scalar_subquery()
-)
+_LAST = sa.select(sa.func.max(messages.c.id)).where(messages.c.chat_id == chats.c.id, DESK).scalar_subquery()
 _SAID = sa.select(chats.c.id, _LAST).where(chats.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 

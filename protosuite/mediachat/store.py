@@ -15,7 +15,7 @@ from protosuite.errors import Overloaded, StorageError
 from protosuite.mediachat.adding import Added, Adding, add_all, check
 from protosuite.mediachat.cuts import Cuts
 from protosuite.mediachat.places import next_place
-from protosuite.mediachat.tables import CHAT, MESSAGE, UNREAD, Chat, Message, New, chats, messages
+from protosuite.mediachat.tables import CHAT, DESK, MESSAGE, UNREAD, Chat, Message, New, chats, messages
 from protosuite.storage import Database
 from protosuite.storage.gathering import Gathering
 from protosuite.storage.locking import Rows
@@ -176,19 +176,19 @@ class MediaChatStore:
         before: int | None = None,
         after: int | None = None,
         offset: int = 0,
-        sender: str | None = None,
+        from_desk: bool = False,
     ) -> Deferred[list[Message] | None]:
         """Messages of a chat, oldest first: the first behind `after`; with `before` the last before that.
 
-        None if there is no such chat. `sender`: saved messages of that one only.
+        None if there is no such chat. `from_desk`: saved messages of the desk only.
         """
 
         def work(connection: Connection) -> list[Message] | None:
             if connection.execute(sa.select(chats.c.id).where(chats.c.id == chat_id)).first() is None:
                 return None
             query = sa.select(*MESSAGE).where(messages.c.chat_id == chat_id).limit(limit).offset(offset)
-            if sender is not None:
-                query = query.where(messages.c.sender == sender, messages.c.status == "saved")
+            if from_desk:
+                query = query.where(DESK, messages.c.status == "saved")
             if after is not None:
                 query = query.where(messages.c.id > after)
             if before is not None:

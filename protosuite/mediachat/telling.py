@@ -63,7 +63,7 @@ class Telling:
     def _send(self) -> None:
         if not self._is_sending and self._has_news and self._socket.is_writable:
             self._is_sending, self._has_news = True, False
-            page = self._office.store.page(self._chat_id, _PAGE, after=self.position, sender="desk")
+            page = self._office.store.page(self._chat_id, _PAGE, after=self.position, from_desk=True)
             page.addCallback(self._send_page).addErrback(self._not_sent).addBoth(self._sent)
 
     def _send_page(self, page: list[Message] | None) -> Deferred[None]:

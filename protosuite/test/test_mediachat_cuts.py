@@ -159,5 +159,5 @@ class PlanTests(Fixture):
         plans = "\n".join(self.plan(sql, args) for sql, args in list(seen))
         self.assertIn("ix_mediachat_message_place (place>? AND place<?)", plans)
         self.assertIn("ix_mediachat_chat_place (place>? AND place<?)", plans)
-        self.assertIn("ix_mediachat_message_sender (chat_id=? AND sender=?)", plans)
+        self.assertIn("ix_mediachat_message_desk (chat_id=?)", plans)
         self.assertIsNone(re.search(r"SCAN (?!mediachat_lane)|TEMP B-TREE", plans), plans)

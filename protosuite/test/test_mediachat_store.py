@@ -219,7 +219,7 @@ class StoreTests(Fixture):
         self.enter(), self.enter(8)
         mine = [self.add(sender=sender) for sender in ("client", "desk", "client", "desk")]
         self.add(2, sender="desk")
-        page = self.successResultOf(self.store.page(1, 10, after=mine[0], sender="desk")) or []
+        page = self.successResultOf(self.store.page(1, 10, after=mine[0], from_desk=True)) or []
         self.assertEqual([message.id for message in page], [mine[1], mine[3]])
 
 
@@ -286,15 +286,15 @@ class FileTests(Fixture):
             (lambda: store.page(1, 10, before=99), "ix_mediachat_message_chat_id (chat_id=? AND id<?)"),
             (lambda: store.page(1, 10, after=9), "ix_mediachat_message_chat_id (chat_id=? AND id>?)"),
             (
-                lambda: store.page(1, 10, after=9, sender="desk"),
-                "ix_mediachat_message_sender (chat_id=? AND sender=? AND id>?)",
+                lambda: store.page(1, 10, after=9, from_desk=True),
+                "ix_mediachat_message_desk (chat_id=? AND id>?)",
             ),
             (lambda: store.chats(10), "ix_mediachat_chat_active"),
             (lambda: store.chats(10, after=(5, 5)), "ix_mediachat_chat_active (active_at<?)"),
             (lambda: store.chats(10, client_id=7), "INDEX sqlite_autoindex_mediachat_chat_1 (client_id=?)"),
             (lambda: store.awaiting(20), "USING INDEX ix_mediachat_chat_awaiting"),
             (lambda: store.message(1), "INTEGER PRIMARY KEY (rowid=?)"),
-            (lambda: store.resume(1, "k", 0), "(chat_id=? AND key=?)"),
+            (lambda: store.resume(1, "k", 0), "ix_mediachat_message_key (chat_id=? AND key=?)"),
             (lambda: store.referenced(["0" * 64]), "ix_mediachat_message_sha256 (sha256=?)"),
         ]
         for ask, index in asked:

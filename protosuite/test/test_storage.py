@@ -6,14 +6,14 @@ import io
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Column, Connection, MetaData, Table, select, text
+from sqlalchemy import Column, Connection, MetaData, Table, create_engine, select, text
 from sqlalchemy.exc import IntegrityError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -268,6 +268,32 @@ class SchemaTests(Fixture):
             context = MigrationContext.configure(connection, opts={"compare_type": True})
             self.assertEqual(compare_metadata(context, metadata), [])
 
+    def test_indexes(self) -> None:
+        """R8: after all migrations the indexes are on the columns, and on the rows, that the stores say."""
+        beside = Path(self.folder, "declared.sqlite3")
+        engine = create_engine(f"sqlite:///{beside}")
+        metadata.create_all(engine)
+        engine.dispose()
+        with self.database.at_start() as connection:
+            connection.exec_driver_sql("DROP TABLE thing")
+            found = _indexes(connection.exec_driver_sql(_INDEXES).all())
+        declared = sqlite3.connect(beside)
+        self.addCleanup(declared.close)
+        self.assertEqual(found, _indexes(declared.execute(_INDEXES)))
+
+    def test_ids_are_not_given_again(self) -> None:
+        """R8: the next id of a message is what it was, though its table is copied on the way."""
+        sequence = "SELECT seq FROM sqlite_sequence WHERE name = 'mediachat_message'"
+        self.fill()
+        with self.database.at_start() as connection:
+            connection.exec_driver_sql("UPDATE sqlite_sequence SET seq = 99 WHERE name = 'mediachat_message'")
+        migrate.downgrade(self.database, "0011")
+        migrate.upgrade(self.database)
+        with self.database.at_start() as connection:
+            self.assertEqual(connection.exec_driver_sql(sequence).scalar(), 99)
+            table = "SELECT sql FROM sqlite_schema WHERE name = 'mediachat_message'"
+            self.assertIn("AUTOINCREMENT", connection.exec_driver_sql(table).scalar())
+
     def test_the_newest_migration_is_known(self) -> None:
         """The revision that a start compares with is the last of the folder."""
         from alembic.script import ScriptDirectory
@@ -350,6 +376,14 @@ class SchemaTests(Fixture):
         self.assertIn("has schema x9, newer than this version", str(caught.exception))
         with self.database.at_start() as connection:
             self.assertEqual(migrate._revision(connection), "x9")
+
+
+_INDEXES = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL"
+
+
+def _indexes(rows: Iterable[Sequence[str]]) -> dict[str, str]:
+    """How each index is made, by its name, however it is written."""
+    return {name: "".join(sql.replace('"', "").split()).lower() for name, sql in rows}
 
 
 def revisions() -> Iterator[str]:
