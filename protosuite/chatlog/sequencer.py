@@ -97,6 +97,11 @@ class Sequencer:
         writer.admit(seq)
         self._put(writer, seq, None)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there may be something to take."""
+        return bool(self._rooms)
+
     def take(self, most: int) -> list[Append]:
         """The next appends, at most `most`: those of a room in the order in which they must be committed."""
         return list(islice(self._turns(), most))

@@ -30,6 +30,7 @@ from protosuite.errors import Overloaded, StorageError
 from protosuite.fabric import Fabric, Hub
 from protosuite.figures import SIZES, Figure, Histogram
 from protosuite.logs import Muffled
+from protosuite.lull import Lull
 from protosuite.net.handshake import wants_upgrade
 from protosuite.net.listening import Publish, unheard
 from protosuite.net.login import add_login
@@ -65,6 +66,7 @@ class ChatLogService(WebService):
         self._wall = wall
         self._publish = publish
         self._committing = False
+        self._lull = Lull(reactor, lambda: self.sequencer.arrivals)
         self._commits = Histogram(SIZES)  # appends in each
         self._idle: Deferred[None] | None = None  # fires when nothing is left to commit
         self._troubles = Muffled(self.log, reactor)
@@ -170,9 +172,11 @@ class ChatLogService(WebService):
             Deferred.fromCoroutine(self._commit_all())
 
     async def _commit_all(self) -> None:
-        while batch := self.sequencer.take(self.config.max_batch):
+        while self.sequencer.is_waiting:
+            await self._lull.over()
             try:
-                await self._commit_batch(batch)
+                if batch := self.sequencer.take(self.config.max_batch):
+                    await self._commit_batch(batch)
             except Exception:  # a defect of ours: what was not told is asked for again
                 self.log.failure("entries were not told to everybody")
         self._committing = False

@@ -27,16 +27,17 @@ T = TypeVar("T")
 class MediaChatStore:
     """The chats of all clients. `quota` is how many bytes of media a chat may have.
 
+    With a `clock`, messages that come in one turn of the reactor, or in those behind it, are stored together.
     With a `lane`, this node is one of several, and notes for the others where they find what it stores.
     """
 
-    def __init__(self, database: Database, quota: int, lane: int | None = None) -> None:
+    def __init__(self, database: Database, quota: int, lane: int | None = None, clock: Any = None) -> None:
         self._database = database
         self._quota = quota
         self.cuts = Cuts(database)
         self._lane = lane
         self._adding: Gathering[list[Adding]] = Gathering(
-            database, list, self._add_all, self._added, rows=_chats_of
+            database, list, self._add_all, self._added, clock, rows=_chats_of
         )
 
     def enter(self, client_id: int, timezone: str, now: int) -> Deferred[tuple[Chat, int]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sized
+from typing import Any, Generic, TypeVar, cast
 
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from protosuite.lull import Lull
 from protosuite.storage.database import Database
 from protosuite.storage.locking import Rows
 
@@ -23,8 +24,9 @@ class Gathering(Generic[C]):
 
     Put into `items`, then call :meth:`touch`. `store` is the work for the database; `done` is told, in
     the reactor's thread, what was stored and how it went (None: well). The container is the caller's to
-    bound. With a `pause`, in seconds of `clock`, what comes within so long of the first is stored with it:
-    for what nobody waits for. Who asks for :meth:`flushed` ends the pause. `rows` says what is changed that
+    bound. With a `clock` what comes in the turns of the reactor right behind the first is stored with it, and
+    with a `pause`, in seconds, what comes within so long: for what nobody waits for. Who asks for
+    :meth:`flushed` ends the pause. `rows` says what is changed that
     other nodes may change as well.
     """
 
@@ -44,6 +46,7 @@ class Gathering(Generic[C]):
         self._store = store
         self._done = done
         self._clock = clock
+        self._lull = Lull(clock, lambda: len(cast(Sized, self.items)))
         self._pause = pause
         self._rows = rows
         self._pausing: Any = None  # the call that ends the pause
@@ -69,12 +72,14 @@ class Gathering(Generic[C]):
         return done
 
     def _gather(self) -> None:
-        if self._pause and not self._is_hurried:
+        if self._is_hurried or self._clock is None:
+            self._flush()
+        elif self._pause:
             self._pausing = self._clock.callLater(self._pause, self._flush)
         else:
-            self._flush()
+            self._lull.over().addCallback(self._flush)
 
-    def _flush(self) -> None:
+    def _flush(self, _: object = None) -> None:
         self._pausing = None
         items, self.items = self.items, self._empty()
         rows = None if self._rows is None else self._rows(items)

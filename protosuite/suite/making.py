@@ -113,7 +113,7 @@ def _mediachat(config: Config, shared: Shared) -> ListeningService:
         log.warn("{warning}", warning=checking.MEDIA_TO_ITSELF)
     return MediaChatService(
         own,
-        MediaChatStore(shared.database, own.quota_per_chat, lane),
+        MediaChatStore(shared.database, own.quota_per_chat, lane, shared.reactor),
         making.make(own, shared.data),
         Calls(shared.pools.make("media", own.media_threads), shared.reactor.callFromThread),
         shared.reactor,

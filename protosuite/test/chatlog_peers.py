@@ -48,13 +48,14 @@ class Breakable(Database):
 class Workers:
     """The threads of a database, and the way back to the reactor. They work at once, or step by step."""
 
-    def __init__(self, folder: str, max_queue: int = 1000) -> None:
+    def __init__(self, folder: str, max_queue: int = 1000, clock: Clock | None = None) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         begin_file(Path(folder) / "test.sqlite3")
         self.writer = HandWorker(at_once=True)
         self.reader = HandWorker(at_once=True)
         self.answers: deque[tuple[Any, ...]] = deque()
         self.at_once = True
+        self.clock = clock
         self.database = Breakable(
             url=sqlite.resolve("sqlite:///test.sqlite3", Path(folder).absolute()),
             writer=self.writer,
@@ -87,6 +88,8 @@ class Workers:
         for _ in range(min(most, len(self.answers))):
             call, *arguments = self.answers.popleft()
             call(*arguments)
+            if self.clock is not None:
+                self.clock.advance(0)
 
     @property
     def is_busy(self) -> bool:
@@ -109,6 +112,7 @@ class Client:
     ) -> None:
         factory: Any = service.factory()
         self.pipe = Pipe(factory.buildProtocol(None))
+        self._clock: Clock = service.reactor
         self.seq = 0
         self.close_code: int | None = None
         self.acks: list[int] = []  # all slots that have been acknowledged
@@ -117,15 +121,20 @@ class Client:
         head, _, _ = bytes(self.pipe.sent).partition(b"\r\n\r\n")
         assert b" 101 " in head, head
         self._taken = len(head) + 4
+        self._clock.advance(0)
 
     def raw(self, data: str) -> Client:
         """A text message, whatever it is."""
-        self.pipe.arrive(text(data))
+        return self._arrive(text(data))
+
+    def _arrive(self, data: bytes) -> Client:
+        """The reactor reads this, and turns until nothing more is to be done at once."""
+        self.pipe.arrive(data)
+        self._clock.advance(0)
         return self
 
     def binary(self, data: bytes) -> Client:
-        self.pipe.arrive(frame(Opcode.BINARY, data))
-        return self
+        return self._arrive(frame(Opcode.BINARY, data))
 
     def say(self, type: str, **fields: Any) -> Client:
         return self.raw(json.dumps({"type": type, **fields}))
@@ -196,7 +205,7 @@ class Fixture(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
-        self.workers = Workers(self.mktemp(), self.max_queue)
+        self.workers = Workers(self.mktemp(), self.max_queue, self.clock)
         self.addCleanup(self.workers.database.close)
         self.addCleanup(self.workers.by_hand, False)
         self.events: list[tuple[str, dict[str, Any]]] = []
@@ -235,3 +244,4 @@ class Fixture(SynchronousTestCase):
             self.workers.settle()
             for client in self.clients:
                 client.pipe.pump()
+            self.clock.advance(0)

@@ -110,7 +110,7 @@ LAYERS = [
     {"auth"},
     {"storage", "fabric"},
     {"config"},
-    {"logs", "settings", "errors", "hours", "messages", "files", "figures", "extensions", "ondemand"},
+    {"logs", "lull", "settings", "errors", "hours", "messages", "files", "figures", "extensions", "ondemand"},
 ]
 
 

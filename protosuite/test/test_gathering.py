@@ -21,19 +21,33 @@ class GatheringTests(SynchronousTestCase):
         self.stored: list[list[str]] = []
         self.told: list[list[str]] = []
 
-    def gathering(self, pause: float = 0.0) -> Gathering[list[str]]:
+    def gathering(self, pause: float = 0.0, clock: Clock | None = None) -> Gathering[list[str]]:
         def done(items: list[str], failure: Failure | None) -> None:
             self.assertIs(failure, None)
             self.told.append(items)
 
         return Gathering(
-            self.database, list, lambda connection, items: self.stored.append(items), done, self.clock, pause
+            self.database, list, lambda connection, items: self.stored.append(items), done, clock, pause
         )
 
     def put(self, gathering: Gathering[list[str]], *items: str) -> None:
         for item in items:
             gathering.items.append(item)
             gathering.touch()
+
+    def test_lull(self) -> None:
+        """With a clock, what comes in one turn of the reactor, and in those behind it, goes together."""
+        gathering = self.gathering(clock=self.clock)
+        self.put(gathering, "a", "b")
+        self.clock.callLater(0, self.put, gathering, "c")
+        self.assertEqual(self.writer.run(), 0)
+        self.clock.advance(0)
+        self.writer.run()
+        self.put(gathering, "d")
+        gathering.flushed()
+        self.clock.advance(0)
+        self.writer.run()
+        self.assertEqual(self.told, [["a", "b", "c"], ["d"]])
 
     def test_without_a_pause(self) -> None:
         """The first goes at once; what comes while it is stored goes together."""
@@ -45,7 +59,7 @@ class GatheringTests(SynchronousTestCase):
 
     def test_pause(self) -> None:
         """What comes within the pause goes with the first; what comes later begins another."""
-        gathering = self.gathering(0.5)
+        gathering = self.gathering(0.5, self.clock)
         self.put(gathering, "a")
         self.clock.advance(0.4)
         self.put(gathering, "b")
@@ -78,7 +92,7 @@ class GatheringTests(SynchronousTestCase):
 
     def test_flushed_ends_the_pause(self) -> None:
         """Who waits for all to be stored waits for no pause, neither this one nor the next."""
-        gathering = self.gathering(60)
+        gathering = self.gathering(60, self.clock)
         self.put(gathering, "a")
         waiting = gathering.flushed()
         self.put(gathering, "b")
