@@ -11,8 +11,10 @@ from attrs import frozen
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, String, Table, Text
 from sqlalchemy import bindparam as given
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from protosuite.chatlog.chain import Append, Head, extend
+from protosuite.chatlog.heads import End, Heads
 from protosuite.chatlog.wire import Entry, encode_entry
 from protosuite.errors import BadRequest
 from protosuite.storage import Database, metadata
@@ -97,6 +99,7 @@ class Declined:
 
 
 Outcome = Committed | Declined
+_Done = tuple[list[Outcome], Mapping[str, End]]  # what became of a batch, and where its rooms end now
 
 
 @frozen
@@ -109,11 +112,15 @@ class Page:
 
 
 class ChatLogStore:
-    """The logs of all rooms. Times are milliseconds since the epoch, handed in."""
+    """The logs of all rooms. Times are milliseconds since the epoch, handed in.
 
-    def __init__(self, database: Database, max_rooms: int) -> None:
+    A store that `is_alone`, because nobody else adds to these rooms, keeps where they end.
+    """
+
+    def __init__(self, database: Database, max_rooms: int, is_alone: bool = False) -> None:
         self._database = database
         self._max_rooms = max_rooms
+        self._heads = Heads() if is_alone else None
 
     def seed(self, proposal: str) -> str:
         """What all nodes on this database make epochs of; `proposal` if there is nothing yet.
@@ -153,10 +160,24 @@ class ChatLogStore:
         with its epoch out of `epochs`.
         """
 
-        def work(connection: Connection) -> list[Outcome]:
-            return _Commit(connection, batch, self._max_rooms).run(epochs, now)
+        known = {} if self._heads is None else self._heads.take(epochs)
 
-        return self._database.write(work, Rows(rooms.c.name, list(epochs)))
+        def work(connection: Connection) -> _Done:
+            return _Commit(connection, batch, self._max_rooms, known).run(epochs, now)
+
+        done = self._database.write(work, Rows(rooms.c.name, list(epochs)))
+        return done.addCallbacks(self._stored, self._not_stored)
+
+    def _stored(self, done: _Done) -> list[Outcome]:
+        outcomes, ends = done
+        if self._heads is not None:
+            self._heads.stored(ends)
+        return outcomes
+
+    def _not_stored(self, failure: Failure) -> Failure:
+        if self._heads is not None:
+            self._heads.failed()
+        return failure
 
     def newest(self, room: str, low: int, high: int, most: int, max_bytes: int) -> Deferred[Page]:
         """The entries from `low` to `high`, or as many of the newest of them as are within both bounds."""
@@ -189,14 +210,20 @@ class ChatLogStore:
 
 
 class _Commit:
-    """One batch in one transaction: a statement each for rooms, entries and heads, one a room for keys."""
+    """One batch in one transaction: a statement each for rooms, entries and heads, one a room for keys.
 
-    def __init__(self, connection: Connection, batch: Sequence[Append], max_rooms: int) -> None:
+    `known` are the ends of some rooms, which need not be looked up.
+    """
+
+    def __init__(
+        self, connection: Connection, batch: Sequence[Append], max_rooms: int, known: Mapping[str, End]
+    ) -> None:
         self._connection = connection
         self._batch = batch
         self._max_rooms = max_rooms
+        self._ends = known
 
-    def run(self, epochs: Mapping[str, str], now: int) -> list[Outcome]:
+    def run(self, epochs: Mapping[str, str], now: int) -> _Done:
         ids, heads = self._open(epochs)
         known = self._known(ids)
         before = dict(heads)
@@ -225,12 +252,14 @@ class _Commit:
             (ids[room], head.slot, head.hash) for room, head in heads.items() if head is not before[room]
         ]
         _MOVE.many(self._connection, moved)
-        return outcomes
+        return outcomes, {room: (ids[room], head) for room, head in heads.items()}
 
     def _open(self, epochs: Mapping[str, str]) -> tuple[dict[str, int], dict[str, Head]]:
         """The ids and heads of the batch's rooms, which are made where they are not there."""
         names = dict.fromkeys(append.room for append in self._batch)
-        found = self._find(names)
+        found = dict(self._ends)
+        if unknown := [name for name in names if name not in found]:
+            found |= self._find(unknown)
         missing = [name for name in names if name not in found]
         if missing:
             count = self._connection.execute(_COUNT).scalar_one()
@@ -246,9 +275,9 @@ class _Commit:
             name: head for name, (_, head) in found.items()
         }
 
-    def _find(self, names: Iterable[str]) -> dict[str, tuple[int, Head]]:
+    def _find(self, names: Sequence[str]) -> dict[str, End]:
         # From here to the commit no other node gives a slot in these rooms. All take them in one order.
-        found = _FIND.rows(self._connection, list(names))
+        found = _FIND.rows(self._connection, names)
         return {name: (id, Head(head, hash)) for name, id, head, hash in found}
 
     def _known(self, ids: Mapping[str, int]) -> dict[tuple[int, str], Entry]:

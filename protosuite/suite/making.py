@@ -86,7 +86,9 @@ def _chatlog(config: Config, shared: Shared) -> ListeningService:
     from protosuite.chatlog.server import ChatLogService
     from protosuite.chatlog.store import ChatLogStore
 
-    store = ChatLogStore(shared.database, config.chatlog.max_rooms)
+    is_shared = shared.fabric is not None and shared.fabric.is_shared
+    is_alone = engines.is_file(shared.database.url) and not is_shared
+    store = ChatLogStore(shared.database, config.chatlog.max_rooms, is_alone)
     return ChatLogService(
         config.chatlog,
         store,

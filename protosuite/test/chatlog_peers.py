@@ -151,6 +151,7 @@ class Client:
     def heard(self) -> list[Any]:
         """What the server has said since the last look."""
         self.pipe.pump()
+        self._clock.advance(0)
         data = bytes(self.pipe.sent[self._taken :])
         self._taken = len(self.pipe.sent)
         messages: list[Any] = []
@@ -217,7 +218,7 @@ class Fixture(SynchronousTestCase):
         config = evolve(self.config, **changes)
         service = ChatLogService(
             config,
-            ChatLogStore(self.workers.database, config.max_rooms),
+            ChatLogStore(self.workers.database, config.max_rooms, is_alone=True),
             self.clock,
             Random(1),
             self.clock.seconds,
@@ -240,6 +241,7 @@ class Fixture(SynchronousTestCase):
 
     def settle(self) -> None:
         """Let all work be done, and all arrive that was not read before."""
+        self.clock.advance(0)
         while self.workers.is_busy:
             self.workers.settle()
             for client in self.clients:

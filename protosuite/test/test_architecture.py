@@ -40,6 +40,7 @@ PURE = (
     "outgoing",
     "combining",
     "holding",
+    "heads",
 )
 # What a pure module may not know: I/O, time, threads, chance, and whoever brings them.
 IMPURE = {
@@ -101,6 +102,7 @@ LAYERS = [
     {"durable", "fanout", "combining", "holding"},
     {"delivery"},
     {"topics", "requests"},
+    {"heads"},
     {"chain", "lines", "alarms"},
     {"wire"},
     {"cert"},

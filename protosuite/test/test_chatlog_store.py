@@ -8,6 +8,7 @@ import sqlite3
 from typing import Any
 
 from sqlalchemy import Connection, event
+from sqlalchemy.exc import IntegrityError
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.chatlog.chain import Append, Verifier
@@ -228,6 +229,21 @@ class FailureTests(Fixture):
         self.assertEqual([entry.slot for entry in self.log()], list(range(1, 11)))
         self.assertIsNone(Verifier("r" * 32).first_problem(self.log()))
 
+    def test_commits_that_overlap(self) -> None:
+        """Commits that are asked for before others have ended go on where those end, and so does the next."""
+        self.store = ChatLogStore(self.database, 100, is_alone=True)
+        self.assertEqual(self.slots(append(), append("q")), [1, 1])
+        self.writer.at_once = False
+        asked = [
+            self.store.commit([append(room) for room in batch], {"r": EPOCH, "q": EPOCH}, NOW)
+            for batch in ("rq", "r", "rr")
+        ]
+        self.writer.run()
+        found = [[o.entry.slot for o in self.successResultOf(d) if isinstance(o, Committed)] for d in asked]
+        self.assertEqual(found, [[2, 2], [3], [4, 5]])
+        self.writer.at_once = True
+        self.assertEqual(self.slots(append(), append("q"), append()), [6, 3, 7])
+
 
 class PageTests(Fixture):
     """Reading."""
@@ -384,6 +400,42 @@ class PlanTests(Fixture):
 
 class FileTests(Fixture):
     """With SQLite's own triggers, locks and disk: what is not committed is not there at all."""
+
+    def test_ends_are_looked_up_once(self) -> None:
+        """A store that is alone reads where a room ends for its first commit, and behind one that failed."""
+        self.store = ChatLogStore(self.database, 100, is_alone=True)
+        seen: list[str] = []
+        event.listen(
+            self.database._write_engine,
+            "before_cursor_execute",
+            lambda connection, cursor, statement, *more: seen.append(statement.split(" ")[0]),
+        )
+        self.commit(append())  # it is looked for, counted, made and found
+        self.assertEqual(seen, ["SELECT", "SELECT", "INSERT", "SELECT", "INSERT", "UPDATE"])
+        seen.clear()
+        self.assertEqual(self.slots(append(), append()), [2, 3])
+        self.assertEqual(seen, ["INSERT", "UPDATE"])
+        self.raw().execute(
+            "CREATE TRIGGER t BEFORE UPDATE ON chatlog_room BEGIN SELECT RAISE(ABORT, ''); END"
+        )
+        self.failureResultOf(self.store.commit([append()], {"r": EPOCH}, NOW))
+        self.raw().execute("DROP TRIGGER t")
+        seen.clear()
+        self.assertEqual(self.slots(append()), [4])
+        self.assertEqual(seen, ["SELECT", "INSERT", "UPDATE"])
+
+    def test_somebody_else(self) -> None:
+        """What somebody stores though the store should be alone is not written over."""
+        self.store = ChatLogStore(self.database, 100, is_alone=True)
+        other = self.open_database(self.folder)
+        self.addCleanup(other.close)
+        second = ChatLogStore(other, 100)
+        self.commit(append(content="a"))
+        self.commit(append(content="b"), store=second)
+        self.failureResultOf(self.store.commit([append(content="lost")], {"r": EPOCH}, NOW), IntegrityError)
+        self.assertEqual(self.slots(append(content="c")), [3])
+        self.assertEqual([entry.content for entry in self.log()], ["a", "b", "c"])
+        self.assertIsNone(Verifier("r" * 32).first_problem(self.log()))
 
     def test_a_batch_that_fails(self) -> None:
         """A batch that fails half way leaves nothing: neither entries nor rooms nor a moved head."""

@@ -268,32 +268,6 @@ class SchemaTests(Fixture):
             context = MigrationContext.configure(connection, opts={"compare_type": True})
             self.assertEqual(compare_metadata(context, metadata), [])
 
-    def test_indexes(self) -> None:
-        """R8: after all migrations the indexes are on the columns, and on the rows, that the stores say."""
-        beside = Path(self.folder, "declared.sqlite3")
-        engine = create_engine(f"sqlite:///{beside}")
-        metadata.create_all(engine)
-        engine.dispose()
-        with self.database.at_start() as connection:
-            connection.exec_driver_sql("DROP TABLE thing")
-            found = _indexes(connection.exec_driver_sql(_INDEXES).all())
-        declared = sqlite3.connect(beside)
-        self.addCleanup(declared.close)
-        self.assertEqual(found, _indexes(declared.execute(_INDEXES)))
-
-    def test_ids_are_not_given_again(self) -> None:
-        """R8: the next id of a message is what it was, though its table is copied on the way."""
-        sequence = "SELECT seq FROM sqlite_sequence WHERE name = 'mediachat_message'"
-        self.fill()
-        with self.database.at_start() as connection:
-            connection.exec_driver_sql("UPDATE sqlite_sequence SET seq = 99 WHERE name = 'mediachat_message'")
-        migrate.downgrade(self.database, "0011")
-        migrate.upgrade(self.database)
-        with self.database.at_start() as connection:
-            self.assertEqual(connection.exec_driver_sql(sequence).scalar(), 99)
-            table = "SELECT sql FROM sqlite_schema WHERE name = 'mediachat_message'"
-            self.assertIn("AUTOINCREMENT", connection.exec_driver_sql(table).scalar())
-
     def test_the_newest_migration_is_known(self) -> None:
         """The revision that a start compares with is the last of the folder."""
         from alembic.script import ScriptDirectory
@@ -376,6 +350,35 @@ class SchemaTests(Fixture):
         self.assertIn("has schema x9, newer than this version", str(caught.exception))
         with self.database.at_start() as connection:
             self.assertEqual(migrate._revision(connection), "x9")
+
+
+class FileSchemaTests(Fixture):
+    """R8: what migrations make of a file."""
+
+    def test_indexes(self) -> None:
+        """R8: after all migrations the indexes are on the columns, and on the rows, that the stores say."""
+        beside = Path(self.folder, "declared.sqlite3")
+        engine = create_engine(f"sqlite:///{beside}")
+        metadata.create_all(engine)
+        engine.dispose()
+        with self.database.at_start() as connection:
+            connection.exec_driver_sql("DROP TABLE thing")
+            found = _indexes(connection.exec_driver_sql(_INDEXES).all())
+        declared = sqlite3.connect(beside)
+        self.addCleanup(declared.close)
+        self.assertEqual(found, _indexes(declared.execute(_INDEXES)))
+
+    def test_ids_are_not_given_again(self) -> None:
+        """R8: the next id of a message is what it was, though its table is copied on the way."""
+        sequence = "SELECT seq FROM sqlite_sequence WHERE name = 'mediachat_message'"
+        with self.database.at_start() as connection:
+            connection.exec_driver_sql("UPDATE sqlite_sequence SET seq = 99 WHERE name = 'mediachat_message'")
+        migrate.downgrade(self.database, "0011")
+        migrate.upgrade(self.database)
+        with self.database.at_start() as connection:
+            self.assertEqual(connection.exec_driver_sql(sequence).scalar(), 99)
+            table = "SELECT sql FROM sqlite_schema WHERE name = 'mediachat_message'"
+            self.assertIn("AUTOINCREMENT", connection.exec_driver_sql(table).scalar())
 
 
 _INDEXES = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL"
