@@ -106,6 +106,8 @@ class Conversation:
     _head: Head | None = None  # of the media message that was begun last
     _left: int = 0  # bytes of it that are still to come
     _is_over: bool = False
+    _minute: int = -1  # since the epoch, for which it is known
+    _takes_text: bool = False  # whether that minute is within the hours of texts
 
     # Each of these moves the state first and returns what follows, to be done in this order.
 
@@ -143,10 +145,17 @@ class Conversation:
             return
         if isinstance(message, Cancel):
             yield from self._cancel()
-        elif self.hours["text"].is_open(now, self.zone):
+        elif self._is_open_for_text(now):
             yield SaveText(message)
         else:
             yield DiscardText(message, self.hours["text"].next_open(now, self.zone))
+
+    def _is_open_for_text(self, now: int) -> bool:
+        """Hours are kept by the minute: it is looked up once in each."""
+        minute = now // 60_000
+        if minute != self._minute:
+            self._minute, self._takes_text = minute, self.hours["text"].is_open(now, self.zone)
+        return self._takes_text
 
     def _binary(self, data: bytes, now: int) -> Iterator[Step]:
         if self._state is _Media.NONE:

@@ -75,22 +75,26 @@ class Turns:
         while self._unbegun and (self._unbegun[0].new or self._unbegun[0].status):
             turn = self._unbegun.popleft()
             if turn.status is None and turn.new is not None:
-                storing = self._timed(self._store.add(turn.new)).addCallback(self._stored, turn)
-                storing.addErrback(self._not_stored, turn).addCallback(self._answer)
+                storing = self._timed(self._store.add(turn.new))
+                storing.addCallbacks(self._stored, self._not_stored, (turn,), errbackArgs=(turn,))
         self._answer()
 
     def _not_stored(self, failure: Failure, turn: Turn) -> None:
         self.fail(turn, failure)
+        self._answer()
 
     def _stored(self, outcome: tuple[Message, bool], turn: Turn) -> None:
         message, is_new = outcome
         turn.status = Status(
             message.status, message.id, next_open_at=turn.next_open_at, key=turn.key, upload=turn.upload
         )
-        if is_new:
-            self._added(message)
+        try:
+            if is_new:
+                self._added(message)
+        finally:  # a defect there does not take back that it is stored
+            self._answer()
 
-    def _answer(self, _: object = None) -> None:
+    def _answer(self) -> None:
         while self._unsaid and (status := self._unsaid[0].status) is not None:
             self._unsaid.popleft()
             self._say(status)
