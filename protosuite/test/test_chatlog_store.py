@@ -22,7 +22,7 @@ NOW = 1_700_000_000_000
 ALL = 2**53
 
 
-_seqs = itertools.count()
+_seqs = itertools.count(100_000)  # of one length, so that entries are
 
 
 def append(room: str = "r", content: str = "x", key: str | None = None, session: str = "s") -> Append:
