@@ -97,20 +97,35 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no t
 async def dial(
     reactor: Any, host: Host, address: Address, timeout: float, on_push: Push | None = None
 ) -> Connection:
-    """A new connection to one of the hosts that `address` speaks of. Raises :exc:`Away`."""
+    """A new connection to one of the hosts that `address` speaks of. Raises :exc:`Away`.
+
+    Cancelled, it raises `CancelledError`, wherever it is: whoever dials one host after the other has to end.
+    """
     endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, *host, timeout=timeout)
     factory: Any = Factory.forProtocol(lambda: Connection(reactor, timeout, on_push))
     factory.noisy = False
     try:
         if address.is_tls:
             endpoint = wrapClientTLS(_tls(host[0], address), endpoint)
-        opening: Deferred[Any] = endpoint.connect(factory)
-        connection: Connection = await opening.addTimeout(timeout, reactor)
+        connection: Connection = await _opened(endpoint, factory).addTimeout(timeout, reactor)
     except CancelledError:
         raise
     except Exception as error:  # whatever the network or a certificate has against it
         raise Away(_why(error, timeout)) from None
     return connection
+
+
+def _opened(endpoint: IStreamClientEndpoint, factory: Any) -> Deferred[Any]:
+    """The connection. Cancelled it says so, where the endpoint tells of a failure, or of an unknown name."""
+    opening: Deferred[Any] = endpoint.connect(factory)
+    opened: Deferred[Any] = Deferred()  # without a canceller: what `opening` says afterwards is not heard
+    opening.chainDeferred(opened)
+
+    def failed(failure: Failure) -> Failure:
+        opening.cancel()  # does nothing where that is what has failed
+        return failure
+
+    return opened.addErrback(failed)
 
 
 def _why(error: Exception, timeout: float) -> str:

@@ -57,7 +57,6 @@ class Link:
         self._running: Deferred[None] | None = None
         self._delay = _FIRST_DELAY
         self._is_told = False  # the log says that it is away
-        self._is_stopped = False
 
     @property
     def is_up(self) -> bool:
@@ -70,13 +69,11 @@ class Link:
 
     def stop(self) -> Deferred[None]:
         """Close it for good."""
-        self._is_stopped = True
         running, self._running = self._running, None
         if running is None:
             return succeed(None)
         running.addErrback(_stopped)
-        for _ in self.address.hosts:  # one Sentinel is asked after the other, and each for itself
-            running.cancel()
+        running.cancel()
         return running
 
     def command(self, *words: Word) -> Deferred[Any]:
@@ -120,8 +117,6 @@ class Link:
                 await self._use(connection)
                 self._lost("the connection was lost")
             except Away as error:
-                if self._is_stopped:  # an attempt that is cancelled ends like one that has failed
-                    return
                 self._lost(str(error))
             except CancelledError:
                 raise

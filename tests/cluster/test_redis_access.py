@@ -8,13 +8,19 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IHostResolution
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
+from zope.interface import implementer
 
 from protosuite.fabric import Fabric
 from protosuite.fabric import redis as over_redis
 from protosuite.fabric.address import Address, parse
+from protosuite.fabric.connection import dial
+from protosuite.fabric.interface import Away
 from protosuite.fabric.link import Link
 from protosuite.logs import TextObserver
 from protosuite.test.fabric_contract import Reader, Truth
@@ -61,6 +67,27 @@ class _Sentinel(ServerFactory):
         asker.transport.write(
             f"*2{''.join(f'{_EOL}${len(word)}{_EOL}{word}' for word in words)}{_EOL}".encode()
         )
+
+
+@implementer(IHostResolution)
+class _Names:
+    """A server of names: every name is this machine's, at once, or no name is ever answered for."""
+
+    def __init__(self, answers: bool) -> None:
+        self.asked: list[str] = []
+        self._answers = answers
+
+    def resolveHostName(self, receiver: Any, name: str, portNumber: int = 0, *more: object) -> _Names:
+        self.name = name
+        self.asked.append(name)
+        receiver.resolutionBegan(self)
+        if self._answers:
+            receiver.addressResolved(IPv4Address("TCP", "127.0.0.1", portNumber))
+            receiver.resolutionComplete()
+        return self
+
+    def cancel(self) -> None:
+        """There is nothing to end."""
 
 
 class AccessTests(OverRedis):
@@ -173,6 +200,37 @@ class AccessTests(OverRedis):
         link.start()
         await self.stopped_within(link.stop())
         self.assertEqual((sentinel.asked, link.is_up), (0, False))
+
+    def names(self, answers: bool) -> _Names:
+        """Another server of names, to the end of the test."""
+        names = _Names(answers)
+        self.addCleanup(reactor.installNameResolver, reactor.installNameResolver(names))
+        return names
+
+    async def test_stops_while_a_name_is_looked_up(self) -> None:
+        """A node that stops while it waits for the server of names looks no other Sentinel up."""
+        names = self.names(answers=False)
+        link = Link(parse("redis+sentinel://one,two,three/mine"), LIMIT, reactor, Random(1))
+        link.start()
+        await self.stopped_within(link.stop())
+        self.assertEqual(len(names.asked), 1)
+
+    async def test_dialling_is_cancelled(self) -> None:
+        """Whoever cancels dialling is told that, not that the host is away: at its name, and at its port."""
+        host = ("redis.example", self.redis.port)
+        for answers in (False, True):
+            self.names(answers)
+            dialling = Deferred.fromCoroutine(dial(reactor, host, Address((host,)), LIMIT))
+            self.assertNoResult(dialling)
+            dialling.cancel()
+            self.failureResultOf(dialling, CancelledError)
+
+    async def test_a_name_that_nobody_answers_for(self) -> None:
+        """A name that is not found in time is said to be late: it is not known whether there is none."""
+        self.names(answers=False)
+        host = ("redis.example", self.redis.port)
+        with self.assertRaisesRegex(Away, "^no connection within 0.01 s$"):
+            await dial(reactor, host, Address((host,)), 0.01)
 
     async def test_authorities_that_are_gone(self) -> None:
         """A file of certificates that is no more is a reason why Redis is away, and not a defect."""
