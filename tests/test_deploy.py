@@ -70,6 +70,9 @@ FIRES: dict[str, dict[str, str]] = {
     "ProtosuiteCounterAway": {f"protosuite_counter_engine_reachable{{{ON}}}": FALLS},
     "ProtosuiteCounterSlow": slow("counter_engine_seconds", 0.25),
     "ProtosuiteDiskFillsUp": {f"protosuite_disk_free_bytes{{{ON}}}": "1000000000000x30 1000000000x150"},
+    "ProtosuiteMediaFolderFillsUp": {
+        f"protosuite_mediachat_folder_free_bytes{{{ON}}}": "1000000000000x30 1000000000x150"
+    },
     "ProtosuiteReactorLate": slow("reactor_lag_seconds", 0.1),
     "ProtosuiteCommitsSlow": slow("database_commit_seconds", 0.5),
     "ProtosuiteStorageOverloaded": {f"protosuite_database_refused_total{{{ON}}}": BEGINS},

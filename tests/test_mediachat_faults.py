@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from hashlib import sha256
@@ -28,6 +30,7 @@ from tests.mediachat_peers import (
 from tests.peers import Peer, connect
 from tests.processes import LIMIT, Suite, poll, reactor, resident_kib
 from tests.requirements import require, require_root
+from tests.test_admin import get
 
 SIZE = 256 << 20
 GROWTH = 32 << 10  # KiB
@@ -277,6 +280,23 @@ class FullDiskTests(Case):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
         self.addCleanup(lambda: subprocess.run(["umount", folder], check=True))
         return folder
+
+    async def test_folder_that_nodes_share(self) -> None:
+        """R6: how much is free in a shared folder of media is in the metrics, before nothing is."""
+        folder = self.mounted()
+        (folder / "filler").write_bytes(bytes(3 << 20))
+        own = settings()
+        own["suite"]["services"] = "mediachat, admin"
+        own["mediachat"]["media"] = folder
+        suite = Suite(self, **own)
+        await suite.start()
+
+        told = -1.0
+        while told != shutil.disk_usage(folder).free:  # it is seen again every few seconds
+            text = (await get(self, suite, "/metrics")).body.decode()
+            found = re.search(r"^protosuite_mediachat_folder_free_bytes (.*)$", text, re.M)
+            told = -1.0 if found is None else float(found[1])
+        self.assertEqual(await suite.terminate(), 0)
 
     async def test_refused_and_recovered(self) -> None:
         """R6: with no room texts and media get a clear status, files are served; later all works again."""

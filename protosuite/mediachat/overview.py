@@ -11,11 +11,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from protosuite.figures import Figure, Kind, counter, gauge, split
+from protosuite.mediachat.media.interface import MediaStore
 from protosuite.mediachat.media.upload import Upload
 from protosuite.mediachat.tables import Chat, Message
+from protosuite.storage.workers import Calls
 
 _SHOWN = 20  # chats
-_FRESH = 5.0  # seconds after which the store is asked again, if anybody asks
+_FRESH = 5.0  # seconds after which the store, or the media, are asked again, if anybody asks
 
 
 class Store(Interface):
@@ -67,11 +69,44 @@ class Awaiting:
         self.count, self.chats = None, []
 
 
+@define(eq=False)
+class Room:
+    """The bytes that are free for media, as they were when `media` was asked last: seconds ago.
+
+    A thread of `calls` asks, one at a time: the folder may be of another machine, and hang.
+    """
+
+    media: MediaStore
+    calls: Calls
+    clock: IReactorTime
+    free: int | None = None
+    _asked_at: float = float("-inf")
+    _is_asking: bool = False
+
+    def refresh(self) -> None:
+        """Ask, unless that was done just now, or is being done."""
+        if self._is_asking or self.clock.seconds() - self._asked_at < _FRESH:
+            return
+        self._is_asking, self._asked_at = True, self.clock.seconds()
+        self.calls.run(self.media.free).addCallbacks(self._found, self._failed)
+
+    def _found(self, free: int | None) -> None:
+        self._is_asking = False
+        self.free = free
+
+    def _failed(self, failure: Failure) -> None:
+        """It is not known now. That the folder fails is said of what it is needed for."""
+        self._is_asking = False
+        self.free = None
+        failure.trap(OSError)
+
+
 def figures(
-    clients: int, desks: int, uploads: Collection[Upload], tally: Tally, awaiting: Awaiting
+    clients: int, desks: int, uploads: Collection[Upload], tally: Tally, awaiting: Awaiting, room: Room
 ) -> Iterator[Figure]:
     """For machines."""
     awaiting.refresh()
+    room.refresh()
     yield gauge("mediachat_clients", "Clients that are connected.", clients)
     yield gauge("mediachat_desks", "Consoles that are connected.", desks)
     yield gauge("mediachat_uploads", "Media messages that are being written.", len(uploads))
@@ -82,6 +117,8 @@ def figures(
     yield counter("mediachat_media_bytes_total", "Bytes of media that were stored.", tally.media_bytes)
     doc = "Chats with messages that the desk has not read."
     yield gauge("mediachat_chats_awaiting", doc, awaiting.count)
+    doc = "Bytes that are free in a folder of media that nodes share."
+    yield gauge("mediachat_folder_free_bytes", doc, room.free)
 
 
 def overview(

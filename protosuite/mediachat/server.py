@@ -27,7 +27,7 @@ from protosuite.mediachat.media.interface import MediaStore
 from protosuite.mediachat.media.sweep import sweep
 from protosuite.mediachat.media.upload import Sender, Upload
 from protosuite.mediachat.others import Others
-from protosuite.mediachat.overview import Awaiting, Tally, figures, overview
+from protosuite.mediachat.overview import Awaiting, Room, Tally, figures, overview
 from protosuite.mediachat.posting import posting
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.tables import Chat, Message
@@ -74,6 +74,7 @@ class MediaChatService(WebService):
         self._named: dict[tuple[int, str], Upload] = {}
         self._tally = Tally()
         self._awaiting = Awaiting(store, reactor)
+        self._room = Room(folder, calls, reactor)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
         self.serve(Root(self), partial(posting, self), config.min_rate)
@@ -105,7 +106,8 @@ class MediaChatService(WebService):
 
     def figures(self) -> Iterator[Figure]:
         yield from super().figures()
-        yield from figures(len(self._clients), len(self._desks), self._uploads, self._tally, self._awaiting)
+        own = (len(self._clients), len(self._desks), self._uploads, self._tally)
+        yield from figures(*own, self._awaiting, self._room)
         yield from self.folder.figures()
 
     def overview(self) -> Mapping[str, object]:

@@ -214,6 +214,69 @@ class SweepTests(Fixture):
         self.assertEqual(self.there(), sorted([digest(b"theirs"), digest(b"abc")]))
 
 
+class Counting(SharedFolder):
+    """A folder that counts how often it is asked for its room, and says what it is told to, or fails."""
+
+    asked = 0
+    answer: int | None = None  # None: it fails
+
+    def free(self) -> int | None:
+        """How much there is."""
+        self.asked += 1
+        if self.answer is None:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return self.answer
+
+
+class RoomTests(Fixture):
+    """How much room there is for media in a shared folder, as the metrics tell it."""
+
+    def folder_of(self, root: Path) -> MediaStore:
+        return Counting(root, PART)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.threads.by_hand()
+
+    def told(self) -> float | None:
+        """What the metrics say now."""
+        [figure] = [each for each in self.service.figures() if each.name == "mediachat_folder_free_bytes"]
+        values = [value for _, value in figure.samples if isinstance(value, int)]
+        return values[0] if values else None
+
+    def test_seen_now_and_then(self) -> None:
+        """Whoever asks is told what was seen seconds ago; before that, and when it fails, nothing."""
+        self.folder.answer = 1000
+        self.assertIsNone(self.told())
+        self.settle()
+        self.folder.answer = 2000
+        self.assertEqual((self.told(), self.threads.is_busy), (1000, False))
+        self.clock.advance(5)
+        self.assertEqual(self.told(), 1000)
+        self.settle()
+        self.assertEqual(self.told(), 2000)
+        self.folder.answer = None
+        self.clock.advance(5)
+        self.told()
+        self.settle()
+        self.assertIsNone(self.told())
+
+    def test_a_folder_that_hangs(self) -> None:
+        """However often it is asked for while the folder hangs, one thread at most waits for the answer."""
+        self.folder.answer = 1000
+        for _ in range(100):
+            self.told()
+            self.clock.advance(5)
+        self.settle()
+        self.assertEqual((self.folder.asked, self.told()), (1, 1000))
+
+    def test_other_places(self) -> None:
+        """A folder of one node is on the disk of the data, of which others tell, and S3 has no end."""
+        for media in ("local", "s3://bucket"):
+            store = make(evolve(MediaChatConfig(), media=media), Path(self.mktemp()))
+            self.assertIsNone(store.free(), media)
+
+
 class SettingTests(SynchronousTestCase):
     """``[mediachat] media``."""
 

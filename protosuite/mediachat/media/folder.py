@@ -221,8 +221,12 @@ class MediaFolder:
     def forget(self, hashes: Iterable[str]) -> None:
         """There is nothing to forget."""
 
+    def free(self) -> int | None:
+        """It is the disk of the data, of which others tell."""
+        return None
+
     def figures(self) -> Iterator[Figure]:
-        """None but the disk's, which others tell."""
+        """None."""
         yield from ()
 
 

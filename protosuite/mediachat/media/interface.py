@@ -126,6 +126,9 @@ class MediaStore(Interface):
     def forget(self, hashes: Iterable[str]) -> None:
         """Delete files that were put aside."""
 
+    def free(self) -> int | None:
+        """Bytes that are free where media are; None where that cannot be said, or others say it."""
+
     def figures(self) -> Iterator[Figure]:
         """How it goes. For the reactor's thread."""
 

@@ -182,6 +182,10 @@ class S3Store:
         for digest in hashes:
             self._bucket.delete(f"aside/{digest}")
 
+    def free(self) -> int | None:
+        """S3 has no end that one could ask for."""
+        return None
+
     def figures(self) -> Iterator[Figure]:
         """How S3 answers."""
         yield from self._asking.figures()

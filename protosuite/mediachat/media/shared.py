@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -177,6 +178,10 @@ class SharedFolder(MediaFolder):
             new.unlink()
             sync_folder(self._root)
         return check_owner(path.read_text("utf-8"), owner)
+
+    def free(self) -> int | None:
+        """Bytes that are free there."""
+        return shutil.disk_usage(self._root).free
 
     def _remove(self, path: Path, digest: str) -> None:
         os.utime(path)  # from now on it is aside
