@@ -32,7 +32,8 @@ _NODES = "nodes"  # the group in which the fabric has them
 class Overseen:
     """The suite: its services, the admin service among them, and what they share.
 
-    `calls` is for asking the disk of the folder `data`, with a thread of its own.
+    `calls` has two threads of its own: the disk of the folder `data` is asked in one, and if that hangs the
+    other makes long answers.
     """
 
     config: Config

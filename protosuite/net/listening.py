@@ -178,7 +178,10 @@ class ListeningService(Service):
         yield histogram("storage_answer_seconds", doc, self.latency, service=name)
 
     def overview(self) -> Mapping[str, object]:
-        """What a person wants to see of this service at a glance, as JSON has it. It does not block."""
+        """What a person wants to see of this service at a glance, as JSON has it. It does not block.
+
+        It is made anew for each call: what reads it, maybe in a thread, finds it as it was.
+        """
         return {}
 
     def timed(self, answer: Deferred[T]) -> Deferred[T]:

@@ -132,7 +132,7 @@ def _admin(config: Config, shared: Shared) -> ListeningService:
     from protosuite.admin.overseen import Overseen
     from protosuite.admin.server import AdminService
 
-    calls = Calls(shared.pools.make("admin"), shared.reactor.callFromThread)
+    calls = Calls(shared.pools.make("admin", 2), shared.reactor.callFromThread)
     suite = Overseen(
         config, shared.services, shared.database, shared.pools.made, shared.data, calls, shared.fabric
     )

@@ -63,7 +63,8 @@ class Overview:
         self.numbers = NumbersService(own.numbers, store, self.clock, Random(1), self.wall)
         self.bus = BusService(own.bus, BusStore(self.database), self.clock, self.wall)
         services = [self.numbers, self.counter, self.bus]
-        calls = Calls(HandWorker(at_once=True), lambda call, *arguments: call(*arguments))
+        self.aside = HandWorker(at_once=True)
+        calls = Calls(self.aside, lambda call, *arguments: call(*arguments))
         self.hub = Hub(self.clock)
         fabric = self.hub.node("one")
         overseen = Overseen(own, services, self.database, [], self.folder, calls, fabric)
