@@ -22,8 +22,9 @@ Who knows one service's folder knows them all::
     One database: a pool of readers, one writer with group commit, migrations.
 ``fabric``
     How several nodes hear of each other: in one process, or through Redis.
-``messages``, ``hours``, ``figures``
-    JSON objects as checked values; opening hours in somebody's time zone; what there is to measure.
+``messages``, ``hours``, ``figures``, ``lull``
+    JSON objects as checked values; opening hours in somebody's time zone; what there is to measure; waiting
+    until nobody more comes who could share a commit.
 ``errors``, ``logs``, ``files``, ``ondemand``
     The exceptions that cross folders; the log, without secrets; files that are synced; names that are
     imported when somebody asks for them.

@@ -58,7 +58,7 @@ messages = Table(
     Column("place", BigInteger),  # in the order of commits, where there are several nodes: see places
     # What is of no use to most messages is not written for them: of 50 µs of the database a text took 25.
     Index("ix_mediachat_message_key", "chat_id", "key", unique=True, sqlite_where=text("key IS NOT NULL")),
-    Index("ix_mediachat_message_sha256", "sha256", sqlite_where=text("sha256 IS NOT NULL")),
+    Index("ix_mediachat_message_media", "sha256", sqlite_where=text("sha256 IS NOT NULL")),
     Index("ix_mediachat_message_desk", "chat_id", "id", sqlite_where=DESK),
     Index("ix_mediachat_message_chat_id", "chat_id", "id"),
     Index("ix_mediachat_message_place", "place", sqlite_where=_PLACED),

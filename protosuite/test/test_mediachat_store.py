@@ -295,7 +295,7 @@ class FileTests(Fixture):
             (lambda: store.awaiting(20), "USING INDEX ix_mediachat_chat_awaiting"),
             (lambda: store.message(1), "INTEGER PRIMARY KEY (rowid=?)"),
             (lambda: store.resume(1, "k", 0), "ix_mediachat_message_key (chat_id=? AND key=?)"),
-            (lambda: store.referenced(["0" * 64]), "ix_mediachat_message_sha256 (sha256=?)"),
+            (lambda: store.referenced(["0" * 64]), "ix_mediachat_message_media (sha256=?)"),
         ]
         for ask, index in asked:
             seen.clear()
