@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+from threading import Event
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from protosuite.admin.server import AdminService
+from protosuite.config import Config, SuiteConfig
+from protosuite.suite import Suite
 from protosuite.test.admin_peers import Overview
 from protosuite.test.mediachat_peers import Answer, Fixture
+from protosuite.test.test_suite import Reactor
 from protosuite.test.web_peers import Pipe
 
 LONG = "/messages?chat_id=1&limit=100"
@@ -139,3 +144,17 @@ class ChartsTests(SynchronousTestCase):
         whole = Answer(bytes(pipe.sent)).fields
         self.assertEqual((whole["is_whole"], whole["count"]), (True, self.count))
         self.assertEqual(len(whole["fine"]["counter.rate"]), self.count)  # and none of those that came since
+
+    def test_a_disk_that_hangs(self) -> None:
+        """A thread that asks a disk, and gets no answer, leaves one in which the charts are made."""
+        suite = Suite(Config(suite=SuiteConfig(data=self.mktemp(), services=("admin",))), Reactor())
+        suite.privilegedStartService()
+        suite.startService()
+        self.addCleanup(suite.stopService)
+        [admin] = suite.services
+        assert isinstance(admin, AdminService)
+        hangs, made = Event(), Event()
+        self.addCleanup(hangs.set)
+        admin.suite.calls.run(hangs.wait)
+        admin.suite.calls.run(made.set)
+        self.assertTrue(made.wait(60))  # it takes no time, unless it would never come
