@@ -7,6 +7,7 @@ from sqlalchemy import URL
 from protosuite.storage import Database
 from protosuite.test import (
     test_auth_guard,
+    test_bus_forgetting,
     test_bus_nodes,
     test_bus_service,
     test_chatlog_store,
@@ -62,6 +63,14 @@ class CounterTakenTests(OnPostgreSQL, test_counter_store.TakenTests):  # type: i
 
 class BusTests(OnPostgreSQL, test_bus_service.DurableTests):  # type: ignore[misc]
     """What durable subscriptions are owed."""
+
+
+class BusForgettingTests(OnPostgreSQL, test_bus_forgetting.ForgettingTests):  # type: ignore[misc]
+    """Topics that a node alone forgets."""
+
+
+class BusLeftOutTests(OnPostgreSQL, test_bus_forgetting.StartTests):  # type: ignore[misc]
+    """Topics that a start of one leaves out."""
 
 
 class BusOfNodes(OnPostgreSQL):

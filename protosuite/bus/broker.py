@@ -30,6 +30,7 @@ _MATCHES_KEPT = 10_000  # topics whose matches are remembered until a subscripti
 @define(eq=False)
 class _Topic:
     sequence: int = 0
+    is_stored: bool = False  # the store has a sequence of it
     retained: deque[Event] = field(factory=deque)
 
 
@@ -55,6 +56,7 @@ class Broker:
     durables: dict[str, Durable] = field(factory=dict)
     subscriptions: int = 0  # best-effort ones
     dropped: Dropped = field(factory=Dropped)
+    outlived: dict[str, int] = field(factory=dict)  # sequences that the store need not keep, to be taken
     _topics: OrderedDict[str, _Topic] = field(factory=OrderedDict)  # least recently published first
     _topic_trie: Trie[str] = field(factory=Trie)
     _trie: Trie[BestEffort | Durable] = field(factory=Trie)
@@ -107,10 +109,20 @@ class Broker:
         subscriptions, durables = self._matching(topic)
         return Published(event, subscriptions, tuple([self._owe(durable, event) for durable in durables]))
 
-    def restore(self, sequences: dict[str, int]) -> None:
-        """Go on after these sequences, by topic. At a start."""
+    def stored(self, event: Event) -> None:
+        """The store has the event's sequence, which it may forget when the topic is forgotten here."""
+        state = self._topics.get(event.topic)
+        if state is None:
+            self.outlived[event.topic] = event.sequence
+        else:
+            state.is_stored = True
+
+    def restore(self, sequences: dict[str, int], forgotten: int = 0) -> None:
+        """Go on after these sequences, by topic, and after `forgotten` where there is none. At a start."""
+        self._forgotten = forgotten
         for topic, sequence in sequences.items():
-            self._touched(topic).sequence = sequence
+            state = self._touched(topic)
+            state.sequence, state.is_stored = sequence, True
 
     def _owe(self, durable: Durable, event: Event) -> Owed:
         owed = Owed(self.next_id, durable, event)
@@ -250,6 +262,8 @@ class Broker:
             self._topic_trie.remove(oldest, oldest)
             self._retained_bytes -= sum(event.size for event in forgotten.retained)
             self._forgotten = max(self._forgotten, forgotten.sequence)
+            if forgotten.is_stored:
+                self.outlived[oldest] = forgotten.sequence
         # Not 1 after a topic was forgotten, for it may have been this one: a sequence never goes back.
         state = self._topics[topic] = _Topic(self._forgotten)
         self._topic_trie.add(topic, topic)

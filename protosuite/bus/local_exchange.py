@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from protosuite.bus.delivery import Subscriber
+from protosuite.bus.delivery import Event, Subscriber
 from protosuite.bus.durable import Durable, Owed
 from protosuite.bus.exchange import Done, Exchange, log
 from protosuite.bus.store import BusStore
@@ -31,7 +31,7 @@ class LocalExchange(Exchange):
         found = self.store.load(self.limits)
         # Never one that was used before: a late acknowledgement would be taken for another event's.
         self.broker.next_id = max(found.last_id + 1, int(self._wall() * 1000) << 20)
-        self.broker.restore(found.sequences)
+        self.broker.restore(found.sequences, found.forgotten)
         for durable in found.durables:
             self.broker.add_durable(durable)
 
@@ -43,6 +43,7 @@ class LocalExchange(Exchange):
         """Publish. `done` is told once every durable copy is stored, or why one is not."""
         published = self.broker.publish(topic, payload, content_type, int(self._wall() * 1000))
         event = published.event
+        self._forget()
         if published.owed:
             self._unstored_bytes += event.size
             began = self._clock.seconds()
@@ -50,7 +51,7 @@ class LocalExchange(Exchange):
             def stored(failure: Failure | None) -> None:
                 self._unstored_bytes -= event.size
                 self.latency.observe(self._clock.seconds() - began)
-                self._stored(published.owed, failure)
+                self._stored(event, published.owed, failure)
                 done(event.sequence, failure)
                 self.retry_parked()
 
@@ -122,13 +123,22 @@ class LocalExchange(Exchange):
         self.dispatch(durable)
         self.retry_parked()
 
-    def _stored(self, group: tuple[Owed, ...], failure: Failure | None) -> None:
+    def _stored(self, event: Event, group: tuple[Owed, ...], failure: Failure | None) -> None:
+        if failure is None:
+            self.broker.stored(event)
+            self._forget()
         for owed in group:
             if failure is None:
                 owed.durable.stored(owed)
                 self.dispatch(owed.durable)
             else:
                 owed.durable.broken(owed)
+
+    def _forget(self) -> None:
+        """The store need not have what the broker has forgotten."""
+        if self.broker.outlived:
+            self.store.forget(self.broker.outlived)
+            self.broker.outlived.clear()
 
     def _loaded(self, page: tuple[list[Owed], bool], durable: Durable) -> None:
         durable.loaded(*page)
@@ -140,7 +150,8 @@ class LocalExchange(Exchange):
         self._note(f"the backlog of {durable.name} cannot be read", failure)
 
     def keep_up(self, now: float) -> None:
-        """Once a second: have what was not acknowledged delivered again."""
+        """Once a second: have what was not acknowledged delivered again, and old topics forgotten."""
+        self.store.sweep()
         for durable in list(self.broker.durables.values()):
             if durable.expire(now) or durable.wants_more:
                 self.dispatch(durable)

@@ -16,7 +16,7 @@ from protosuite.bus.delivery import Event
 from protosuite.bus.leasing import Lease, Leasing, Renewed, acknowledge
 from protosuite.bus.placing import Batch, Placing, Publication, locked, seen
 from protosuite.bus.published import Keeping, Page, Swept
-from protosuite.bus.tables import durables, head, owed_events
+from protosuite.bus.tables import FIRST_HEAD, durables, head, owed_events
 from protosuite.errors import BadRequest
 from protosuite.storage import Database
 from protosuite.storage.gathering import Gathering
@@ -79,9 +79,8 @@ class SharedStore:
     def start(self) -> tuple[int, list[Shared]]:
         """Be among the nodes; where everything ends, and all durable subscriptions. Blocks; at a start."""
         with self._database.at_start() as connection:
-            first = {"id": 1, "position": 0, "owed": 0, "forgotten": 0, "deleted": 0, "retained": 0}
             made = insert(connection, head).on_conflict_do_nothing()
-            connection.execute(made, [{**first, "durables": ""}])
+            connection.execute(made, [FIRST_HEAD])
             at = locked(connection)
             # Never an id that was used before: a late acknowledgement would be taken for another event's.
             used = connection.execute(sa.select(sa.func.max(owed_events.c.id))).scalar() or 0

@@ -1,4 +1,4 @@
-"""The tables of the bus. The first three serve one node and several; the others only several."""
+"""The tables of the bus. Of the last three a node alone uses only what the head says of forgotten topics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ owed_events = Table(
     Index("ix_bus_owed_free", "durable", "id", sqlite_where=sa.text("node = ''")),
     Index("ix_bus_owed_node", "node", sqlite_where=sa.text("node <> ''")),
 )
-# The last sequence of each topic: with one node of those that a durable subscription has ever matched.
+# The last sequence of each topic that is remembered: with one node of those that a durable subscription has
+# ever matched.
 topics = Table(
     "bus_topic",
     metadata,
@@ -64,6 +65,7 @@ head = Table(
     Column("durables", String(96), nullable=False),  # another one with every change of durable subscriptions
     info={LAST: True},
 )
+FIRST_HEAD = {"id": 1, "position": 0, "owed": 0, "forgotten": 0, "deleted": 0, "retained": 0, "durables": ""}
 # Which nodes live. What is in bus_owed under the name of another one is free again.
 nodes = Table(
     "bus_node",
