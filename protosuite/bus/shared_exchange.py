@@ -183,7 +183,7 @@ class SharedExchange(Exchange):
         if subscriber.is_gone:
             return
         self._upkeep.joined(name)
-        self._learn(Shared(name, pattern, 0), is_fresh=True)
+        self._learn(Shared(name, pattern))
         self.fan_out.flush()
         replaced = self.broker.shared(subscriber, pattern)
         consumer, _ = self.broker.join(subscriber, pattern, name, prefetch)
@@ -298,7 +298,8 @@ class SharedExchange(Exchange):
             self.dispatch(durable)
         self.following.retry()
         self.store.retry()
-        self._upkeep.keep_up(now, bool(self._parked))
+        full = [durable.name for durable in self.broker.durables.values() if durable.is_full]
+        self._upkeep.keep_up(now, full, bool(self._parked))
 
     def _refreshed(self, found: Sequence[Shared], fresh: Collection[str] = ()) -> None:
         """All durable subscriptions, as they were a moment ago; not for those that have come meanwhile."""
@@ -310,14 +311,14 @@ class SharedExchange(Exchange):
             self._learn(each)
         self.retry_parked()
 
-    def _learn(self, shared: Shared, is_fresh: bool = False) -> None:
+    def _learn(self, shared: Shared) -> None:
         known = self.broker.durables.get(shared.name)
         if known is not None and known.pattern != shared.pattern:
             self._forget(shared.name)
             known = None
         if known is None:
             known = self.broker.add_durable(Leased(shared.name, shared.pattern, self.limits))
-        if not is_fresh:
+        if shared.owed is not None:
             known.owed = shared.owed
 
     def _forget(self, name: str) -> None:

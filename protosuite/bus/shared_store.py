@@ -14,7 +14,7 @@ from protosuite.bus import published
 from protosuite.bus.broker import taken, too_many
 from protosuite.bus.delivery import Event
 from protosuite.bus.leasing import Lease, Leasing, Renewed, acknowledge
-from protosuite.bus.placing import Batch, Placing, Publication, locked, seen
+from protosuite.bus.placing import Batch, Placing, Publication, chunks, locked, seen
 from protosuite.bus.published import Keeping, Page, Swept
 from protosuite.bus.tables import FIRST_HEAD, durables, head, owed_events
 from protosuite.errors import BadRequest
@@ -29,11 +29,19 @@ _ROWS, _HEAD = Rows(owed_events.c.id), Rows(head.c.id)
 
 @frozen
 class Shared:
-    """A durable subscription in the database, and how many events it is owed."""
+    """A durable subscription in the database, and how many events it is owed, if they were counted."""
 
     name: str
     pattern: str
-    owed: int
+    owed: int | None = None
+
+
+@frozen
+class Listing:
+    """All durable subscriptions. `took`: the seconds for which what they are owed was counted."""
+
+    durables: list[Shared]
+    took: float
 
 
 class SharedStore:
@@ -157,9 +165,18 @@ class SharedStore:
 
         return self._publishing.write(work, _HEAD)
 
-    def all(self) -> Deferred[list[Shared]]:
-        """All durable subscriptions."""
-        return self._database.read(_all)
+    def all(self, counted: Collection[str] | None) -> Deferred[Listing]:
+        """All durable subscriptions. Of those that are `counted`, or of all, is said what they are owed.
+
+        To count a million events took 0.1 to 0.2 s.
+        """
+
+        def work(connection: Connection) -> Listing:
+            began = self._database.clock()
+            found = _all(connection, counted)
+            return Listing(found, self._database.clock() - began)
+
+        return self._database.read(work)
 
     # What this node has of what they are owed.
 
@@ -241,9 +258,17 @@ class SharedStore:
         return f"{self._node}-{self._versions}"
 
 
-def _all(connection: Connection) -> list[Shared]:
-    counts = sa.select(owed_events.c.durable, sa.func.count()).group_by(owed_events.c.durable)
-    owed: dict[str, int] = dict(connection.execute(counts).tuples().all())
+def _all(connection: Connection, counted: Collection[str] | None = None) -> list[Shared]:
+    owed: dict[str, int | None] = {}
+    query = sa.select(owed_events.c.durable, sa.func.count()).group_by(owed_events.c.durable)
+    if counted is None:
+        owed.update(connection.execute(query).tuples().all())
+    else:
+        owed.update(dict.fromkeys(counted, 0))
+        for chunk in chunks(counted):
+            owed.update(connection.execute(query.where(owed_events.c.durable.in_(chunk))).tuples().all())
+    none = 0 if counted is None else None
     return [
-        Shared(name, pattern, owed.get(name, 0)) for name, pattern in connection.execute(sa.select(durables))
+        Shared(name, pattern, owed.get(name, none))
+        for name, pattern in connection.execute(sa.select(durables))
     ]

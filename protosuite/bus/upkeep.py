@@ -11,11 +11,12 @@ from protosuite.bus.delivery import Event
 from protosuite.bus.exchange import log
 from protosuite.bus.leasing import Renewed
 from protosuite.bus.published import Keeping
-from protosuite.bus.shared_store import Shared, SharedStore
+from protosuite.bus.shared_store import Listing, Shared, SharedStore
 from protosuite.config import BusConfig
 from protosuite.errors import Overloaded, StorageError
 
-_REFRESH = 5.0  # seconds until all durable subscriptions are counted again; 1 while a publisher waits
+_REFRESH = 5.0  # seconds until all durable subscriptions are read again; 1 while a publisher waits
+_REST = 20.0  # behind a count of what all are owed there is none for so many times as long as it took
 _SWEEP = 5.0
 _SWEPT = 100  # topics looked at at a time
 # Seconds for which everything is kept: a node that was frozen, or without Redis, for less misses nothing.
@@ -50,6 +51,7 @@ class Upkeep:
         self._crowded: dict[str, float] = {}  # topics of which there may be too much, and when to look
         self._has_news = False  # something was published since the last second
         self._busy_until = 0.0  # until then there may be something to sweep
+        self._count_at = 0.0  # when to count again what durable subscriptions are owed
         self._now = 0.0
         self._is_stopped = False
 
@@ -76,16 +78,17 @@ class Upkeep:
                 self._counts[event.topic] = 0
                 self._crowd([event.topic])
 
-    def keep_up(self, now: float, is_pressing: bool) -> None:
-        """Do what is due; `is_pressing`: somebody waits for room in a durable subscription."""
+    def keep_up(self, now: float, full: Collection[str], is_pressing: bool) -> None:
+        """Do what is due. `full`: durable subscriptions without room; `is_pressing`: somebody waits."""
         if self._is_due("renew", now, self._config.node_timeout / 3):
             is_in_doubt = self.is_in_doubt  # what comes to be in doubt after this waits for the next time
             renewing = self._store.renew(is_in_doubt)
             self._do("renew", renewing.addCallback(self._renewed, is_in_doubt))
         if self._is_due("refresh", now, 1.0 if is_pressing else _REFRESH):
             self._joined.clear()
-            refreshing = self._store.all()
-            self._do("refresh", refreshing.addCallback(lambda found: self._refreshed(found, self._joined)))
+            counts_all = now >= self._count_at
+            refreshing = self._store.all(None if counts_all else full)
+            self._do("refresh", refreshing.addCallback(self._listed, now if counts_all else None))
         self._now = now
         if self._has_news:
             self._has_news, self._busy_until = False, now + 2 * KEPT
@@ -100,6 +103,11 @@ class Upkeep:
         if renewed.was_lost:
             log.warn("other nodes took this one for dead: what it had of durable subscriptions comes again")
         self._freed(renewed.freed)
+
+    def _listed(self, found: Listing, counted_at: float | None) -> None:
+        if counted_at is not None:  # all of them
+            self._count_at = counted_at + _REST * found.took
+        self._refreshed(found.durables, self._joined)
 
     async def _sweep(self) -> None:
         """Delete what need not be kept: some of it, for publishers wait for that, and then some more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -584,6 +585,46 @@ class DurableTests(Owing):
         self.assertEqual(self.held(one), [(1, one.fabric.node)])
         self.ack(consumer, event)
         self.assertEqual(self.held(one), [])
+
+    def test_counting_has_a_bound(self) -> None:
+        """Where it takes a second to count what is owed, that is done every twenty; who is new is known."""
+        one, two = self.start(max_durable_events=100, max_pending=100)
+        ticks = itertools.count()
+        two.database.clock = lambda: float(next(ticks))
+        self.pass_time(6)
+        one.client(DURABLE).lose()
+        one.client(*[publish() for _ in range(7)])
+        known = []
+        for _ in range(4):
+            self.pass_time(6)
+            known.append([durable.owed for durable in two.exchange.broker.durables.values()])
+        self.assertEqual(known, [[0], [0], [7], [7]])
+
+    def test_counting_what_is_full(self) -> None:
+        """Where it takes long to count what is owed, who waits for room still hears of it in a second."""
+        one, two = self.start()
+        consumer = one.client(pb.Subscribe(pattern="#", durable="d", prefetch=9))
+        self.pass_time(10)
+        ticks = itertools.count(step=1000)
+        two.database.clock = lambda: float(next(ticks))
+        self.pass_time(6)
+        publisher = two.client(*[publish(id=n) for n in range(1, 7)])
+        self.settle()
+        self.assertEqual(len(publisher.received()), 5)
+        self.ack(consumer, *consumer.events())
+        self.pass_time(2)
+        self.assertEqual([m.id for m in publisher.received()], [6])
+
+    def test_counting_goes_on(self) -> None:
+        """Where it takes no time to count what is owed, that is done every five seconds, and at a start."""
+        one, two = self.start(max_durable_events=100, max_pending=100)
+        one.client(DURABLE).lose()
+        two.database.clock = lambda: 0.0
+        for count in (1, 2, 3):
+            one.client(publish())
+            self.pass_time(6)
+            self.assertEqual(two.exchange.broker.durables["d"].owed, count)
+        self.assertEqual(Node(self, 3).exchange.broker.durables["d"].owed, 3)
 
     def test_deliveries_do_not_collide(self) -> None:
         """Deliveries of all nodes, before and after restarts, have numbers of their own."""
