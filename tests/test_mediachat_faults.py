@@ -27,7 +27,7 @@ from tests.mediachat_peers import (
     say,
     settings,
 )
-from tests.peers import Peer, connect
+from tests.peers import Peer, add, connect, stored_total
 from tests.processes import LIMIT, Suite, poll, reactor, resident_kib
 from tests.requirements import require, require_root
 from tests.test_admin import get
@@ -180,6 +180,37 @@ class StopTests(Case):
         self.assertGreater(offset, 0)
         await client.send(cut(data[offset:]))
         self.assertEqual((await client.next())["status"], "saved")
+        self.assert_quiet(suite)
+
+    async def test_folder_that_hangs(self) -> None:
+        """R31: a stop while a folder of media hangs is one for all others, and says which folder it is."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir(parents=True)
+        own = settings(media=folder)
+        own["suite"] = {"services": "admin, counter, mediachat", "drain_timeout": 0.5}
+        own["counter"] = {"durability": "no"}  # a clean stop stores it
+        suite = Suite(self, **own)
+        await suite.start()
+        client = await come(self, suite)
+        client.begin(100_000, upload="u")
+        await client.next()
+        await client.send(iter([bytes(1000)]))
+        client.say(type="text", text="it has come")
+        await client.next()
+        self.assertEqual(await suite.terminate(), 0)
+        [part] = (folder / "parts").iterdir()
+        part.unlink()
+        os.mkfifo(part)  # whoever opens it waits for somebody at its other end
+        await suite.start()
+        await add(self, suite, 5)
+        client = await come(self, suite)
+        client.begin(100_000, upload="u")
+        while b"protosuite_mediachat_uploads 1.0" not in (await get(self, suite, "/metrics")).body:
+            pass
+        self.assertEqual(await suite.terminate(), 0)
+        [line] = [line for line in suite.log if "no answer within 0.5 s" in line]
+        self.assertIn(f"media in {folder}: ", line)
+        self.assertEqual(stored_total(suite), 5)
         self.assert_quiet(suite)
 
 

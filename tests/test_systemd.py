@@ -163,5 +163,5 @@ class UnitTests(TestCase):
         most = sum(service.max_connections for service in services)
         self.assertGreaterEqual(int(values["LimitNOFILE"]), most + 256)
         self.assertGreater(
-            int(values["TimeoutStopSec"]), config.suite.drain_delay + config.suite.drain_timeout
+            int(values["TimeoutStopSec"]), config.suite.drain_delay + 2 * config.suite.drain_timeout
         )

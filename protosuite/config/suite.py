@@ -85,7 +85,8 @@ class SuiteConfig:
     drain_timeout: float = setting(
         10.0,
         seconds(0.1, 600),
-        "Seconds that connections get to finish at a stop; what is left is cut off.",
+        "Seconds that connections get to finish at a stop; what is left is cut off. After that media that are"
+        " being read or written get as long again.",
     )
     insecure: bool = setting(
         False,

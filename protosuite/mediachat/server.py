@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -39,7 +40,7 @@ from protosuite.storage.workers import Calls
 
 
 class MediaChatService(WebService):
-    """All chats. `calls` are for what blocks: media, and the tables of time zones."""
+    """All chats. `calls` are for what blocks: media. At a stop they get `stop_timeout` seconds to end."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class MediaChatService(WebService):
         guard: Guard = OPEN,
         secure_cookie: bool = False,
         fabric: Fabric | None = None,
+        stop_timeout: float = 10.0,
     ) -> None:
         super().__init__("mediachat", SUBPROTOCOL, config, reactor, wall, guard, secure_cookie)
         self.config = config
@@ -65,6 +67,7 @@ class MediaChatService(WebService):
         self._random = random
         self._wall = wall
         self._publish = publish
+        self._stop_timeout = stop_timeout
         self._clients: dict[int, dict[ClientTalk, None]] = {}  # by chat
         self._desks: dict[DeskTalk, bool] = {}  # and whether it has been welcomed
         self._others: Others | None = None
@@ -97,12 +100,29 @@ class MediaChatService(WebService):
 
     async def _stop(self) -> None:
         enough = self.reactor.callLater(self.config.media_timeout, self.folder.stop)
-        for upload in list(self._uploads):
-            await upload.closed
+        ended: Deferred[None] = Deferred()  # when it is late, nobody else is cancelled
+        Deferred.fromCoroutine(self._end()).chainDeferred(ended)
+        try:
+            await ended.addTimeout(self._stop_timeout, self.reactor)
+        except DeferredTimeout:  # the threads do not keep the process; its end is no worse than a crash
+            self.log.error(
+                "media in {place}: no answer within {timeout:g} s; the stop does not wait for {calls} calls",
+                place=self.folder.place,
+                timeout=self._stop_timeout,
+                calls=self.calls.under_way,
+            )
+        else:
+            self.calls.stop()
         if enough.active():
             enough.cancel()
         self.folder.stop()
-        self.calls.stop()
+
+    async def _end(self) -> None:
+        """Until nothing is being written or read any more. A folder that hangs never comes to that."""
+        for upload in list(self._uploads):
+            await upload.closed
+        self.folder.stop()
+        await self.calls.idle()
 
     def figures(self) -> Iterator[Figure]:
         yield from super().figures()

@@ -72,26 +72,43 @@ class Calls:
     def __init__(self, worker: Worker, call_in_reactor: Callable[..., Any]) -> None:
         self._worker = worker
         self._call_in_reactor = call_in_reactor
+        self._idle: list[Deferred[None]] = []  # who waits for that
+        self.under_way = 0  # calls that have not been answered
 
     def run(self, call: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Call it. Cancelling the Deferred does not stop what has begun."""
         answer: Deferred[T] = Deferred()
+        self.under_way += 1
 
         def task() -> None:
             try:
                 outcome: Any = call(*arguments)
             except Exception as error:
                 outcome = Failure(error)
-            self._call_in_reactor(_answer, answer, outcome)
+            self._call_in_reactor(self._answer, answer, outcome)
 
         self._worker.do(task)
         return answer
+
+    def idle(self) -> Deferred[None]:
+        """Fires when no call is under way: then :meth:`stop` does not block."""
+        idle: Deferred[None] = Deferred()
+        self._idle.append(idle)
+        self._tell_if_idle()
+        return idle
 
     def stop(self) -> None:
         """Finish what is queued. Blocks."""
         self._worker.stop()
 
+    def _answer(self, answer: Deferred[Any], outcome: Any) -> None:
+        if not answer.called:
+            answer.callback(outcome)  # a Failure fails it; who waits for it may go on with another call
+        self.under_way -= 1
+        self._tell_if_idle()
 
-def _answer(answer: Deferred[Any], outcome: Any) -> None:
-    if not answer.called:
-        answer.callback(outcome)  # a Failure fails it
+    def _tell_if_idle(self) -> None:
+        if self._idle and not self.under_way:
+            idle, self._idle = self._idle, []
+            for each in idle:
+                each.callback(None)

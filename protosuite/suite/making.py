@@ -125,6 +125,7 @@ def _mediachat(config: Config, shared: Shared) -> ListeningService:
         shared.guard,
         config.auth.secure_cookie,
         shared.fabric,
+        config.suite.drain_timeout,
     )
 
 

@@ -6,13 +6,16 @@ import errno
 import os
 import time
 from collections.abc import Iterable
+from io import StringIO
 from pathlib import Path
 
 from attrs import evolve
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.config import MediaChatConfig
 from protosuite.errors import StartError
+from protosuite.logs import TextObserver
 from protosuite.mediachat.media.address import Address, parse, problem
 from protosuite.mediachat.media.folder import FilePart, MediaFolder
 from protosuite.mediachat.media.interface import MediaStore, MediaUnavailable
@@ -275,6 +278,58 @@ class RoomTests(Fixture):
         for media in ("local", "s3://bucket"):
             store = make(evolve(MediaChatConfig(), media=media), Path(self.mktemp()))
             self.assertIsNone(store.free(), media)
+
+
+class StopTests(Fixture):
+    """R31: a stop while media are being written in a shared folder."""
+
+    def folder_of(self, root: Path) -> MediaStore:
+        return SharedFolder(root, PART)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.client().begin(10, upload="u")
+        self.threads.by_hand()
+        self.said = StringIO()
+        observer = TextObserver(self.said)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def test_a_folder_that_hangs(self) -> None:
+        """R31: it is waited for as long as it was said, the log says which it is, and the stop goes on."""
+        self.sockets[0].binary(b"abc")
+        stopping = self.service.stopService()
+        self.clock.advance(9.9)
+        self.assertNoResult(stopping)
+        self.assertEqual(self.said.getvalue(), "")
+        self.clock.advance(0.1)
+        self.successResultOf(stopping)
+        self.assertIn(f"media in {self.root}: no answer within 10 s", self.said.getvalue())
+        self.settle()
+        self.assertEqual(len(self.parts()), 1)  # it was let go on, and ends as it should
+
+    def test_nothing_is_written(self) -> None:
+        """R31: nor does a folder that hangs keep the stop where nobody but the metrics has asked for it."""
+        self.sockets[0].binary(bytes(10))
+        self.settle()
+        list(self.service.figures())
+        stopping = self.service.stopService()
+        self.assertNoResult(stopping)
+        self.clock.advance(10)
+        self.successResultOf(stopping)
+        self.assertIn("does not wait for 1 calls", self.said.getvalue())
+
+    def test_a_folder_that_answers(self) -> None:
+        """R31: what has come of an upload is written, and then nothing is waited for."""
+        self.sockets[0].binary(b"abc")
+        timers = self.clock.getDelayedCalls()
+        stopping = self.service.stopService()
+        self.assertNoResult(stopping)
+        self.settle()
+        self.successResultOf(stopping)
+        self.assertEqual((len(self.parts()), self.said.getvalue()), (1, ""))
+        self.assertIn(".3.", self.parts()[0])
+        self.assertLessEqual(set(self.clock.getDelayedCalls()), set(timers))
 
 
 class SettingTests(SynchronousTestCase):

@@ -28,7 +28,7 @@ from protosuite.counter.store import counter
 from protosuite.errors import Overloaded, StartError, StorageError, StorageFull
 from protosuite.storage import damage, metadata, migrate, sqlite
 from protosuite.storage.schema import HEAD
-from protosuite.storage.workers import Threads
+from protosuite.storage.workers import Calls, Threads
 from protosuite.testing import HandWorker, database
 
 
@@ -256,6 +256,41 @@ class ThreadsTests(SynchronousTestCase):
             threads.do(meet)
         threads.stop()
         self.assertFalse(barrier.broken)
+
+
+class CallsTests(SynchronousTestCase):
+    """Blocking calls with a way back."""
+
+    def setUp(self) -> None:
+        self.worker = HandWorker()
+        self.calls = Calls(self.worker, lambda call, *arguments: call(*arguments))
+
+    def test_idle(self) -> None:
+        """Who waits for the end of all calls is told once there is none, be it that the last has failed."""
+        self.successResultOf(self.calls.idle())
+        answer, failing = self.calls.run(int, "7"), self.calls.run(int, "seven")
+        waiting = [self.calls.idle(), self.calls.idle()]
+        self.worker.tasks.pop(0)()
+        self.assertEqual((self.successResultOf(answer), self.calls.under_way), (7, 1))
+        self.assertNoResult(waiting[0])
+        self.worker.run()
+        self.failureResultOf(failing, ValueError)
+        for each in waiting:
+            self.successResultOf(each)
+        self.assertEqual(self.calls.under_way, 0)
+
+    def test_one_call_after_another(self) -> None:
+        """It is not idle between a call and the next that whoever waits for it goes on with."""
+
+        def go_on(_: int) -> None:
+            self.calls.run(int)
+
+        self.calls.run(int).addCallback(go_on)
+        waiting = self.calls.idle()
+        self.worker.tasks.pop(0)()
+        self.assertNoResult(waiting)
+        self.worker.run()
+        self.successResultOf(waiting)
 
 
 class SchemaTests(Fixture):

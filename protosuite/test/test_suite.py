@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from attrs import evolve
@@ -25,10 +28,20 @@ from protosuite.suite import SERVICES, Suite, check, warnings
 
 
 class Reactor(MemoryReactorClock):
-    """A reactor in memory that runs at once what threads hand to it."""
+    """A reactor in memory that runs what threads hand to it while somebody waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handed: SimpleQueue[Callable[[], object]] = SimpleQueue()
 
     def callFromThread(self, function: Any, *args: Any, **kwargs: Any) -> None:
-        function(*args, **kwargs)
+        self._handed.put(partial(function, *args, **kwargs))
+
+    def wait(self, deferred: Deferred[None]) -> Deferred[None]:
+        """Go on until it has fired."""
+        while not deferred.called:
+            self._handed.get(timeout=60)()
+        return deferred
 
 
 class Broken(ListeningService):
@@ -51,8 +64,13 @@ class SuiteTests(SynchronousTestCase):
         suite = Suite(config or self.config, self.reactor)
         suite.privilegedStartService()
         suite.startService()
-        self.addCleanup(suite.stopService)
+        self.addCleanup(self.stop, suite)
         return suite
+
+    def stop(self, suite: Suite) -> None:
+        """It stops, if it has not."""
+        if suite.running:
+            self.successResultOf(self.reactor.wait(suite.stopService()))
 
     def test_every_service_has_a_section(self) -> None:
         """The services that can be configured are those that can be made."""
@@ -118,7 +136,7 @@ class SuiteTests(SynchronousTestCase):
         suite = self.start()
         with self.assertRaises(StartError):
             self.start()
-        self.successResultOf(suite.stopService())
+        self.stop(suite)
         self.start()
 
     def test_a_service_that_cannot_stop(self) -> None:
@@ -126,7 +144,7 @@ class SuiteTests(SynchronousTestCase):
         for step in ("stop_begins", "stop_listening", "drain", "stopService"):
             suite = self.start()
             suite.services.insert(0, Broken(step, self.reactor))
-            self.successResultOf(suite.stopService())
+            self.stop(suite)
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1, step)
             suite.services.pop(0)
             self.assertEqual([service.running for service in suite.services], [False] * 6)

@@ -88,6 +88,7 @@ class MediaFolder:
     """A :class:`.MediaStore`: the files below `root`."""
 
     def __init__(self, root: Path) -> None:
+        self.place = str(root)
         self._parts = root / "parts"
         self._media = root / "media"
         self._lock = threading.Lock()  # between taking up or naming a file and deleting what nobody needs

@@ -82,6 +82,8 @@ class Reading(Interface):
 class MediaStore(Interface):
     """Parts that grow, and whole files under the SHA-256 of their content."""
 
+    place: str  # where that is, for a person
+
     def open(self) -> None:
         """Make it ready, at the start of a node. Raises :exc:`~protosuite.errors.StartError`."""
 

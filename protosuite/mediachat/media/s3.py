@@ -47,6 +47,7 @@ class S3Store:
     def __init__(
         self, address: Address, timeout: float, threads: int, part: int, most: int, spool: Path
     ) -> None:
+        self.place = str(address)
         self._asking = Asking(address, timeout, threads)
         self._bucket = Bucket(address, self._asking)
         self._part = part
