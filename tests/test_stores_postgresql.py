@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import URL
 
 from protosuite.storage import Database
+from protosuite.storage.timeouts import Timeouts
 from protosuite.test import (
     test_auth_guard,
     test_bus_forgetting,
@@ -21,6 +22,8 @@ from protosuite.test import (
 from protosuite.testing import HandWorker, database
 from tests import postgresql
 
+_PATIENT = Timeouts(whole=300, connect=60, lock=300)  # seconds: nothing here is about time
+
 
 class OnPostgreSQL:
     """A fixture whose databases are PostgreSQL's: one for each folder that SQLite would have one in."""
@@ -30,7 +33,7 @@ class OnPostgreSQL:
         names: dict[str, str] = self.__dict__.setdefault("_names", {})
         if folder not in names:
             names[folder] = cluster.database()
-        return database(folder, writer, max_queue, cluster.url(names[folder]))
+        return database(folder, writer, max_queue, cluster.url(names[folder]), _PATIENT)
 
 
 class GroupCommitTests(OnPostgreSQL, test_storage.GroupCommitTests):  # type: ignore[misc]

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from protosuite.storage import Database, engines
 from protosuite.storage.migrate import upgrade
+from protosuite.storage.timeouts import Timeouts
 from protosuite.storage.workers import Task
 
 
@@ -69,9 +70,16 @@ def _migrated() -> bytes:
 
 
 def database(
-    path: str, writer: HandWorker | None = None, max_queue: int = 1000, url: str = "sqlite:///test.sqlite3"
+    path: str,
+    writer: HandWorker | None = None,
+    max_queue: int = 1000,
+    url: str = "sqlite:///test.sqlite3",
+    timeouts: Timeouts | None = None,
 ) -> Database:
-    """A real database, its schema in place, whose work runs at once or by hand; a file is below `path`."""
+    """A real database, its schema in place, whose work runs at once or by hand; a file is below `path`.
+
+    `timeouts` are for a server; those of the suite may be too short where the machine does other things.
+    """
     Path(path).mkdir(parents=True, exist_ok=True)
     resolved = engines.resolve(url, Path(path).absolute())
     if engines.is_file(resolved):
@@ -82,6 +90,7 @@ def database(
         readers=HandWorker(at_once=True),
         call_in_reactor=lambda call, *args: call(*args),
         max_queue=max_queue,
+        timeouts=timeouts or Timeouts(),
     )
     upgrade(result)
     return result
