@@ -61,7 +61,11 @@ def _measure(bench: Bench, names: Sequence[str], only_ours: bool) -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog="For example: python -m benchmarks counter-1 chatlog-append --pairs 9",
+    )
     parser.add_argument("rows", nargs="*", metavar="ROW", help="what to measure (default: all)")
     parser.add_argument("--list", action="store_true", help="tell what rows there are")
     parser.add_argument("--quick", action="store_true", help="see that it runs; the figures mean nothing")

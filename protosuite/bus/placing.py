@@ -55,8 +55,8 @@ class Batch:
     publications: list[Publication] = field(factory=list)
     owed: dict[str, tuple[int, int]] = field(factory=dict)
 
-    def __bool__(self) -> bool:
-        return bool(self.publications)
+    def __len__(self) -> int:
+        return len(self.publications)
 
     @property
     def events(self) -> list[Event]:

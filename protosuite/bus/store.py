@@ -48,8 +48,8 @@ class _Batch:
     owed: list[tuple[Sequence[Owed], Stored]] = field(factory=list)
     forgotten: dict[str, int] = field(factory=dict)
 
-    def __bool__(self) -> bool:
-        return bool(self.owed)  # what is to be forgotten does not hurry
+    def __len__(self) -> int:
+        return len(self.owed)  # what is to be forgotten does not hurry
 
     def forgetting(self) -> dict[str, int]:
         """What is forgotten this time: no fewer than come to be remembered."""

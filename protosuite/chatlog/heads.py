@@ -19,7 +19,8 @@ class Heads:
 
     Looking them up was a quarter of what a commit of 50 appends computed. :meth:`take` belongs to the
     beginning of each commit, :meth:`stored` or :meth:`failed` to its end, in the same order. Where one begins
-    before another has ended, nothing is kept of either but what the last of them leaves behind.
+    before another has ended, nothing is kept of either but what the last of them leaves behind. With 0 as
+    `most` nothing is kept at all.
     """
 
     most: int = _MOST

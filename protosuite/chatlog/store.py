@@ -120,7 +120,7 @@ class ChatLogStore:
     def __init__(self, database: Database, max_rooms: int, is_alone: bool = False) -> None:
         self._database = database
         self._max_rooms = max_rooms
-        self._heads = Heads() if is_alone else None
+        self._heads = Heads() if is_alone else Heads(most=0)
 
     def seed(self, proposal: str) -> str:
         """What all nodes on this database make epochs of; `proposal` if there is nothing yet.
@@ -160,23 +160,21 @@ class ChatLogStore:
         with its epoch out of `epochs`.
         """
 
-        known = {} if self._heads is None else self._heads.take(epochs)
+        ends = self._heads.take(epochs)
 
         def work(connection: Connection) -> _Done:
-            return _Commit(connection, batch, self._max_rooms, known).run(epochs, now)
+            return _Commit(connection, batch, self._max_rooms, ends).run(epochs, now)
 
         done = self._database.write(work, Rows(rooms.c.name, list(epochs)))
         return done.addCallbacks(self._stored, self._not_stored)
 
     def _stored(self, done: _Done) -> list[Outcome]:
         outcomes, ends = done
-        if self._heads is not None:
-            self._heads.stored(ends)
+        self._heads.stored(ends)
         return outcomes
 
     def _not_stored(self, failure: Failure) -> Failure:
-        if self._heads is not None:
-            self._heads.failed()
+        self._heads.failed()
         return failure
 
     def newest(self, room: str, low: int, high: int, most: int, max_bytes: int) -> Deferred[Page]:
@@ -212,16 +210,16 @@ class ChatLogStore:
 class _Commit:
     """One batch in one transaction: a statement each for rooms, entries and heads, one a room for keys.
 
-    `known` are the ends of some rooms, which need not be looked up.
+    `ends` of some rooms are known, and need not be looked up.
     """
 
     def __init__(
-        self, connection: Connection, batch: Sequence[Append], max_rooms: int, known: Mapping[str, End]
+        self, connection: Connection, batch: Sequence[Append], max_rooms: int, ends: Mapping[str, End]
     ) -> None:
         self._connection = connection
         self._batch = batch
         self._max_rooms = max_rooms
-        self._ends = known
+        self._ends = ends
 
     def run(self, epochs: Mapping[str, str], now: int) -> _Done:
         ids, heads = self._open(epochs)

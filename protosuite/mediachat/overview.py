@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Protocol as Interface
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Generic, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from protosuite.errors import Overloaded, StorageError
 from protosuite.figures import Figure, Kind, counter, gauge, split
-from protosuite.mediachat.media.interface import MediaStore
 from protosuite.mediachat.media.upload import Upload
 from protosuite.mediachat.tables import Chat, Message
-from protosuite.storage.workers import Calls
 
-_SHOWN = 20  # chats
+T = TypeVar("T")
+
+SHOWN = 20  # chats
 _FRESH = 5.0  # seconds after which the store, or the media, are asked again, if anybody asks
-
-
-class Store(Interface):
-    """Where the chats are."""
-
-    def awaiting(self, limit: int) -> Deferred[tuple[int, list[Chat]]]:
-        """How many chats have something unread, and the `limit` with the oldest activity."""
 
 
 @define
@@ -42,44 +36,12 @@ class Tally:
 
 
 @define(eq=False)
-class Awaiting:
-    """The chats that have something unread, as they were when the store was asked last: seconds ago."""
+class Asked(Generic[T]):
+    """What `ask` has told last: seconds ago. Whatever it asks may hang, so it is asked one at a time."""
 
-    store: Store
+    ask: Callable[[], Deferred[T]]
     clock: IReactorTime
-    count: int | None = None
-    chats: list[Chat] = field(factory=list)
-    _asked_at: float = float("-inf")
-    _is_asking: bool = False
-
-    def refresh(self) -> None:
-        """Ask the store, unless that was done just now, or is being done."""
-        if self._is_asking or self.clock.seconds() - self._asked_at < _FRESH:
-            return
-        self._is_asking, self._asked_at = True, self.clock.seconds()
-        self.store.awaiting(_SHOWN).addCallbacks(self._found, self._failed)
-
-    def _found(self, found: tuple[int, list[Chat]]) -> None:
-        self._is_asking = False
-        self.count, self.chats = found
-
-    def _failed(self, failure: Failure) -> None:
-        """It is not known now. That the storage fails is said elsewhere."""
-        self._is_asking = False
-        self.count, self.chats = None, []
-
-
-@define(eq=False)
-class Room:
-    """The bytes that are free for media, as they were when `media` was asked last: seconds ago.
-
-    A thread of `calls` asks, one at a time: the folder may be of another machine, and hang.
-    """
-
-    media: MediaStore
-    calls: Calls
-    clock: IReactorTime
-    free: int | None = None
+    told: T | None = None  # None: it is not known now. That something fails is said where it is needed.
     _asked_at: float = float("-inf")
     _is_asking: bool = False
 
@@ -88,25 +50,30 @@ class Room:
         if self._is_asking or self.clock.seconds() - self._asked_at < _FRESH:
             return
         self._is_asking, self._asked_at = True, self.clock.seconds()
-        self.calls.run(self.media.free).addCallbacks(self._found, self._failed)
+        self.ask().addCallbacks(self._has_told, self._failed)
 
-    def _found(self, free: int | None) -> None:
+    def _has_told(self, told: T) -> None:
         self._is_asking = False
-        self.free = free
+        self.told = told
 
     def _failed(self, failure: Failure) -> None:
-        """It is not known now. That the folder fails is said of what it is needed for."""
         self._is_asking = False
-        self.free = None
-        failure.trap(OSError)
+        self.told = None
+        failure.trap(OSError, StorageError, Overloaded)
+
+
+# How many chats have something unread, and those of them with the oldest activity.
+Awaiting = Asked[tuple[int, list[Chat]]]
+# Bytes that are free for media, where that can be said.
+Free = Asked[int | None]
 
 
 def figures(
-    clients: int, desks: int, uploads: Collection[Upload], tally: Tally, awaiting: Awaiting, room: Room
+    clients: int, desks: int, uploads: Collection[Upload], tally: Tally, awaiting: Awaiting, free: Free
 ) -> Iterator[Figure]:
     """For machines."""
     awaiting.refresh()
-    room.refresh()
+    free.refresh()
     yield gauge("mediachat_clients", "Clients that are connected.", clients)
     yield gauge("mediachat_desks", "Consoles that are connected.", desks)
     yield gauge("mediachat_uploads", "Media messages that are being written.", len(uploads))
@@ -116,9 +83,9 @@ def figures(
     yield split(Kind.COUNTER, "mediachat_messages_total", doc, "sender", tally.messages)
     yield counter("mediachat_media_bytes_total", "Bytes of media that were stored.", tally.media_bytes)
     doc = "Chats with messages that the desk has not read."
-    yield gauge("mediachat_chats_awaiting", doc, awaiting.count)
+    yield gauge("mediachat_chats_awaiting", doc, awaiting.told[0] if awaiting.told else None)
     doc = "Bytes that are free in a folder of media that nodes share."
-    yield gauge("mediachat_folder_free_bytes", doc, room.free)
+    yield gauge("mediachat_folder_free_bytes", doc, free.told)
 
 
 def overview(
@@ -126,6 +93,7 @@ def overview(
 ) -> Mapping[str, object]:
     """For people: who has waited for longest. `connected` has the connections of each chat."""
     awaiting.refresh()
+    count, oldest = awaiting.told or (None, [])
     shown = [
         {
             "chat": chat.id,
@@ -134,12 +102,12 @@ def overview(
             "since": chat.active_at,
             "connected": len(connected.get(chat.id, ())),
         }
-        for chat in awaiting.chats
+        for chat in oldest
     ]
     return {
         "clients": len(connected),
         "desks": desks,
         "uploads": len(uploads),
-        "awaiting": awaiting.count,
+        "awaiting": count,
         "shown": shown,
     }

@@ -28,7 +28,7 @@ from protosuite.mediachat.media.interface import MediaStore
 from protosuite.mediachat.media.sweep import sweep
 from protosuite.mediachat.media.upload import Sender, Upload
 from protosuite.mediachat.others import Others
-from protosuite.mediachat.overview import Awaiting, Room, Tally, figures, overview
+from protosuite.mediachat.overview import SHOWN, Awaiting, Free, Tally, figures, overview
 from protosuite.mediachat.posting import posting
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.tables import Chat, Message
@@ -76,8 +76,8 @@ class MediaChatService(WebService):
         self._uploads: dict[Upload, None] = {}
         self._named: dict[tuple[int, str], Upload] = {}
         self._tally = Tally()
-        self._awaiting = Awaiting(store, reactor)
-        self._room = Room(folder, calls, reactor)
+        self._awaiting = Awaiting(lambda: store.awaiting(SHOWN), reactor)
+        self._free = Free(lambda: calls.run(folder.free), reactor)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
         self.serve(Root(self), partial(posting, self), config.min_rate)
@@ -111,11 +111,11 @@ class MediaChatService(WebService):
                 timeout=self._stop_timeout,
                 calls=self.calls.under_way,
             )
+            self.folder.stop()
         else:
             self.calls.stop()
         if enough.active():
             enough.cancel()
-        self.folder.stop()
 
     async def _end(self) -> None:
         """Until nothing is being written or read any more. A folder that hangs never comes to that."""
@@ -127,7 +127,7 @@ class MediaChatService(WebService):
     def figures(self) -> Iterator[Figure]:
         yield from super().figures()
         own = (len(self._clients), len(self._desks), self._uploads, self._tally)
-        yield from figures(*own, self._awaiting, self._room)
+        yield from figures(*own, self._awaiting, self._free)
         yield from self.folder.figures()
 
     def overview(self) -> Mapping[str, object]:

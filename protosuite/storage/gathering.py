@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sized
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred, succeed
@@ -14,7 +14,7 @@ from protosuite.lull import Lull
 from protosuite.storage.database import Database
 from protosuite.storage.locking import Rows
 
-C = TypeVar("C")
+C = TypeVar("C", bound=Sized)
 
 log = Logger()
 
@@ -26,8 +26,7 @@ class Gathering(Generic[C]):
     the reactor's thread, what was stored and how it went (None: well). The container is the caller's to
     bound. With a `clock` what comes in the turns of the reactor right behind the first is stored with it, and
     with a `pause`, in seconds, what comes within so long: for what nobody waits for. Who asks for
-    :meth:`flushed` ends the pause. `rows` says what is changed that
-    other nodes may change as well.
+    :meth:`flushed` ends the pause. `rows` says what is changed that other nodes may change as well.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class Gathering(Generic[C]):
         self._store = store
         self._done = done
         self._clock = clock
-        self._lull = Lull(clock, lambda: len(cast(Sized, self.items)))
+        self._lull = Lull(clock, lambda: len(self.items))
         self._pause = pause
         self._rows = rows
         self._pausing: Any = None  # the call that ends the pause

@@ -86,8 +86,7 @@ def _chatlog(config: Config, shared: Shared) -> ListeningService:
     from protosuite.chatlog.server import ChatLogService
     from protosuite.chatlog.store import ChatLogStore
 
-    is_shared = shared.fabric is not None and shared.fabric.is_shared
-    is_alone = engines.is_file(shared.database.url) and not is_shared
+    is_alone = engines.is_file(shared.database.url) and not shared.is_one_of_several
     store = ChatLogStore(shared.database, config.chatlog.max_rooms, is_alone)
     return ChatLogService(
         config.chatlog,
@@ -109,8 +108,7 @@ def _mediachat(config: Config, shared: Shared) -> ListeningService:
     from protosuite.mediachat.store import MediaChatStore
 
     own = config.mediachat
-    is_shared = shared.fabric is not None and shared.fabric.is_shared
-    lane = shared.random.randrange(LANES) if is_shared else None
+    lane = shared.random.randrange(LANES) if shared.is_one_of_several else None
     if checking.has_media_to_itself(config):
         log.warn("{warning}", warning=checking.MEDIA_TO_ITSELF)
     return MediaChatService(

@@ -47,3 +47,8 @@ class Shared:
     services: list[ListeningService] = field(factory=list)  # all of them, once they are made
     pools: Pools = field(factory=Pools)
     secure_cookie: bool = False
+
+    @property
+    def is_one_of_several(self) -> bool:
+        """Whether other nodes share what services store."""
+        return self.fabric is not None and self.fabric.is_shared

@@ -48,6 +48,12 @@ class HeadsTests(SynchronousTestCase):
         self.heads.stored({"a": end(4)})
         self.assertEqual(self.commit(a=5, b=3), {"a": end(4)})
 
+    def test_nothing_kept(self) -> None:
+        """Where others write to the same rooms, a commit finds nothing of those before it."""
+        self.heads = Heads(most=0)
+        self.commit(a=1)
+        self.assertEqual(self.commit(a=2), {})
+
     def test_bounded(self) -> None:
         """Those are kept that were written to last."""
         for name in "abc":
