@@ -9,11 +9,15 @@ from typing import Any
 
 from benchmarks.loads.asking import Conversation
 from benchmarks.loads.measuring import WrongAnswer
-from benchmarks.loads.websocket import CLOSE, PING, PONG, TEXT, Frames, frame, handshake
+from benchmarks.loads.websocket import CLOSE, PING, PONG, TEXT, Frames, Numbered, frame, handshake, only_text
+
+_decode = json.JSONDecoder().raw_decode
 
 
 class _Speaker(Conversation):
-    """A WebSocket whose answers are JSON objects."""
+    """A WebSocket whose answers are JSON objects. A subclass has what is said in `messages`."""
+
+    messages: Numbered
 
     def __init__(self, options: Mapping[str, Any], number: int) -> None:
         super().__init__(options, number)
@@ -30,26 +34,35 @@ class _Speaker(Conversation):
         handshake(connection, self._port, self.path())
 
     def request(self) -> bytes:
+        first, self.said = self.said, self.said + self.depth
+        if self.depth == 1 and not self._pongs:
+            return self.messages.frame(first)
         pongs, self._pongs = self._pongs, b""
-        messages = [frame(self.message(self.said + turn)) for turn in range(self.depth)]
-        self.said += self.depth
-        return pongs + b"".join(messages)
-
-    def message(self, number: int) -> bytes:
-        """The text of a message."""
-        raise NotImplementedError
+        return pongs + b"".join(map(self.messages.frame, range(first, self.said)))
 
     def answers(self, data: bytes) -> int:
+        if not self._frames.rest and (payload := only_text(data)) is not None:
+            return self._answer(payload, 0)
         count = 0
         for opcode, payload in self._frames.feed(data):
             if opcode == PING:
                 self._pongs += frame(payload, PONG)
-            elif opcode == TEXT and self.is_answer(payload):
-                self.check(json.loads(payload), self.said - self.due + count)
-                count += 1
+            elif opcode == TEXT:
+                count += self._answer(payload, count)
             elif opcode == CLOSE:
                 raise WrongAnswer(f"the server closed a WebSocket: {payload!r}")
         return count
+
+    def _answer(self, payload: bytes, before: int) -> int:
+        """How many answers a text is, behind others of the same piece."""
+        if not self.is_answer(payload):
+            return 0
+        text = payload.decode()
+        answer, end = _decode(text)
+        if end != len(text):
+            raise WrongAnswer(f"more than an object: {text}")
+        self.check(answer, self.said - self.due + before)
+        return 1
 
     def is_answer(self, payload: bytes) -> bool:
         """Whether a message answers one of its own."""
@@ -65,9 +78,8 @@ class Appends(_Speaker):
 
     def __init__(self, options: Mapping[str, Any], number: int) -> None:
         super().__init__(options, number)
-        content = "x" * options["content"]
-        self._text = f'{{"type":"ClientAppend","seq":%d,"author":"ana","content":"{content}"}}'
-        self._wanted = {"author": "ana", "content": content}
+        self._content = "x" * options["content"]
+        self.speaks_as("ana")
         self._is_gapless: bool = options.get("gapless", False)
         self._name: str = options.get("name", "bench")
         self._slot = 0
@@ -75,13 +87,21 @@ class Appends(_Speaker):
     def path(self) -> str:
         return f"/rooms/{self._name}-{self.number}"
 
-    def message(self, number: int) -> bytes:
-        return (self._text % number).encode()
+    def speaks_as(self, author: str) -> None:
+        """Make the requests of this author."""
+        self._author = author
+        rest = f',"author":"{author}","content":"{self._content}"}}'
+        self.messages = Numbered(b'{"type":"ClientAppend","seq":', b"%d", rest.encode())
 
     def check(self, answer: dict[str, Any], number: int) -> None:
         entry = answer.get("entry", {})
         slot = entry.get("slot", 0)
-        if answer.get("type") != "ServerAck" or not entry.items() >= {**self._wanted, "seq": number}.items():
+        if (
+            answer.get("type") != "ServerAck"
+            or entry.get("seq") != number
+            or entry.get("author") != self._author
+            or entry.get("content") != self._content
+        ):
             raise WrongAnswer(f"append {number} became {answer!r}")
         if slot <= self._slot or (self._is_gapless and slot != self._slot + 1):
             raise WrongAnswer(f"after slot {self._slot} came {slot}")
@@ -100,8 +120,7 @@ class SharedAppends(Appends):
     def __init__(self, options: Mapping[str, Any], number: int) -> None:
         super().__init__(options, number)
         author = f"{options['name']}-{number}"
-        self._text = self._text.replace('"ana"', f'"{author}"')
-        self._wanted["author"] = author
+        self.speaks_as(author)
         self._mark = f'"author":"{author}"'.encode()
 
     def path(self) -> str:
@@ -116,7 +135,7 @@ class Texts(_Speaker):
 
     def __init__(self, options: Mapping[str, Any], number: int) -> None:
         super().__init__(options, number)
-        self._filling = "x" * (options["content"] - 20)
+        self.messages = Numbered(b"text ", b"%14d", b" " + b"x" * (options["content"] - 20))
         self._last = 0
 
     def path(self) -> str:
@@ -125,9 +144,6 @@ class Texts(_Speaker):
     def open(self, connection: socket.socket) -> None:
         super().open(connection)
         connection.sendall(frame(b"UTC"))
-
-    def message(self, number: int) -> bytes:
-        return f"text {number:14d} {self._filling}".encode()
 
     def check(self, answer: dict[str, Any], number: int) -> None:
         if answer.get("status") != "saved" or answer.get("message", 0) <= self._last:

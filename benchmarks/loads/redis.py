@@ -66,18 +66,15 @@ class XAdd(_Lines):
 
     def __init__(self, options: Mapping[str, Any], number: int) -> None:
         super().__init__(options, number)
-        self._stream = b"room-%d" % number
-        self._content = b"x" * options["content"]
+        fields = (b"author", b"ana", b"content", b"x" * options["content"], b"seq", b"")
+        self._start = command(b"XADD", b"room-%d" % number, b"*", *fields).removesuffix(b"$0\r\n\r\n")
         self._seq = 0
         self._last = (0, 0)
 
     def request(self) -> bytes:
-        requests = []
-        for _ in range(self.depth):
-            fields = (b"author", b"ana", b"seq", b"%d" % self._seq, b"content", self._content)
-            requests.append(command(b"XADD", self._stream, b"*", *fields))
-            self._seq += 1
-        return b"".join(requests)
+        first, self._seq = self._seq, self._seq + self.depth
+        words = [b"%d" % seq for seq in range(first, self._seq)]
+        return b"".join([b"%b$%d\r\n%b\r\n" % (self._start, len(word), word) for word in words])
 
     def check(self, lines: list[bytes]) -> None:
         size, name = lines

@@ -11,6 +11,7 @@ from benchmarks.loads.measuring import WrongAnswer
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 _KEY, _ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # of RFC 6455, 1.3
+_HEADS = {126: 4, 127: 10}  # bytes before a server's payload, by the second of them; otherwise 2
 _NO_MASK = bytes(4)  # a mask of zeros is one: what it masks need not be computed
 
 
@@ -47,6 +48,33 @@ def frame(payload: bytes, opcode: int = TEXT) -> bytes:
     return head + _NO_MASK + payload
 
 
+class Numbered:
+    """Frames of texts that are `before`, a number as `form` writes it, and `after`.
+
+    All but the number is put together beforehand: 0.4 µs a frame, and 1.6 otherwise.
+    """
+
+    def __init__(self, before: bytes, form: bytes, after: bytes) -> None:
+        self._before, self._form, self._after = before, form, after
+        self._heads: dict[int, bytes] = {}  # what comes before the number, by its length
+
+    def frame(self, number: int) -> bytes:
+        """The frame with this number."""
+        digits = self._form % number
+        head = self._heads.get(len(digits))
+        if head is None:
+            rest = digits + self._after
+            head = self._heads[len(digits)] = frame(self._before + rest)[: -len(rest)]
+        return head + digits + self._after
+
+
+def only_text(data: bytes) -> bytes | None:
+    """The payload, if `data` is one text frame of a server and nothing else; None if it may be anything."""
+    if data[:1] != b"\x81" or frame_end(data, 0) != len(data):
+        return None
+    return data[_HEADS.get(data[1], 2) :]
+
+
 class Frames:
     """Bytes from a server in, whole frames out."""
 
@@ -62,7 +90,7 @@ class Frames:
             end = frame_end(data, at)
             if end is None:
                 break
-            head = at + {126: 4, 127: 10}.get(data[at + 1], 2)
+            head = at + _HEADS.get(data[at + 1], 2)
             yield data[at] & 15, data[head:end]
             at = end
         self.rest = data[at:]
