@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import json.scanner
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -86,8 +87,14 @@ def _names(cls: type[Any]) -> Sequence[str]:
 def read(data: bytes | str) -> dict[str, Any]:
     """The fields of an object; :exc:`PeerFault` ``bad-json`` if `data` is none."""
     try:
-        fields = _DECODER.decode(data if isinstance(data, str) else data.decode())
-    except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested without end
+        text = data if isinstance(data, str) else data.decode()
+        if text[:1] == "{" and text[-1:] == "}":
+            fields, end = _scan(text, 0)  # 0.7 µs less than to look for white space around it
+            if end < len(text):
+                raise ValueError("more than one value")
+        else:
+            fields = _DECODER.decode(text)
+    except (ValueError, StopIteration, RecursionError):  # not UTF-8, not JSON, or nested without end
         raise PeerFault("bad-json", "a message is not JSON in UTF-8") from None
     if not isinstance(fields, dict):
         raise PeerFault("bad-json", "a message is not a JSON object")
@@ -103,6 +110,8 @@ compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 # A text alone, as `compact` writes it: for what is said so often that its JSON is put together by hand.
 quoted = json.encoder.encode_basestring
 _DECODER = json.JSONDecoder(parse_constant=_no_number)
+# A value, and where it ends; StopIteration where there is none.
+_scan: Callable[[str, int], tuple[Any, int]] = json.scanner.make_scanner(_DECODER)  # type: ignore[arg-type]
 
 
 def build(fields: Mapping[str, Any], types: Mapping[str, type[M]]) -> M:

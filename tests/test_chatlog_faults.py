@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 from websockets.frames import Frame, Opcode
 
-from protosuite.chatlog.chain import Append, Head, Verifier, extend
+from protosuite.chatlog.chain import Append, Head, Verifier, entry_of, extend
 from protosuite.chatlog.wire import ClientAppend, Entry, ServerReply, from_server
 from tests.chatlog_peers import Member, Reader, Writer, assert_sound, join, stored
 from tests.processes import LIMIT, Suite, resident_kib, together
@@ -110,7 +110,9 @@ class HistoryTests(ChatLogCase):
         head, rows = Head(0, epoch := "0123456789abcdef" * 2), []
         for seq in range(HISTORY):
             message = ClientAppend(seq, "ana", f"entry {seq}")
-            entry = extend(head, Append("main", "00000000000000aa", message), 1_700_000_000_000 + seq)
+            entry = entry_of(
+                extend(head, Append("main", "00000000000000aa", message), 1_700_000_000_000 + seq)[0]
+            )
             head = Head(entry.slot, entry.hash)
             rows.append(
                 (1, entry.slot, entry.author, entry.content, entry.at, entry.session, seq, None, entry.hash)

@@ -38,7 +38,7 @@ class PlaceTests(SynchronousTestCase):
 
     def add(self, connection: Connection, chat: int, lane: int) -> int:
         """Store a message, and do not commit yet: its id."""
-        adding = Adding(New(chat, "client", "text", 1, text="x"))
+        adding = Adding(New(chat, "client", "text", 1, text="x"), lambda outcome: None)
         add_all(connection, 1000, [adding], lane)
         assert isinstance(adding.outcome, tuple)
         return adding.outcome[0].id

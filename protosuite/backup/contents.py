@@ -107,23 +107,30 @@ class Contents:
         """Count what is right in a room, up to the first problem: what that is, if there is one."""
         verifier = Verifier(epoch)
         last = Head(first - 1, epoch if first == 1 else hash)
-        for entry in self._entries(room):
-            problem = verifier.problem(entry)
-            if problem is None and entry.slot != last.slot + 1:
-                problem = f"slot {entry.slot} comes after slot {last.slot}"
-            if problem is not None:
-                return problem
-            found.entries += 1
-            found.hashes += verifier.checked
-            verifier.checked = 0
-            last = Head(entry.slot, entry.hash)
-        return (
-            None if last == Head(head, hash) else f"it ends with slot {last.slot}, not as slot {head} should"
-        )
+        for table in self._logs():
+            for entry in self._entries(table, room):
+                problem = verifier.problem(entry)
+                if problem is None and entry.slot != last.slot + 1:
+                    problem = f"slot {entry.slot} comes after slot {last.slot}"
+                if problem is not None:
+                    return problem
+                found.entries += 1
+                found.hashes += verifier.checked
+                verifier.checked = 0
+                last = Head(entry.slot, entry.hash)
+            if table == "chatlog_entry" and last != Head(head, hash):
+                return f"it ends with slot {last.slot}, not as slot {head} should"
+        return None
 
-    def _entries(self, room: int) -> Iterator[Entry]:
+    def _logs(self) -> Iterator[str]:
+        """Where the entries of a room are: up to its head, and, unless the schema is older, above it."""
+        yield "chatlog_entry"
+        if self._has("chatlog_recent"):
+            yield "chatlog_recent"
+
+    def _entries(self, table: str, room: int) -> Iterator[Entry]:
         query = (
-            "SELECT slot, author, content, at, session, seq, key, hash FROM chatlog_entry"
+            f"SELECT slot, author, content, at, session, seq, key, hash FROM {table}"
             " WHERE room = ? ORDER BY slot"
         )
         for slot, author, content, at, session, seq, key, hash in self._rows(query, room):

@@ -101,17 +101,20 @@ class CatchingUp:
 
     def committed(self, room: Room, new: Sequence[Committed]) -> None:
         """This node has stored entries, one behind the other: tell them, and wake the others."""
-        last = new[-1].entry.slot
-        if new[0].entry.slot == room.latest + 1:
+        last = new[-1].slot
+        if last - len(new) == room.latest:
             room.committed([each.encoded for each in new])
-            self._settle(room)
-        self._want(room, last)
-        self._fabric.publish(_TOPIC + room.name, last)
+            if room.owed or self._waiting:
+                self._settle(room)
+        if room.latest < last or room.latest < room.wanted:
+            self._want(room, last)
+        if self._fabric.is_shared:
+            self._fabric.publish(_TOPIC + room.name, last)
 
     def owe(self, room: Room, outcome: Committed) -> None:
         """`outcome` is to be answered when its entry has been told."""
         room.owed.append(outcome)
-        self._want(room, outcome.entry.slot)
+        self._want(room, outcome.slot)
 
     # A listener of the fabric.
 
@@ -226,7 +229,7 @@ class CatchingUp:
 
     def _settle(self, room: Room) -> None:
         """Give the answers that waited for entries that have been told."""
-        while room.owed and room.owed[0].entry.slot <= room.latest:
+        while room.owed and room.owed[0].slot <= room.latest:
             self._told(room.owed.popleft())
         self._release(room)
 

@@ -17,8 +17,11 @@ from hashlib import blake2b
 
 from attrs import define, frozen
 
-from protosuite.chatlog.wire import ClientAppend, Entry
+from protosuite.chatlog.wire import ClientAppend, Entry, encode_quoted
 from protosuite.messages import quoted
+
+# What an Entry has, in its order: of thousands a second, the tuple is all that is needed.
+Fields = tuple[int, str, str, int, str, int, str | None, str]
 
 
 @frozen
@@ -45,16 +48,25 @@ def epoch_of(seed: str, room: str) -> str:
 
 def digest(previous: str, entry: Entry) -> str:
     """What the hash of `entry` must be, after an entry whose hash is `previous`."""
-    return _digest(
-        previous, entry.slot, entry.author, entry.content, entry.at, entry.session, entry.seq, entry.key
-    )
+    by, said, session = quoted(entry.author), quoted(entry.content), quoted(entry.session)
+    key = None if entry.key is None else quoted(entry.key)
+    return _digest(previous, entry.slot, by, said, entry.at, session, entry.seq, key)
 
 
-def extend(head: Head, append: Append, at: int) -> Entry:
-    """`append` as the next entry after `head`, at a time in milliseconds since the epoch."""
-    message, slot = append.message, head.slot + 1
-    said = message.author, message.content, at, append.session, message.seq, message.key
-    return Entry(slot, *said, hash=_digest(head.hash, slot, *said))
+def extend(head: Head, append: Append, at: int) -> tuple[Fields, bytes]:
+    """`append` as the next entry after `head`, at a time in milliseconds since the epoch; and encoded."""
+    # What is hashed and what is sent are of the same quoted texts: 1.9 µs for both, and 2.7 one by one.
+    message, slot, session = append.message, head.slot + 1, append.session
+    author, content, seq, key = message.author, message.content, message.seq, message.key
+    its_key = None if key is None else quoted(key)
+    all_quoted = slot, quoted(author), quoted(content), at, quoted(session), seq, its_key
+    hash = _digest(head.hash, *all_quoted)
+    return (slot, author, content, at, session, seq, key, hash), encode_quoted(*all_quoted, hash)
+
+
+def entry_of(fields: Fields) -> Entry:
+    """The entry of which these are the fields."""
+    return Entry(*fields[:7], hash=fields[7])
 
 
 @define
@@ -91,7 +103,6 @@ class Verifier:
 def _digest(
     previous: str, slot: int, author: str, content: str, at: int, session: str, seq: int, key: str | None
 ) -> str:
-    # By hand in 1 µs; the encoder for any object takes 7.
-    before, its_key = quoted(previous), "null" if key is None else quoted(key)
-    said = f"{quoted(author)},{quoted(content)},{at},{quoted(session)},{seq},{its_key}"
-    return blake2b(f"[{before},{slot},{said}]".encode(), digest_size=16).hexdigest()
+    """Of texts that are quoted already, but for the hash before."""
+    text = f"[{quoted(previous)},{slot},{author},{content},{at},{session},{seq},{key or 'null'}]"
+    return blake2b(text.encode(), digest_size=16).hexdigest()

@@ -20,7 +20,6 @@ from protosuite.chatlog.wire import (
     ClientAppend,
     ClientUpdate,
     Error,
-    Refused,
     encode_error,
     encode_reply,
     from_client,
@@ -86,6 +85,8 @@ class Member:
         self.room: Room = service.room(room)
         self.writer = Writer(room, session, service.config.reorder_limit)
         self._service = service
+        self._is_guarded = service.access.guard.is_on
+        self._most = service.config.max_unacknowledged
         self._hold = Hold()
         self._waiting_characters = 0  # in those
         self._unread: list[str] = []  # messages that came before the room was open
@@ -109,11 +110,14 @@ class Member:
             self._unread.append(text)  # no more than came in one piece with the handshake: we do not read
             return
         message = from_client(text)
+        if isinstance(message, ClientAppend):
+            self._append(message)
+            return
         if isinstance(message, ClientUpdate):
             self._updates.append(message)
             self._serve()
         else:
-            self._append(message)
+            self._refuse(message.error)
         self._pace()
 
     def binary(self, data: bytes) -> None:
@@ -161,44 +165,43 @@ class Member:
         """Tell it, and nobody else, of an entry that was there before."""
         self.socket.send(acks([entry]))
 
-    def accepted(self, message: ClientAppend) -> None:
-        """An append waits to be committed, or for those before it."""
-        self.unacknowledged += 1
-        self._waiting_characters += len(message.content)
-
     def answered(self, message: ClientAppend, error: Error | None = None) -> None:
         """An append is committed, and told, or refused."""
         self.unacknowledged -= 1
         self._waiting_characters -= len(message.content)
         if error is not None:
             self._error(error)
-        self._pace()
-        self._close_if_done()
+        if self._is_paused:
+            self._pace()
+        if self._is_stopping:
+            self._close_if_done()
 
     # What a client asks for.
 
-    def _append(self, message: ClientAppend | Refused) -> None:
-        message = self._allowed(message)
+    def _append(self, message: ClientAppend) -> None:
         try:
-            if isinstance(message, Refused):
-                self._error(message.error)
-                if message.error.seq is not None:
-                    self._service.sequencer.skip(self.writer, message.error.seq)
-                    self._service.commit()
-            else:
-                self._service.append(self, message)
-        except BadRequest as error:
-            if isinstance(message, ClientAppend):
-                self._error(Error(error.code, error.message, message.seq))
-
-    def _allowed(self, message: ClientAppend | Refused) -> ClientAppend | Refused:
-        """The same, unless it is in the name of somebody who this is not."""
-        if isinstance(message, ClientAppend):
-            try:
+            if self._is_guarded:  # it may be in the name of somebody who this is not
                 self._service.access.guard.check(self.who, Action.CHATLOG_APPEND, message.author)
-            except Forbidden as error:
-                return Refused(Error(error.code, error.message, message.seq))
-        return message
+            self._service.append(self, message)
+        except Forbidden as error:
+            self._refuse(Error(error.code, error.message, message.seq))
+        except BadRequest as error:
+            self._error(Error(error.code, error.message, message.seq))
+        else:
+            self.unacknowledged += 1
+            self._waiting_characters += len(message.content)
+        if self.unacknowledged >= self._most or self._waiting_characters >= _MAX_WAITING:
+            self._pace()
+
+    def _refuse(self, error: Error) -> None:
+        """Say why, and have nobody wait for the append that it was, if it was one."""
+        self._error(error)
+        if error.seq is not None:
+            try:
+                self._service.sequencer.skip(self.writer, error.seq)
+            except BadRequest:
+                return  # nobody does
+            self._service.commit()
 
     def _serve(self) -> None:
         """Answer the updates, in turn, while the connection takes it."""
@@ -308,10 +311,7 @@ class Member:
 
     def _has_enough(self) -> bool:
         """Whether enough of its appends wait. Those that wait for one still to be read do not count."""
-        is_much = (
-            self.unacknowledged >= self._service.config.max_unacknowledged
-            or self._waiting_characters >= _MAX_WAITING
-        )
+        is_much = self.unacknowledged >= self._most or self._waiting_characters >= _MAX_WAITING
         return is_much and self.unacknowledged > self.writer.held
 
     def _close_if_done(self) -> None:

@@ -8,7 +8,6 @@ Rooms take turns, an append each, so that a storm in one costs the others no mor
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from itertools import islice
 
 from attrs import define, field
@@ -16,6 +15,33 @@ from attrs import define, field
 from protosuite.chatlog.chain import Append
 from protosuite.chatlog.wire import ClientAppend
 from protosuite.errors import BadRequest
+
+
+@define(eq=False)
+class _Rounds:
+    """The writers of a room that have something ready, and who of them is still to come in this round."""
+
+    writers: dict[Writer, None] = field(factory=dict)
+    current: list[Writer] = field(factory=list)  # the next of them last
+
+    def take(self) -> Append:
+        """The next append, of the one that there is at least."""
+        if not self.current and len(self.writers) == 1:
+            (writer,) = self.writers
+        else:
+            if not self.current:
+                self.current = sorted(self.writers, key=lambda writer: writer.ready[0][0], reverse=True)
+            writer = self.current.pop()
+        _, append = writer.ready.popleft()
+        if not writer.ready:
+            del self.writers[writer]
+        return append
+
+    def drop(self, writer: Writer) -> None:
+        """It has nothing ready any more, and no place in the round."""
+        self.writers.pop(writer, None)
+        if writer in self.current:
+            self.current.remove(writer)
 
 
 @define(eq=False)
@@ -28,6 +54,7 @@ class Writer:
     next_seq: int = 0
     early: dict[int, tuple[int, ClientAppend | None]] = field(factory=dict)  # by seq, with the arrival
     ready: deque[tuple[int, Append]] = field(factory=deque)
+    rounds: _Rounds = field(factory=_Rounds)  # for its room, where nothing waits; not made for each append
 
     def admit(self, seq: int) -> None:
         """Raise :exc:`BadRequest` if `seq` may not come now."""
@@ -55,29 +82,6 @@ class Writer:
 
 
 @define(eq=False)
-class _Rounds:
-    """The writers of a room that have something ready, and who of them is still to come in this round."""
-
-    writers: dict[Writer, None] = field(factory=dict)
-    current: deque[Writer] = field(factory=deque)
-
-    def take(self) -> Append | None:
-        """The next append, if there is one."""
-        while True:
-            if not self.current:
-                if not self.writers:
-                    return None
-                self.current.extend(sorted(self.writers, key=lambda writer: writer.ready[0][0]))
-            writer = self.current.popleft()
-            if writer not in self.writers:  # gone since the round began
-                continue
-            _, append = writer.ready.popleft()
-            if not writer.ready:
-                del self.writers[writer]
-            return append
-
-
-@define(eq=False)
 class Sequencer:
     """The appends of all rooms that wait to be committed."""
 
@@ -86,8 +90,15 @@ class Sequencer:
 
     def offer(self, writer: Writer, message: ClientAppend) -> None:
         """An append came. Raises :exc:`BadRequest` if its `seq` is not right."""
-        writer.admit(message.seq)
-        self._put(writer, message.seq, message)
+        seq = message.seq
+        if seq != writer.next_seq or writer.early:
+            writer.admit(seq)
+            self._put(writer, seq, message)
+            return
+        self.arrivals += 1  # it is in turn, as nearly all are
+        writer.next_seq = seq + 1
+        writer.ready.append((self.arrivals, Append(writer.room, writer.session, message)))
+        self._has_ready(writer)
 
     def skip(self, writer: Writer, seq: int) -> None:
         """An append came that is refused for what it says: what is behind it need not wait for its `seq`.
@@ -99,12 +110,19 @@ class Sequencer:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether there may be something to take."""
+        """Whether there is something to take."""
         return bool(self._rooms)
 
     def take(self, most: int) -> list[Append]:
         """The next appends, at most `most`: those of a room in the order in which they must be committed."""
-        return list(islice(self._turns(), most))
+        rooms, taken = self._rooms, list[Append]()
+        while rooms and len(taken) < most:
+            for room, rounds in list(islice(rooms.items(), most - len(taken))):
+                del rooms[room]
+                taken.append(rounds.take())
+                if rounds.writers:
+                    rooms[room] = rounds  # behind all others
+        return taken
 
     def drop(self, writer: Writer) -> list[Append]:
         """Take back all that `writer` has waiting. Their `seq` are used up, as if they had been refused."""
@@ -112,7 +130,9 @@ class Sequencer:
         writer.ready.clear()
         rounds = self._rooms.get(writer.room)
         if rounds is not None:
-            rounds.writers.pop(writer, None)
+            rounds.drop(writer)
+            if not rounds.writers:
+                del self._rooms[writer.room]
         return dropped + self.drop_early(writer)
 
     def drop_early(self, writer: Writer) -> list[Append]:
@@ -126,13 +146,10 @@ class Sequencer:
         self.arrivals += 1
         writer.put(seq, self.arrivals, message)
         if writer.ready:
-            self._rooms.setdefault(writer.room, _Rounds()).writers[writer] = None
+            self._has_ready(writer)
 
-    def _turns(self) -> Iterator[Append]:
-        while self._rooms:
-            room, rounds = next(iter(self._rooms.items()))
-            del self._rooms[room]
-            append = rounds.take()
-            if append is not None:
-                self._rooms[room] = rounds  # behind all others
-                yield append
+    def _has_ready(self, writer: Writer) -> None:
+        rounds = self._rooms.get(writer.room)
+        if rounds is None:
+            rounds = self._rooms[writer.room] = writer.rounds
+        rounds.writers[writer] = None

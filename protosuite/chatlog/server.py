@@ -26,10 +26,9 @@ from protosuite.chatlog.sequencer import Sequencer
 from protosuite.chatlog.store import ChatLogStore, Committed, Outcome, RoomState
 from protosuite.chatlog.wire import DEFAULT_ROOM, SUBPROTOCOL, ClientAppend, Error, is_room
 from protosuite.config import ChatLogConfig
-from protosuite.errors import Overloaded, StorageError
+from protosuite.errors import Overloaded
 from protosuite.fabric import Fabric, Hub
 from protosuite.figures import SIZES, Figure, Histogram
-from protosuite.logs import Muffled
 from protosuite.lull import Lull
 from protosuite.net.handshake import wants_upgrade
 from protosuite.net.listening import Publish, unheard
@@ -65,11 +64,11 @@ class ChatLogService(WebService):
         self._random = random
         self._wall = wall
         self._publish = publish
+        self._is_heard = publish is not unheard
         self._committing = False
         self._lull = Lull(reactor, lambda: self.sequencer.arrivals)
         self._commits = Histogram(SIZES)  # appends in each
         self._idle: Deferred[None] | None = None  # fires when nothing is left to commit
-        self._troubles = Muffled(self.log, reactor)
         self._fabric = fabric or Hub(reactor).node("alone")
         self._seed: str | None = None  # of epochs, where other nodes may make the same room
         self._others = CatchingUp(
@@ -93,7 +92,8 @@ class ChatLogService(WebService):
             self._sweeping.stop()
         self._others.stop()
         self._idle = Deferred()
-        idle = self._idle
+        idle = self._idle.addCallback(lambda _: self.store.tidy())
+        idle.addErrback(lambda failure: self.failed("entries stay where they came", failure))
         self.commit()
         return idle
 
@@ -146,9 +146,9 @@ class ChatLogService(WebService):
     def append(self, member: Member, message: ClientAppend) -> None:
         """Take an append; :exc:`BadRequest` if it comes out of turn."""
         self.sequencer.offer(member.writer, message)
-        member.accepted(message)
         member.room.pending += 1
-        self.commit()
+        if not self._committing:
+            self.commit()
 
     def refused(self, member: Member, error: Error) -> None:
         """`member` was told `error`."""
@@ -161,7 +161,7 @@ class ChatLogService(WebService):
 
     def reading_failed(self, error: Exception) -> None:
         """The database could not be read."""
-        self._troubles.info("entries cannot be read: {reason}", reason=str(error))
+        self.failed("entries cannot be read", Failure(error))
 
     # Commits.
 
@@ -202,8 +202,9 @@ class ChatLogService(WebService):
                 told.setdefault(outcome.append.room, []).append(outcome)
         for name, new in told.items():
             self._others.committed(self.rooms[name], new)
-            for outcome in new:
-                self._tell_others(name, outcome)
+            if self._is_heard:
+                for outcome in new:
+                    self._tell_others(name, outcome)
         for outcome in outcomes:
             self._answer(outcome)
 
@@ -212,10 +213,7 @@ class ChatLogService(WebService):
 
         What is still on its way to us came later as well, so their connections are closed.
         """
-        if isinstance(error, StorageError | Overloaded):
-            self._troubles.info("entries cannot be stored: {reason}", reason=str(error))
-        else:
-            self.log.failure("entries were not stored", Failure(error))
+        self.failed("entries cannot be stored", Failure(error))
         code = "overloaded" if isinstance(error, Overloaded) else "storage"
         members = [self._members[session] for session in dict.fromkeys(append.session for append in batch)]
         for member in members:
@@ -227,15 +225,14 @@ class ChatLogService(WebService):
 
     def _answer(self, outcome: Outcome) -> None:
         append = outcome.append
-        if isinstance(outcome, Committed) and outcome.entry.slot > self.rooms[append.room].latest:
-            self._others.owe(self.rooms[append.room], outcome)
-            return
         if not isinstance(outcome, Committed):
             self._settle(append, Error(outcome.error.code, outcome.error.message, append.message.seq))
-            return
-        if not outcome.is_new:
-            self._members[append.session].acknowledge(outcome.encoded)
-        self._settle(append, None)
+        elif outcome.slot > self.rooms[append.room].latest:
+            self._others.owe(self.rooms[append.room], outcome)
+        else:
+            if not outcome.is_new:
+                self._members[append.session].acknowledge(outcome.encoded)
+            self._settle(append, None)
 
     def _told(self, outcome: Committed) -> None:
         """The entry of an append was told here, after others that came from elsewhere."""
@@ -249,12 +246,13 @@ class ChatLogService(WebService):
         member, room = self._members[append.session], self.rooms[append.room]
         room.pending -= 1
         member.answered(append.message, error)
-        self._forget_if_done(member)
-        self._forget_if_idle(room)
+        if member not in room.members:
+            self._forget_if_done(member)
+            self._forget_if_idle(room)
 
     def _tell_others(self, room: str, outcome: Committed) -> None:
-        entry = outcome.entry
-        fields = {"room": room, "slot": entry.slot, "author": entry.author, "content": entry.content}
+        slot, author, content, *_ = outcome.fields
+        fields = {"room": room, "slot": slot, "author": author, "content": content}
         self._publish(f"chatlog.{room.replace('.', '_')}.append", fields)  # a dot would begin a level
 
     # Rooms.
@@ -267,10 +265,7 @@ class ChatLogService(WebService):
         self._forget_if_idle(room)
 
     def _not_read(self, failure: Failure, room: Room) -> None:
-        if failure.check(StorageError, Overloaded):
-            self._troubles.info("a room cannot be read: {reason}", reason=str(failure.value))
-        else:
-            self.log.failure("a room was not read", failure)
+        self.failed("a room cannot be read", failure)
         if self.rooms.get(room.name) is room:  # whoever comes next tries again
             del self.rooms[room.name]
             self._others.forgotten(room)
@@ -290,7 +285,9 @@ class ChatLogService(WebService):
         return f"{self._random.getrandbits(128):032x}"
 
     def _sweep(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._sweep_all()).addErrback(self._not_swept)
+        return Deferred.fromCoroutine(self._sweep_all()).addErrback(
+            lambda failure: self.failed("old entries cannot be deleted", failure)
+        )
 
     async def _sweep_all(self) -> None:
         """Delete what need not be kept, a part at a time: the writer is needed for other things too."""
@@ -300,12 +297,6 @@ class ChatLogService(WebService):
             for name, first in firsts.items():
                 if name in self.rooms:
                     self.rooms[name].holds_from(first)
-
-    def _not_swept(self, failure: Failure) -> None:
-        if failure.check(StorageError, Overloaded):
-            self._troubles.info("old entries cannot be deleted: {reason}", reason=str(failure.value))
-        else:
-            self.log.failure("old entries were not deleted", failure)
 
 
 class _Root(Pages):

@@ -3,69 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, String, Table, Text
-from sqlalchemy import bindparam as given
-from twisted.internet.defer import Deferred
+from sqlalchemy import Connection
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from protosuite.chatlog.chain import Append, Head, extend
+from protosuite.chatlog.chain import Append, Fields, Head, entry_of, extend
 from protosuite.chatlog.heads import End, Heads
+from protosuite.chatlog.layout import LATEST, InPlace, Layout, Merged, merge
+from protosuite.chatlog.tables import FIELDS, entries, recent, rooms
 from protosuite.chatlog.wire import Entry, encode_entry
 from protosuite.errors import BadRequest
-from protosuite.storage import Database, metadata
+from protosuite.storage import Database, engines
 from protosuite.storage.locking import Rows
-from protosuite.storage.prepared import Prepared, PreparedQuery
 from protosuite.storage.upsert import insert
 
-rooms = Table(
-    "chatlog_room",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("name", String(64), nullable=False, unique=True),
-    Column("epoch", String(32), nullable=False),
-    Column("head", BigInteger, nullable=False),  # the last slot
-    Column("hash", String(32), nullable=False),  # its hash; the epoch if there is none
-    Column("first", BigInteger, nullable=False),  # the lowest slot that is still held
-)
-entries = Table(
-    "chatlog_entry",
-    metadata,
-    Column("room", Integer, primary_key=True, autoincrement=False),
-    Column("slot", BigInteger, primary_key=True, autoincrement=False),
-    Column("author", String(64), nullable=False),
-    Column("content", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),  # milliseconds since the epoch
-    Column("session", String(32), nullable=False),
-    Column("seq", BigInteger, nullable=False),
-    Column("key", String(64)),
-    Column("hash", String(32), nullable=False),
-    # For most entries there is no key to be written. On PostgreSQL the migration gives the condition.
-    Index("ix_chatlog_entry_key", "room", "key", unique=True, sqlite_where=sa.text("key IS NOT NULL")),
-    sqlite_with_rowid=False,  # clustered by slot: a page of history is read from one place
-)
+_FIELDS = [entries.c[name] for name in FIELDS]
+_RECENT = [recent.c[name] for name in FIELDS]
 
-_NAMES = ("slot", "author", "content", "at", "session", "seq", "key", "hash")
-_FIELDS = [entries.c[name] for name in _NAMES]
-_columns = attrgetter(*_NAMES)
-
-# Built once: putting a statement together takes longer than carrying it out.
-_FIND = PreparedQuery(
-    sa.select(rooms.c.name, rooms.c.id, rooms.c.head, rooms.c.hash).order_by(rooms.c.id).with_for_update(),
-    rooms.c.name,
-)
-_KNOWN = PreparedQuery(
-    sa.select(*_FIELDS).where(entries.c.room == given("its_room")), entries.c.key, "its_room"
-)
-_PUT = Prepared(entries.insert(), "room", *_NAMES)
-_MOVE = Prepared(
-    sa.update(rooms).where(rooms.c.id == given("its_id")).values(head=given("slot"), hash=given("last")),
-    *("its_id", "slot", "last"),
-)
 _SEED = ""  # the name under which it is
 _COUNT = sa.select(sa.func.count()).select_from(rooms).where(rooms.c.name != _SEED)
 _SWEEP_BATCH = 1000  # entries deleted at once: the writer is needed for other things too
@@ -82,12 +40,22 @@ class RoomState:
 
 @frozen
 class Committed:
-    """What became of an append: its `entry`, encoded too; `is_new` is False if its key was there before."""
+    """What became of an append: its entry, encoded too; `is_new` is False if its key was there before."""
 
     append: Append
-    entry: Entry
+    fields: Fields
     encoded: bytes
     is_new: bool
+
+    @property
+    def slot(self) -> int:
+        """Of the entry."""
+        return self.fields[0]
+
+    @property
+    def entry(self) -> Entry:
+        """The entry itself."""
+        return entry_of(self.fields)
 
 
 @frozen
@@ -120,7 +88,11 @@ class ChatLogStore:
     def __init__(self, database: Database, max_rooms: int, is_alone: bool = False) -> None:
         self._database = database
         self._max_rooms = max_rooms
+        self._is_file = engines.is_file(database.url)
+        self._layout: Layout = Merged() if self._is_file else InPlace()
+        self._is_alone = is_alone
         self._heads = Heads() if is_alone else Heads(most=0)
+        self._version = 0  # of the database, for the writer's thread
 
     def seed(self, proposal: str) -> str:
         """What all nodes on this database make epochs of; `proposal` if there is nothing yet.
@@ -137,7 +109,7 @@ class ChatLogStore:
         """A room; `epoch` is what it will get if there is none of that name yet."""
 
         def work(connection: Connection) -> RoomState:
-            query = sa.select(rooms.c.epoch, rooms.c.head, rooms.c.first).where(rooms.c.name == room)
+            query = sa.select(rooms.c.epoch, LATEST, rooms.c.first).where(rooms.c.name == room)
             row = connection.execute(query).first()
             return RoomState(epoch) if row is None else RoomState(*row)
 
@@ -147,7 +119,7 @@ class ChatLogStore:
         """Those of these rooms that are stored."""
 
         def work(connection: Connection) -> dict[str, RoomState]:
-            query = sa.select(rooms.c.name, rooms.c.epoch, rooms.c.head, rooms.c.first)
+            query = sa.select(rooms.c.name, rooms.c.epoch, LATEST, rooms.c.first)
             found = connection.execute(query.where(rooms.c.name.in_(names)))
             return {name: RoomState(*state) for name, *state in found}
 
@@ -163,10 +135,16 @@ class ChatLogStore:
         ends = self._heads.take(epochs)
 
         def work(connection: Connection) -> _Done:
-            return _Commit(connection, batch, self._max_rooms, ends).run(epochs, now)
+            known = ends if self._is_alone and self._is_unchanged(connection) else {}
+            return _Commit(connection, self._layout, batch, self._max_rooms, known).run(epochs, now)
 
         done = self._database.write(work, Rows(rooms.c.name, list(epochs)))
         return done.addCallbacks(self._stored, self._not_stored)
+
+    def _is_unchanged(self, connection: Connection) -> bool:
+        """Whether nobody else has written since this was asked before, though that should not be."""
+        before, self._version = self._version, self._layout.version(connection)
+        return self._version == before
 
     def _stored(self, done: _Done) -> list[Outcome]:
         outcomes, ends = done
@@ -181,7 +159,7 @@ class ChatLogStore:
         """The entries from `low` to `high`, or as many of the newest of them as are within both bounds."""
 
         def work(connection: Connection) -> Page:
-            found, first = _read(connection, room, low, high, most, max_bytes, entries.c.slot.desc())
+            found, first = _read(connection, room, low, high, most, max_bytes, sa.desc("slot"))
             return Page(found[::-1], high - len(found) + 1, first)
 
         return self._database.read(work)
@@ -190,7 +168,7 @@ class ChatLogStore:
         """The entries from `low` to `high`, or as many of the oldest of them as are within both bounds."""
 
         def work(connection: Connection) -> Page:
-            found, first = _read(connection, room, low, high, most, max_bytes, entries.c.slot)
+            found, first = _read(connection, room, low, high, most, max_bytes, sa.asc("slot"))
             return Page(found, max(low, first), first)
 
         return self._database.read(work)
@@ -206,6 +184,10 @@ class ChatLogStore:
 
         return self._database.write(work, Rows(rooms.c.name))
 
+    def tidy(self) -> Deferred[None]:
+        """Put all entries by room and slot, so that a file that nobody serves has one table of them."""
+        return self._database.write(merge) if self._is_file else succeed(None)
+
 
 class _Commit:
     """One batch in one transaction: a statement each for rooms, entries and heads, one a room for keys.
@@ -214,9 +196,15 @@ class _Commit:
     """
 
     def __init__(
-        self, connection: Connection, batch: Sequence[Append], max_rooms: int, ends: Mapping[str, End]
+        self,
+        connection: Connection,
+        layout: Layout,
+        batch: Sequence[Append],
+        max_rooms: int,
+        ends: Mapping[str, End],
     ) -> None:
         self._connection = connection
+        self._layout = layout
         self._batch = batch
         self._max_rooms = max_rooms
         self._ends = ends
@@ -236,20 +224,19 @@ class _Commit:
                 outcomes.append(Declined(append, full))
                 continue
             key = append.message.key
-            entry = None if key is None else known.get((ids[room], key))
-            is_new = entry is None
-            if entry is None:
-                entry = extend(heads[room], append, now)
-                heads[room] = Head(entry.slot, entry.hash)
-                rows.append((ids[room], *_columns(entry)))
+            fields = None if key is None else known.get((ids[room], key))
+            is_new = fields is None
+            if fields is None:
+                fields, encoded = extend(heads[room], append, now)
+                heads[room] = Head(fields[0], fields[7])
+                rows.append((ids[room], *fields))
                 if key is not None:
-                    known[ids[room], key] = entry
-            outcomes.append(Committed(append, entry, encode_entry(entry), is_new))
-        _PUT.many(self._connection, rows)
-        moved = [
-            (ids[room], head.slot, head.hash) for room, head in heads.items() if head is not before[room]
-        ]
-        _MOVE.many(self._connection, moved)
+                    known[ids[room], key] = fields
+            else:
+                encoded = encode_entry(*fields)
+            outcomes.append(Committed(append, fields, encoded, is_new))
+        moved = {ids[room]: head for room, head in heads.items() if head is not before[room]}
+        self._layout.put(self._connection, rows, moved)
         return outcomes, {room: (ids[room], head) for room, head in heads.items()}
 
     def _open(self, epochs: Mapping[str, str]) -> tuple[dict[str, int], dict[str, Head]]:
@@ -257,7 +244,7 @@ class _Commit:
         names = dict.fromkeys(append.room for append in self._batch)
         found = dict(self._ends)
         if unknown := [name for name in names if name not in found]:
-            found |= self._find(unknown)
+            found |= self._layout.ends(self._connection, unknown)
         missing = [name for name in names if name not in found]
         if missing:
             count = self._connection.execute(_COUNT).scalar_one()
@@ -268,52 +255,38 @@ class _Commit:
             if made:
                 put = insert(self._connection, rooms).on_conflict_do_nothing()
                 self._connection.execute(put, made)
-                found |= self._find(missing[: len(made)])
+                found |= self._layout.ends(self._connection, missing[: len(made)])
         return {name: id for name, (id, _) in found.items()}, {
             name: head for name, (_, head) in found.items()
         }
 
-    def _find(self, names: Sequence[str]) -> dict[str, End]:
-        # From here to the commit no other node gives a slot in these rooms. All take them in one order.
-        found = _FIND.rows(self._connection, names)
-        return {name: (id, Head(head, hash)) for name, id, head, hash in found}
-
-    def _known(self, ids: Mapping[str, int]) -> dict[tuple[int, str], Entry]:
+    def _known(self, ids: Mapping[str, int]) -> dict[tuple[int, str], Fields]:
         """What is stored already under the keys of the batch."""
         keys: dict[int, set[str]] = {}
         for append in self._batch:
             if append.message.key is not None and append.room in ids:
                 keys.setdefault(ids[append.room], set()).add(append.message.key)
-        found: dict[tuple[int, str], Entry] = {}
+        found: dict[tuple[int, str], Fields] = {}
         for room, wanted in keys.items():  # for all rooms at once, SQLite would read every entry there is
-            rows = _KNOWN.rows(self._connection, sorted(wanted), room)
-            found |= {(room, row.key): _entry(row) for row in rows}
+            found |= {(room, row[6]): row for row in self._layout.known(self._connection, room, wanted)}
         return found
-
-
-def _entry(row: Sequence[Any]) -> Entry:
-    slot, author, content, at, session, seq, key, hash = row
-    return Entry(slot, author, content, at, session, seq, key, hash=hash)
 
 
 def _read(
     connection: Connection, room: str, low: int, high: int, most: int, max_bytes: int, order: Any
 ) -> tuple[list[bytes], int]:
     """Encoded entries between two slots, in `order`, and the lowest slot that the room holds."""
-    row = connection.execute(sa.select(rooms.c.id, rooms.c.first).where(rooms.c.name == room)).first()
+    row = connection.execute(
+        sa.select(rooms.c.id, rooms.c.first, rooms.c.head).where(rooms.c.name == room)
+    ).first()
     if row is None:
         return [], 1
-    query = (
-        sa.select(*_FIELDS)
-        .where(entries.c.room == row.id, entries.c.slot.between(low, high))
-        .order_by(order)
-        .limit(most)
-    )
+    query = _between(row.id, row.head, low, high).order_by(order).limit(most)
     found: list[bytes] = []
     size = 0
     result = connection.execute(query)
     for fields in result:
-        encoded = encode_entry(_entry(fields))
+        encoded = encode_entry(*fields)
         size += len(encoded) + 1
         if found and size > max_bytes:
             result.close()
@@ -322,7 +295,18 @@ def _read(
     return found, row.first
 
 
+def _between(room: int, head: int, low: int, high: int) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+    """The entries of a room between two slots: those up to `head` are in one table, the others in another."""
+    parts = []
+    if low <= head:
+        parts.append(sa.select(*_FIELDS).where(entries.c.room == room, entries.c.slot.between(low, high)))
+    if high > head or not parts:
+        parts.append(sa.select(*_RECENT).where(recent.c.room == room, recent.c.slot.between(low, high)))
+    return parts[0] if len(parts) == 1 else sa.union_all(*parts)
+
+
 def _sweep(connection: Connection, keep: int, before: int) -> Iterable[tuple[str, int]]:
+    merge(connection)
     oldest = entries.alias()
     overdue = [oldest.c.at < before]
     if keep:

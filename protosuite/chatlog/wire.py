@@ -13,6 +13,7 @@ from protosuite.messages import ANY_TEXT, build, characters, checked, integer, n
 
 SUBPROTOCOL = "chatlog.v1"
 MAX_CONTENT = 16_384  # characters
+MAX_NAME = 64  # characters of an author, and of a key
 DEFAULT_ROOM = "main"
 _EXACT = 2**53 - 1  # the largest whole number that JavaScript has exactly
 
@@ -35,9 +36,9 @@ class ClientAppend:
     """Append an entry. `seq` is 0 for the first of a connection; `key` makes a retry harmless."""
 
     seq: int = checked(integer(0, _EXACT))
-    author: str = checked(characters(64))
+    author: str = checked(characters(MAX_NAME))
     content: str = checked(characters(MAX_CONTENT, lines=True))
-    key: str | None = checked(characters(64), default=None)
+    key: str | None = checked(characters(MAX_NAME), default=None)
 
 
 @frozen
@@ -113,11 +114,34 @@ def from_client(text: str) -> ClientAppend | ClientUpdate | Refused:
     fields: Mapping[str, Any] = {}
     try:
         fields = read(text)
-        return build(fields, _CLIENT)
+        return _plain_append(text, fields) or build(fields, _CLIENT)
     except PeerFault as fault:
         seq = fields.get("seq")
         is_known = fields.get("type") == "ClientAppend" and _SLOT[0](seq)
         return Refused(Error(fault.code, fault.message, seq if is_known else None))
+
+
+def _plain_append(text: str, fields: Mapping[str, Any]) -> ClientAppend | None:
+    """The append that `text` is, with these `fields`, if it is one and it is plain to see that it is right.
+
+    JSON that is ASCII without an escape or DEL holds no control characters and no surrogates, so its lengths
+    are all that is to be looked at: 0.9 µs less than what it takes to look at each field by its rule.
+    """
+    if not text.isascii() or "\\" in text or "\x7f" in text or fields.get("type") != "ClientAppend":
+        return None
+    seq, author, content = fields.get("seq"), fields.get("author"), fields.get("content")
+    key = fields.get("key")
+    if (
+        type(seq) is int
+        and 0 <= seq <= _EXACT
+        and isinstance(author, str)
+        and 0 < len(author) <= MAX_NAME
+        and isinstance(content, str)
+        and 0 < len(content) <= MAX_CONTENT
+        and (key is None or (isinstance(key, str) and 0 < len(key) <= MAX_NAME))
+    ):
+        return ClientAppend(seq, author, content, key)
+    return None
 
 
 def to_server(message: ClientAppend | ClientUpdate) -> bytes:
@@ -125,13 +149,22 @@ def to_server(message: ClientAppend | ClientUpdate) -> bytes:
     return write(message, type(message).__name__).encode()
 
 
-def encode_entry(entry: Entry) -> bytes:
-    """An entry, to be put into any number of messages."""
-    # By hand in 1 µs; the encoder for any object takes 7.
-    said = f'"author":{quoted(entry.author)},"content":{quoted(entry.content)},"at":{entry.at}'
-    key = "" if entry.key is None else f',"key":{quoted(entry.key)}'
-    by = f'"session":{quoted(entry.session)},"seq":{entry.seq}{key}'
-    return f'{{"slot":{entry.slot},{said},{by},"hash":{quoted(entry.hash)}}}'.encode()
+def encode_entry(
+    slot: int, author: str, content: str, at: int, session: str, seq: int, key: str | None, hash: str
+) -> bytes:
+    """What an entry has, to be put into any number of messages."""
+    its_key = None if key is None else quoted(key)
+    return encode_quoted(slot, quoted(author), quoted(content), at, quoted(session), seq, its_key, hash)
+
+
+def encode_quoted(
+    slot: int, author: str, content: str, at: int, session: str, seq: int, key: str | None, hash: str
+) -> bytes:
+    """The same, of texts that are quoted already, but for the hash."""
+    # By hand in 0.5 µs; the encoder for any object takes 7.
+    by = f'"session":{session},"seq":{seq}' if key is None else f'"session":{session},"seq":{seq},"key":{key}'
+    said = f'"author":{author},"content":{content},"at":{at}'
+    return f'{{"slot":{slot},{said},{by},"hash":{quoted(hash)}}}'.encode()
 
 
 def encode_ack(entry: bytes) -> bytes:

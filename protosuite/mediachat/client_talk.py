@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Protocol as Interface
-from typing import TypeVar
 
-from attrs import evolve
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from protosuite.auth.guard import Hold
@@ -16,6 +14,7 @@ from protosuite.auth.tokens import Identity
 from protosuite.config import MediaChatConfig
 from protosuite.errors import BadRequest, PeerFault, Unauthenticated
 from protosuite.hours import Hours, Zone
+from protosuite.mediachat import turns
 from protosuite.mediachat.conversation import (
     Abandon,
     Answer,
@@ -31,16 +30,13 @@ from protosuite.mediachat.conversation import (
 )
 from protosuite.mediachat.media.interface import MediaStore, Stored
 from protosuite.mediachat.media.upload import Upload
-from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.tables import Chat, Message, New
 from protosuite.mediachat.telling import Telling
 from protosuite.mediachat.turns import Turn, Turns
 from protosuite.mediachat.wire import Head, Hello, Status, Text, encode, encode_welcome, hello
 from protosuite.net.access import Access
-from protosuite.net.websocket import UNAUTHENTICATED, WebSocket
+from protosuite.net.websocket import UNAUTHENTICATED, WebSocket, text_frame
 from protosuite.storage.workers import Calls
-
-T = TypeVar("T")
 
 BAD_HELLO = 4000
 NO_HELLO = 4001
@@ -48,15 +44,13 @@ NO_HELLO = 4001
 _MOST_FINISHING = 8  # media messages whose bytes have come and are not all on the disk
 
 
-class Office(Interface):
+class Office(turns.Office, Interface):
     """What a connection needs of its service."""
 
     config: MediaChatConfig
-    store: MediaChatStore
     folder: MediaStore
     calls: Calls
     hours: dict[str, Hours]
-    reactor: IReactorTime
     access: Access
 
     def now(self) -> int:
@@ -71,9 +65,6 @@ class Office(Interface):
     def departed(self, talk: ClientTalk) -> None:
         """It is gone."""
 
-    def added(self, message: Message) -> None:
-        """A message has been stored: tell whom it concerns."""
-
     def upload(self, talk: ClientTalk, chat_id: int, head: Head, behind: Upload | None) -> Upload:
         """Begin to write a media message, when `behind` is in nobody's hands any more.
 
@@ -82,12 +73,6 @@ class Office(Interface):
 
     def refused(self, talk: ClientTalk, status: Status) -> None:
         """A client was told of an error."""
-
-    def failed(self, what: str, failure: Failure) -> None:
-        """Something could not be read or stored."""
-
-    def timed(self, answer: Deferred[T]) -> Deferred[T]:
-        """`answer`, which a client waits for; how long it takes is counted."""
 
 
 class ClientTalk:
@@ -105,11 +90,12 @@ class ClientTalk:
         self._hold = Hold()
         self.chat: Chat | None = None
         self._office = office
+        self._max_pending = office.config.max_pending
         self._hello: Hello | None = None
         self._unread: list[str | bytes] = []  # what came behind the hello, until the chat is open
         self._conversation: Conversation | None = None
         self._telling: Telling | None = None
-        self._turns = Turns(office.store, office.timed, office.added, self._say, office.failed, self._settle)
+        self._turns = Turns(office, self._say, self._settle)
         self._upload: Upload | None = None  # whose bytes are coming
         self._latest: Upload | None = None  # that, or one before it
         self._finishing: dict[Upload, Turn] = {}  # all of their bytes have come
@@ -130,12 +116,13 @@ class ClientTalk:
     def text(self, text: str) -> None:
         if not self.socket.is_open:  # we have closed: nothing could be answered
             return
-        if self._hello is None:
+        if self._conversation is not None:
+            now = self._office.now()
+            self._do(self._conversation.text(text, now), now)
+        elif self._hello is None:
             self._greet(text)
-        elif self._conversation is None:
-            self._unread.append(text)
         else:
-            self._do(self._conversation.text(text, self._office.now()))
+            self._unread.append(text)
 
     def binary(self, data: bytes) -> None:
         if not self.socket.is_open:
@@ -147,7 +134,8 @@ class ClientTalk:
         elif self._conversation is None:
             self._unread.append(data)
         else:
-            self._do(self._conversation.binary(data, self._office.now()))
+            now = self._office.now()
+            self._do(self._conversation.binary(data, now), now)
 
     def drained(self) -> None:
         if self._telling is not None:
@@ -230,24 +218,24 @@ class ClientTalk:
 
     # What the client says.
 
-    def _do(self, steps: Iterable[Step]) -> None:
+    def _do(self, steps: Iterable[Step], now: int) -> None:
         for step in steps:
-            self._take(step)
+            self._take(step, now)
         self._pace()
 
-    def _take(self, step: Step) -> None:
+    def _take(self, step: Step, now: int) -> None:
         match step:
             case SaveText(text):
-                self._turns.add(Turn(text.key, new=self._text(text, "saved", text.text)))
+                self._turns.add(Turn(text.key, new=self._text(text, now, "saved", text.text)))
             case DiscardText(text, next_open_at):
-                new = self._text(text, "discarded", None)
+                new = self._text(text, now, "discarded", None)
                 self._turns.add(Turn(text.key, next_open_at=next_open_at, new=new))
             case Begin(head):
                 self._begin(head)
             case Discard(head, next_open_at):
                 new = self._media(head, "discarded", head.size)
                 if head.upload is not None:  # asked again after a lost answer it is recorded once
-                    new = evolve(new, key=f"discard:{head.upload}")
+                    new = new._replace(key=f"discard:{head.upload}")
                 self._turns.add(Turn(upload=head.upload, next_open_at=next_open_at, new=new))
             case Data(data):
                 if self._upload is not None:
@@ -257,14 +245,14 @@ class ClientTalk:
             case Abandon():
                 self._abandon()
             case Answer(status):
-                self._turns.add(Turn(status=status))
+                self._turns.add(Turn(answer=status))
             case Close(code, reason):
                 self._close_when_done(code, reason)
 
-    def _text(self, text: Text, status: str, kept: str | None) -> New:
+    def _text(self, text: Text, now: int, status: str, kept: str | None) -> New:
         assert self.chat is not None
         key = None if text.key is None else f"text:{text.key}"
-        return New(self.chat.id, "client", "text", self._office.now(), status, kept, key=key)
+        return New(self.chat.id, "client", "text", now, status, kept, key=key)
 
     def _media(self, head: Head, status: str, size: int) -> New:
         assert self.chat is not None
@@ -293,7 +281,7 @@ class ClientTalk:
             there.sha256,
         ):
             self._conversation.refused(head)
-            self._turns.add(Turn(status=Status(there.status, there.id, upload=head.upload)))
+            self._turns.add(Turn(answer=Status(there.status, there.id, upload=head.upload)))
         else:
             raise BadRequest("upload-mismatch", "another media message was stored under this upload name")
 
@@ -315,7 +303,7 @@ class ClientTalk:
         if upload is self._upload and upload.head.upload is not None:
             assert self._conversation is not None
             self._say(Status("ready", offset=offset, upload=upload.head.upload))
-            self._do(self._conversation.ready(upload.head, offset))
+            self._do(self._conversation.ready(upload.head, offset), self._office.now())
 
     def upload_relieved(self) -> None:
         """What had come has been written."""
@@ -342,13 +330,13 @@ class ClientTalk:
         if isinstance(outcome, Failure):
             self._upload_failed(upload, turn, outcome)
         elif turn is not None:
-            turn.new = evolve(
-                self._media(head, "saved", outcome.size),
+            turn.new = self._media(head, "saved", outcome.size)._replace(
                 type=outcome.type,
                 sha256=outcome.sha256,
                 key=None if head.upload is None else f"upload:{head.upload}",
             )
             self._turns.go_on()
+            self._pace()
 
     def _upload_failed(self, upload: Upload, turn: Turn | None, failure: Failure) -> None:
         assert self._conversation is not None
@@ -360,6 +348,7 @@ class ClientTalk:
         else:
             self._turns.fail(turn, failure)
             self._turns.go_on()
+        self._pace()
 
     def _add_failure(self, turn: Turn, failure: Failure) -> None:
         self._turns.fail(turn, failure)
@@ -377,23 +366,23 @@ class ClientTalk:
         if self._telling is not None:
             self._telling.news()
 
-    def _say(self, status: Status) -> None:
-        if status.status == "error":
-            self._office.refused(self, status)
-        self.socket.send_text(encode(status))
+    def _say(self, answer: Status | bytes) -> None:
+        if isinstance(answer, bytes):
+            self.socket.send(text_frame(answer))  # which is short: it is not compressed
+            return
+        if answer.status == "error":
+            self._office.refused(self, answer)
+        self.socket.send_text(encode(answer))
 
     # When to read, and when to close.
 
     def _pace(self) -> None:
         """Read, or do not, as it stands now."""
-        config = self._office.config
-        uploads = [*self._finishing] if self._upload is None else [*self._finishing, self._upload]
-        pause = (
-            (self._hello is not None and self._conversation is None)
+        pause = bool(
+            (self._conversation is None and self._hello is not None)
             or self._close is not None
-            or len(self._turns) >= config.max_pending
-            or len(self._finishing) >= _MOST_FINISHING
-            or sum(upload.waiting for upload in uploads) >= config.max_unwritten
+            or len(self._turns.unsaid) >= self._max_pending
+            or ((self._finishing or self._upload is not None) and self._is_behind())
         )
         if pause != self._is_paused and self.socket.is_open:
             self._is_paused = pause
@@ -402,9 +391,15 @@ class ClientTalk:
             else:
                 self.socket.resume_reading()
 
+    def _is_behind(self) -> bool:
+        """Whether too much of its media is still to be written."""
+        uploads = [*self._finishing] if self._upload is None else [*self._finishing, self._upload]
+        unwritten = sum(upload.waiting for upload in uploads)
+        return len(self._finishing) >= _MOST_FINISHING or unwritten >= self._office.config.max_unwritten
+
     def _settle(self) -> None:
         """Something has been answered."""
-        if self._close is not None and not self._turns and not self._asking:
+        if self._close is not None and not self._turns.unsaid and not self._asking:
             self.socket.close(*self._close)
         else:
             self._pace()

@@ -113,7 +113,20 @@ class Conversation:
 
     def text(self, text: str, now: int) -> list[Step]:
         """A text frame came."""
-        return [] if self._is_over else list(self._text(text, now))
+        if self._is_over:
+            return []
+        try:
+            message = spoken(text, self.is_plain)
+        except PeerFault as fault:
+            return [Answer(Status("error", code=fault.code, detail=fault.message))]
+        if isinstance(message, Cancel):
+            return list(self._cancel())
+        minute = now // 60_000
+        if minute != self._minute:  # hours are kept by the minute: it is looked up once in each
+            self._minute, self._takes_text = minute, self.hours["text"].is_open(now, self.zone)
+        if self._takes_text:
+            return [SaveText(message)]
+        return [DiscardText(message, self.hours["text"].next_open(now, self.zone))]
 
     def binary(self, data: bytes, now: int) -> list[Step]:
         """A binary frame came."""
@@ -136,26 +149,6 @@ class Conversation:
             self._state = _Media.NONE
         elif self._state is _Media.STORING and head is self._head:
             self._state = _Media.DRAINING
-
-    def _text(self, text: str, now: int) -> Iterator[Step]:
-        try:
-            message = spoken(text, self.is_plain)
-        except PeerFault as fault:
-            yield Answer(Status("error", code=fault.code, detail=fault.message))
-            return
-        if isinstance(message, Cancel):
-            yield from self._cancel()
-        elif self._is_open_for_text(now):
-            yield SaveText(message)
-        else:
-            yield DiscardText(message, self.hours["text"].next_open(now, self.zone))
-
-    def _is_open_for_text(self, now: int) -> bool:
-        """Hours are kept by the minute: it is looked up once in each."""
-        minute = now // 60_000
-        if minute != self._minute:
-            self._minute, self._takes_text = minute, self.hours["text"].is_open(now, self.zone)
-        return self._takes_text
 
     def _binary(self, data: bytes, now: int) -> Iterator[Step]:
         if self._state is _Media.NONE:

@@ -11,16 +11,14 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.task import LoopingCall
-from twisted.python.failure import Failure
 
 from protosuite.auth.guard import OPEN, Guard
 from protosuite.auth.tokens import Identity
 from protosuite.config import MediaChatConfig
-from protosuite.errors import Overloaded, StorageError, Unauthenticated
+from protosuite.errors import Unauthenticated
 from protosuite.fabric import Fabric
 from protosuite.figures import Figure
 from protosuite.hours import Hours, Zone, zone
-from protosuite.logs import Muffled
 from protosuite.mediachat.api import Root
 from protosuite.mediachat.client_talk import ClientTalk
 from protosuite.mediachat.desk_talk import DeskTalk
@@ -63,7 +61,6 @@ class MediaChatService(WebService):
         self.folder = folder
         self.calls = calls
         self.hours: dict[str, Hours] = {kind: getattr(config, f"hours_{kind}") for kind in ("text", *KINDS)}
-        self._troubles = Muffled(self.log, reactor)
         self._random = random
         self._wall = wall
         self._publish = publish
@@ -200,15 +197,16 @@ class MediaChatService(WebService):
     def added(self, message: Message) -> None:
         """A message has been stored: tell the consoles, and the client if the desk said it."""
         self._tally.add(message)
-        if self._others is None:
-            self.tell_message(message)
-        else:
+        if self._others is not None:
             self._others.added(message)
+        elif self._desks:  # else it is not even put together
+            self.tell_message(message)
         if message.sender == "desk":
             for talk in list(self._clients.get(message.chat_id, ())):
                 talk.news()
-        fields = {name: value for name, value in message.fields().items() if name != "text"}
-        self._publish(f"mediachat.{message.chat_id}.message", fields)
+        if self._publish is not unheard:
+            fields = {name: value for name, value in message.fields().items() if name != "text"}
+            self._publish(f"mediachat.{message.chat_id}.message", fields)
 
     def has_read(self, chat: Chat) -> None:
         """The desk has read a chat."""
@@ -233,8 +231,7 @@ class MediaChatService(WebService):
 
     def tell_message(self, message: Message) -> None:
         """A message."""
-        if self._desks:  # else it is not even put together
-            self._tell_desks({"type": "message", "message": message.fields()})
+        self._tell_desks({"type": "message", "message": message.fields()})
 
     def tell_chat(self, chat: Chat) -> None:
         """A chat as it is now."""
@@ -288,13 +285,6 @@ class MediaChatService(WebService):
         self.turned_down(
             f"{talk.socket.peer}, client {talk.client_id},", status.code or "error", status.detail or ""
         )
-
-    def failed(self, what: str, failure: Failure) -> None:
-        """Something could not be read or stored; or it is a defect of ours."""
-        if failure.check(StorageError, Overloaded, OSError):
-            self._troubles.info("{what}: {reason}", what=what, reason=str(failure.value))
-        else:
-            self.log.failure("{what}", failure, what=what)
 
     def _tell_desks(self, fields: dict[str, object]) -> None:
         if self._desks:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from protosuite.errors import Overloaded, StorageError
@@ -16,12 +17,16 @@ from protosuite.mediachat.adding import Added, Adding, add_all, check
 from protosuite.mediachat.cuts import Cuts
 from protosuite.mediachat.places import next_place
 from protosuite.mediachat.tables import CHAT, DESK, MESSAGE, UNREAD, Chat, Message, New, chats, messages
-from protosuite.storage import Database
+from protosuite.storage import Database, engines
 from protosuite.storage.gathering import Gathering
 from protosuite.storage.locking import Rows
 from protosuite.storage.upsert import insert, lock
 
 T = TypeVar("T")
+
+log = Logger()
+
+_MOST_KNOWN = 65_536  # chats of which it is kept that they are there
 
 
 class MediaChatStore:
@@ -36,8 +41,16 @@ class MediaChatStore:
         self._quota = quota
         self.cuts = Cuts(database)
         self._lane = lane
+        # Chats that clients have entered, the last at the end, where there is no need to lock them.
+        self._known: dict[int, None] = {}
+        self._is_alone = lane is None and engines.is_file(database.url)
         self._adding: Gathering[list[Adding]] = Gathering(
-            database, list, self._add_all, self._added, clock, rows=_chats_of
+            database,
+            list,
+            self._add_all,
+            self._added,
+            clock,
+            rows=None if self._is_alone else _chats_of,
         )
 
     def enter(self, client_id: int, timezone: str, now: int) -> Deferred[tuple[Chat, int]]:
@@ -69,7 +82,17 @@ class MediaChatStore:
             last = sa.select(sa.func.max(messages.c.id)).where(messages.c.chat_id == chat.id)
             return chat, connection.execute(last).scalar() or 0
 
-        return self._database.write(work, Rows(chats.c.client_id, [client_id]))
+        entering = self._database.write(work, Rows(chats.c.client_id, [client_id]))
+        return entering.addCallback(self._entered) if self._is_alone else entering
+
+    def _entered(self, found: tuple[Chat, int]) -> tuple[Chat, int]:
+        """A chat is stored, and is never deleted."""
+        chat, _ = found
+        self._known.pop(chat.id, None)
+        self._known[chat.id] = None
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        return found
 
     def add(self, new: New) -> Deferred[Added]:
         """Store a message; and whether it is new, for one with its key may be there already.
@@ -77,17 +100,22 @@ class MediaChatStore:
         Those that come while others are being stored share a few statements. Fails with :exc:`BadRequest`
         ``quota`` or ``no-such-chat``, and as a write of the database.
         """
+        answer: Deferred[Added] = Deferred()
+        self.put(new, answer.callback)  # a Failure fails it; one that was cancelled takes what comes
+        return answer
+
+    def put(self, new: New, told: Callable[[Added | Failure], object]) -> None:
+        """The same, without a Deferred: 2.5 µs less a message. `told` may be called at once."""
         waiting = self._adding.items
         if len(waiting) >= self._database.max_queue:
             self._database.measures.refused += 1
-            return fail(Overloaded("too many messages wait to be stored"))
-        adding = Adding(new)
-        waiting.append(adding)
+            told(Failure(Overloaded("too many messages wait to be stored")))
+            return
+        waiting.append(Adding(new, told))
         self._adding.touch()
-        return adding.answer
 
     def _add_all(self, connection: Connection, group: list[Adding]) -> None:
-        add_all(connection, self._quota, group, self._lane)
+        add_all(connection, self._quota, group, self._lane, self._known)
 
     def _place(self, connection: Connection, mine: sa.ColumnElement[bool]) -> None:
         """A chat has changed: let other nodes find it."""
@@ -97,12 +125,15 @@ class MediaChatStore:
     def _added(self, group: list[Adding], failure: Failure | None) -> None:
         if failure is None or len(group) == 1 or failure.check(StorageError, Overloaded):
             for adding in group:
-                adding.told(failure)
+                try:
+                    adding.tell(failure)
+                except Exception:  # a defect there keeps nobody else from being told
+                    log.failure("what became of a message was not told")
             return
         for adding in group:  # whichever is at fault fails alone
             work = partial(add_all, quota=self._quota, group=[adding], lane=self._lane)
             alone = self._database.write(work, _chats_of([adding]))
-            alone.addBoth(adding.told)
+            alone.addBoth(adding.tell)
 
     def check_room(self, chat_id: int, size: int) -> Deferred[None]:
         """Whether media of so many bytes have room now. Fails as :meth:`add`, which has the last word."""

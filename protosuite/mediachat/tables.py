@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from attrs import frozen
 from sqlalchemy import (
     BigInteger,
@@ -97,16 +99,16 @@ class Chat:
         }
 
 
-@frozen
-class Message:
+# These two are tuples, of which one is made in 0.4 µs; a class of attrs with as many fields takes 1.7.
+class Message(NamedTuple):
     """One message of a chat; of media, what is known about its bytes."""
 
     id: int
     chat_id: int
     sender: str
     kind: str
-    status: str
     at: int
+    status: str
     text: str | None = None
     name: str | None = None
     size: int | None = None
@@ -137,9 +139,11 @@ class Message:
         return f"/media/{self.id}" if self.sha256 is not None else None
 
 
-@frozen
-class New:
-    """A message that is to be stored. Of two with one `key` in a chat only the first is."""
+class New(NamedTuple):
+    """A message that is to be stored. Of two with one `key` in a chat only the first is.
+
+    It has what a :class:`Message` has behind its id, in that order, and a key.
+    """
 
     chat_id: int
     sender: str
@@ -155,4 +159,4 @@ class New:
 
 
 CHAT = [chats.c[name] for name in Chat.__annotations__]  # what a Chat is made of
-MESSAGE = [messages.c[name] for name in Message.__annotations__]
+MESSAGE = [messages.c[name] for name in Message._fields]

@@ -10,7 +10,18 @@ from typing import Any
 from attrs import asdict, frozen
 
 from protosuite.hours import Hours, Zone
-from protosuite.messages import ANY_TEXT, Rule, build, characters, checked, integer, make, read, write
+from protosuite.messages import (
+    ANY_TEXT,
+    Rule,
+    build,
+    characters,
+    checked,
+    integer,
+    make,
+    quoted,
+    read,
+    write,
+)
 
 SUBPROTOCOL = "mediachat.v1"
 MAX_TEXT = 16_384  # characters
@@ -25,6 +36,7 @@ def _one_of(*words: str) -> Rule:
 
 
 TEXT = characters(MAX_TEXT, lines=True)
+_is_text, _ = TEXT
 NAME = characters(255)
 KIND = _one_of(*KINDS)
 _HASH: Rule = (
@@ -127,7 +139,9 @@ def hello(text: str) -> Hello:
 
 def spoken(text: str, is_plain: bool) -> Text | Cancel:
     """A text frame after the first. :exc:`PeerFault` if it is none."""
-    return make(Text, "text", {"text": text}) if is_plain else build(read(text), _SPOKEN)
+    if not is_plain:
+        return build(read(text), _SPOKEN)
+    return Text(text) if _is_text(text) else make(Text, "text", {"text": text})  # which says what is wrong
 
 
 def head(data: bytes) -> Head:
@@ -138,6 +152,12 @@ def head(data: bytes) -> Head:
 def encode(message: ToClient) -> bytes:
     """A message to a client as a text frame's bytes."""
     return write(message, _KINDS_TO_CLIENT[type(message)]).encode()
+
+
+def encode_stored(status: str, id: int, key: str | None) -> bytes:
+    """``Status(status, id, key=key)``, encoded: that of most texts, in 0.4 µs instead of 4."""
+    its_key = "" if key is None else f',"key":{quoted(key)}'
+    return f'{{"type":"status","status":"{status}","message":{id}{its_key}}}'.encode()
 
 
 def encode_welcome(chat_id: int, after: int, hours: Mapping[str, Hours], zone: Zone, now: int) -> bytes:

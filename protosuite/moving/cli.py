@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 import protosuite.auth.revocations
 import protosuite.bus.store
-import protosuite.chatlog.store
 import protosuite.counter.store
 import protosuite.mediachat.store
 import protosuite.numbers.store  # noqa: F401 - all of them declare tables
 from protosuite import program
+from protosuite.chatlog.layout import merge
 from protosuite.errors import StartError, StorageError
 from protosuite.logs import first_line, redacted
 from protosuite.moving import copying
@@ -124,6 +124,7 @@ class _Move:
             # As a writer that keeps all others out: nobody adds to what has been moved.
             with source.at_start() as here, self._alone(others):
                 self._check_schema(here, file)
+                merge(here)  # the target has no place for entries that wait for it
                 self._move(here, target, str(file), began)
         finally:
             for each in (source, target, others):

@@ -31,7 +31,7 @@ class FrameReader(StreamReader):
         self.continued: Callable[[], DecoderState] = lambda: (b"", 0)
         self.room: Callable[[], int] = lambda: 0
         self._is_framed = is_framed
-        self._head: bytes | None = None  # the first two bytes of the frame that is read
+        self.head: bytes | None = None  # the first two bytes of the frame that is read
         self._mask = b""
         self._pieces = 0  # of its header that are still to be read
         self._is_text = False  # the message, and not a compressed one
@@ -40,13 +40,13 @@ class FrameReader(StreamReader):
     @property
     def is_between_frames(self) -> bool:
         """Whether nothing has come of the next frame."""
-        return self._head is None and not self.buffer
+        return self.head is None and not self.buffer
 
     def read_exact(self, n: int) -> Generator[None, None, bytearray]:
         """The package asks for the two bytes, then a length and a mask if there are such, then the data."""
         if not self._is_framed():
             return (yield from super().read_exact(n))
-        head = self._head
+        head = self.head
         if head is None:
             data = yield from super().read_exact(n)
             self._begin(bytes(data))
@@ -60,13 +60,13 @@ class FrameReader(StreamReader):
             if self._is_text and is_next and n <= self.room():
                 yield from self._look(opcode == Opcode.CONT, bool(head[1] & 0x80), n)
             data = yield from super().read_exact(n)
-            self._head = None
+            self.head = None
             if opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 self._goes_on = not head[0] & _FINAL
         return data
 
     def _begin(self, head: bytes) -> None:
-        self._head = head
+        self.head = head
         self._pieces = ((head[1] & 0x7F) > 125) + bool(head[1] & 0x80)
         if not self._goes_on:  # what comes within a message instead of its next fragment is refused
             self._is_text = head[0] & ~_FINAL == Opcode.TEXT

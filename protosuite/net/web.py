@@ -80,6 +80,13 @@ class WebConnection(Connection):
         assert self._channel is not None
         self._channel.makeConnection(_ChannelTransport(self))
 
+    def dataReceived(self, data: bytes) -> None:
+        if self.socket is None or self.finishing:
+            super().dataReceived(data)
+        else:  # without the steps that are for what comes before
+            self.traffic.received += len(data)
+            self.socket.received(data)
+
     def received(self, data: bytes) -> None:
         if self.socket is not None:
             self.socket.received(data)

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IAddress
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from protosuite.auth.guard import OPEN, Guard
 from protosuite.config import HttpConfig, WebConfig
+from protosuite.errors import Overloaded, StorageError
+from protosuite.logs import Muffled
 from protosuite.net.access import Access
 from protosuite.net.handshake import Terms
 from protosuite.net.http import MAX_BODY
@@ -59,6 +62,7 @@ class WebService(HttpService):
         secure_cookie: bool = False,
     ) -> None:
         super().__init__(name, config, reactor, wall, guard, secure_cookie)
+        self._troubles = Muffled(self.log, reactor)
         self.terms = Terms(
             subprotocol,
             Limits(
@@ -73,3 +77,10 @@ class WebService(HttpService):
             config.origins,
             config.compression,
         )
+
+    def failed(self, what: str, failure: Failure) -> None:
+        """Something could not be read or stored; or it is a defect of ours."""
+        if failure.check(StorageError, Overloaded, OSError):
+            self._troubles.info("{what}: {reason}", what=what, reason=str(failure.value))
+        else:
+            self.log.failure("{what}", failure, what=what)

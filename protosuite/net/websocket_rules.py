@@ -12,7 +12,7 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import PayloadTooBig
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
-from websockets.protocol import CONNECTING, OPEN, Protocol
+from websockets.protocol import CONNECTING, OPEN, Protocol, State
 from websockets.server import ServerProtocol
 
 from protosuite.net.early_text import FrameReader
@@ -27,10 +27,10 @@ log = Logger()
 MAX_CONTROL = 125  # bytes in a control frame (5.5)
 
 # A frame (5.2): its first byte if it is a whole text message; in the second what says that it is masked.
-_WHOLE_TEXT, _MASKED = b"\x81", 0x80
+_WHOLE_TEXT, _MASKED = 0x81, 0x80
 _MORE = 126  # in the place of a length: the length is in the next 2 bytes; one more: in the next 8
 _MOST = (1 << 16) - 1  # that 2 bytes can say
-_LEAST = 8  # bytes of which both of a frame's lengths that are looked at here can be told
+_LEAST = 6  # bytes of a frame with a mask: either of the lengths that are looked at here is within them
 _HEAD_16, _HEAD_64 = struct.Struct(">BBH"), struct.Struct(">BBQ")
 
 
@@ -65,6 +65,7 @@ class _Rules(Protocol):
     """
 
     take: Callable[[Frame], None]
+    is_open = False  # whether a message can still be sent; whoever owns it may end that before its state does
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -73,6 +74,20 @@ class _Rules(Protocol):
         self.reader = self.frames
         self.parser = self.parse()
         next(self.parser)  # up to where it needs something to read
+
+    @property
+    def state(self) -> State:
+        """Of the connection. The package sets it."""
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = state
+        self.is_open = state is OPEN  # set here and not asked for: it is looked at several times a message
+
+    def pass_texts(self, data: bytes) -> bytes:
+        """Hand on what `data` begins with and needs no rules. What is left of it is for `receive_data`."""
+        return data
 
     def recv_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
@@ -97,40 +112,33 @@ class ServerRules(_Rules, ServerProtocol):
 
     take_text: Callable[[str], None]
 
-    def receive_data(self, data: bytes | bytearray) -> None:
-        if data[:1] == _WHOLE_TEXT:
-            data = self._without_texts(data)
-        if data:
-            super().receive_data(data)
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._longest = min(_MOST, self.max_fragment_size or 0)
 
-    def _without_texts(self, data: bytes | bytearray) -> bytes | bytearray:
-        """Hand on the texts that `data` begins with, as long as they are plain. What is left of it."""
+    def pass_texts(self, data: bytes) -> bytes:
+        """Hand on the texts that `data` begins with, as long as they are plain."""
+        if self.extensions or self.current_size is not None or self.frames.head or self.frames.buffer:
+            return data
         at, end = 0, len(data)
-        while self._is_between_messages() and data[at : at + 1] == _WHOLE_TEXT and end - at >= _LEAST:
+        while self.is_open and end - at >= _LEAST and data[at] == _WHOLE_TEXT:
             size, begin = data[at + 1] - _MASKED, at + 6  # behind a length of one byte and the mask
-            if size == _MORE:
-                size, begin = int.from_bytes(data[at + 2 : at + 4], "big"), at + 8
+            if size >= _MORE:
+                if size > _MORE:
+                    break
+                size, begin = data[at + 2] << 8 | data[at + 3], at + 8
                 if size < _MORE:
                     break
-            elif size > _MORE:
-                break
-            if not 0 <= size <= min(_MOST, self.max_fragment_size or 0) or begin + size > end:
+            behind = begin + size
+            if not 0 <= size <= self._longest or behind > end:
                 break
             try:
-                text = str(apply_mask(data[begin : begin + size], data[begin - 4 : begin]), "utf-8")
+                text = str(apply_mask(data[begin:behind], data[begin - 4 : begin]), "utf-8")
             except UnicodeDecodeError:
                 break
-            at = begin + size
+            at = behind
             self.take_text(text)
-        return data[at:] if at else data
-
-    def _is_between_messages(self) -> bool:
-        return (
-            self.state is OPEN
-            and not self.extensions
-            and self.current_size is None
-            and self.frames.is_between_frames
-        )
+        return data[at:]
 
 
 class ClientRules(_Rules, ClientProtocol):
@@ -141,10 +149,10 @@ def text_frame(text: bytes) -> bytes:
     """The frame of one text message from a server, to send to as many clients as should have it."""
     size = len(text)
     if size < _MORE:
-        return bytes((0x81, size)) + text
-    if size < 1 << 16:
-        return _HEAD_16.pack(0x81, _MORE, size) + text
-    return _HEAD_64.pack(0x81, _MORE + 1, size) + text
+        return bytes((_WHOLE_TEXT, size)) + text
+    if size <= _MOST:
+        return _HEAD_16.pack(_WHOLE_TEXT, _MORE, size) + text
+    return _HEAD_64.pack(_WHOLE_TEXT, _MORE + 1, size) + text
 
 
 def deflate() -> list[ServerPerMessageDeflateFactory]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from attrs import astuple
+
 from protosuite import hours
 from protosuite.bus import bus_pb2 as pb
 from protosuite.bus import wire as bus
@@ -133,8 +135,8 @@ BUS_ANSWERS: Sequence[Any] = (
     pb.Error(code="bad-topic", message="m", id=1),
 )
 CHATLOG_ANSWERS = (
-    chatlog.encode_ack(chatlog.encode_entry(ENTRY)),
-    chatlog.encode_reply([chatlog.encode_entry(ENTRY)] * 2, 2, 1, "epoch", "s"),
+    chatlog.encode_ack(chatlog.encode_entry(*astuple(ENTRY))),
+    chatlog.encode_reply([chatlog.encode_entry(*astuple(ENTRY))] * 2, 2, 1, "epoch", "s"),
     chatlog.encode_error(chatlog.Error("gap", "why", 3)),
 )
 MEDIACHAT_ANSWERS = (

@@ -93,7 +93,7 @@ LAYERS = [
     {"media.asking"},
     {"media.interface"},
     {"media.address"},
-    {"adding", "placing"},
+    {"adding", "placing", "layout"},
     {"places"},
     {"tables"},
     {"pane"},

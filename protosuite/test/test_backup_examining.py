@@ -331,6 +331,11 @@ class HostileDatabaseTests(HarmCase):
             report = self.wrong(f"DELETE FROM chatlog_entry WHERE room = 2 AND {slots}")
             self.assertIn("room 'main' of the chat log", report.chains.broken[0])
             self.setUp()
+        report = self.wrong("UPDATE chatlog_recent SET slot = slot + 1 WHERE room = 2 AND slot = 30")
+        self.assertIn("slot 31 comes after slot 29", report.chains.broken[0])
+        self.setUp()
+        report = self.wrong("DROP TABLE chatlog_entry", "UPDATE chatlog_room SET head = 0, hash = epoch")
+        self.assertIn("no such table: chatlog_entry", report.chains.broken[0])
 
     def test_hashes_that_lead_elsewhere(self) -> None:
         """R25: what a row says of its file is never a path."""

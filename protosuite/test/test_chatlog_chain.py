@@ -6,12 +6,12 @@ import json
 from hashlib import blake2b
 from typing import Any
 
-from attrs import asdict, evolve
+from attrs import asdict, astuple, evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from protosuite.chatlog.chain import Append, Head, Verifier, digest, extend
+from protosuite.chatlog.chain import Append, Head, Verifier, digest, entry_of, extend
 from protosuite.chatlog.wire import ClientAppend, Entry, encode_entry
 
 EPOCH = "000102030405060708090a0b0c0d0e0f"
@@ -51,7 +51,9 @@ def log(lines: Any) -> list[Entry]:
     """A log of what was said, from slot 1."""
     head, found = Head(0, EPOCH), []
     for seq, (author, content, key) in enumerate(lines):
-        entry = extend(head, Append("r", "s", ClientAppend(seq, author, content, key)), 1000 + seq)
+        entry = entry_of(
+            extend(head, Append("r", "s", ClientAppend(seq, author, content, key)), 1000 + seq)[0]
+        )
         head = Head(entry.slot, entry.hash)
         found.append(entry)
     return found
@@ -67,12 +69,14 @@ class ChainTests(SynchronousTestCase):
 
     def test_extended(self) -> None:
         """An append becomes the entry behind the head, with its fields and its place in the chain."""
-        first = extend(
-            Head(0, EPOCH), Append("r", "00000000000000aa", ClientAppend(0, "ana", "hello")), FIRST.at
+        first = entry_of(
+            extend(
+                Head(0, EPOCH), Append("r", "00000000000000aa", ClientAppend(0, "ana", "hello")), FIRST.at
+            )[0]
         )
         self.assertEqual(first, FIRST)
         message = ClientAppend(7, SECOND.author, SECOND.content, "k-1")
-        second = extend(Head(1, first.hash), Append("r", SECOND.session, message), SECOND.at)
+        second = entry_of(extend(Head(1, first.hash), Append("r", SECOND.session, message), SECOND.at)[0])
         self.assertEqual(second, SECOND)
 
     @given(
@@ -86,7 +90,12 @@ class ChainTests(SynchronousTestCase):
         self.assertEqual(digest(previous, entry), blake2b(text.encode(), digest_size=16).hexdigest())
         fields = {name: value for name, value in asdict(entry).items() if value is not None}
         sent = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-        self.assertEqual(encode_entry(entry).decode(), sent)
+        self.assertEqual(encode_entry(*astuple(entry)).decode(), sent)
+        message = ClientAppend(entry.seq, entry.author, entry.content, entry.key)
+        head = Head(entry.slot - 1, previous)
+        made, encoded = extend(head, Append("r", entry.session, message), entry.at)
+        self.assertEqual(entry_of(made), evolve(entry, hash=digest(previous, entry)))
+        self.assertEqual(encoded, encode_entry(*made))
 
 
 class VerifierTests(SynchronousTestCase):

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.auth.tokens import Identity
-from protosuite.chatlog.chain import Append, Head, extend
+from protosuite.chatlog.chain import Append, Head, entry_of, extend
 from protosuite.chatlog.cli import WholeFile, parse
 from protosuite.chatlog.lines import Line, LineSplitter, json_line, text_lines
 from protosuite.chatlog.pane import Pane, entry_rows, wrap
@@ -42,7 +42,7 @@ def log(*contents: str, author: str = "ana", step: int = 1) -> list[Entry]:
     entries: list[Entry] = []
     for n, content in enumerate(contents):
         append = Append("main", "s", ClientAppend(n, author, content, f"key {n}"))
-        entry = extend(head, append, NOON + n * step)
+        entry = entry_of(extend(head, append, NOON + n * step)[0])
         entries.append(entry)
         head = Head(entry.slot, entry.hash)
     return entries

@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from protosuite.chatlog.chain import Append
 from protosuite.chatlog.client import ChatLogClientFactory, room_url
 from protosuite.chatlog.server import ChatLogService
-from protosuite.chatlog.store import ChatLogStore, entries, rooms
+from protosuite.chatlog.store import ChatLogStore
+from protosuite.chatlog.tables import entries, recent, rooms
 from protosuite.chatlog.view import Change
 from protosuite.chatlog.wire import ClientAppend, Entry
 from protosuite.config import ChatLogConfig
@@ -72,8 +73,9 @@ class ClientTests(SynchronousTestCase):
         return [entry.content for change in self.changes for entry in change.new]
 
     def stored(self) -> list[str]:
+        tables = (sa.select(table.c.content, table.c.slot) for table in (entries, recent))
         with self.database.at_start() as connection:
-            return list(connection.execute(sa.select(entries.c.content).order_by(entries.c.slot)).scalars())
+            return list(connection.execute(sa.union_all(*tables).order_by("slot")).scalars())
 
     def appended(self, text: str) -> Deferred[Entry]:
         """Append and let it travel."""
@@ -234,6 +236,7 @@ class ClientTests(SynchronousTestCase):
         """A room that was made anew is another log: the change says so, and the view is that one's."""
         self.appended("old")
         self.line.cut()
+        self.successResultOf(self.store.tidy())
         with self.database.at_start() as connection:
             connection.execute(sa.delete(entries))
             connection.execute(sa.delete(rooms))
@@ -246,6 +249,7 @@ class ClientTests(SynchronousTestCase):
         """An entry that was changed in the database is reported by its slot."""
         self.line.cut()
         self.write("one", "two", "three")
+        self.successResultOf(self.store.tidy())
         with self.database.at_start() as connection:
             connection.execute(sa.update(entries).where(entries.c.slot == 2).values(content="forged"))
         self.come_back()

@@ -84,18 +84,18 @@ class Model:
         return min(self.ready(room, session), key=lambda item: item.seq)
 
     def take(self) -> Item | None:
-        while self.turns:
-            room = self.turns.pop(0)
-            waiting = {item.session for item in self.ready(room)}
-            todo = [session for session in self.rounds.pop(room, []) if session in waiting]
-            todo = todo or sorted(waiting, key=lambda session: self.head(room, session).arrival)
-            if todo:
-                item = self.head(room, todo.pop(0))
-                self.taken.add(item)
-                self.turns.append(room)
-                self.rounds[room] = todo
-                return item
-        return None
+        if not self.turns:
+            return None
+        room = self.turns.pop(0)
+        waiting = {item.session for item in self.ready(room)}
+        todo = self.rounds.pop(room, [])
+        todo = todo or sorted(waiting, key=lambda session: self.head(room, session).arrival)
+        item = self.head(room, todo.pop(0))
+        self.taken.add(item)
+        if self.ready(room):
+            self.turns.append(room)
+            self.rounds[room] = todo
+        return item
 
     def drop(self, session: str, early_only: bool) -> list[tuple[str, int]]:
         limit = self.next(session)
@@ -109,6 +109,10 @@ class Model:
         ]
         for item in gone:
             self.came[session, item.seq] = None
+            if not self.ready(item.room, session):
+                self.rounds[item.room] = [each for each in self.rounds.get(item.room, []) if each != session]
+            if not self.ready(item.room) and item.room in self.turns:
+                self.turns.remove(item.room)
         return [(session, item.seq) for item in sorted(gone, key=lambda item: item.seq)]
 
 
@@ -153,6 +157,7 @@ class Machine(RuleBasedStateMachine):
     @rule(most=st.integers(1, 8))
     def take(self, most: int) -> None:
         found = self.sequencer.take(most)
+        assert len(found) <= most
         for append in found:
             item = self.model.take()
             assert item is not None
@@ -176,6 +181,12 @@ class Machine(RuleBasedStateMachine):
         found = (self.sequencer.drop_early if early_only else self.sequencer.drop)(writer)
         assert names(found) == self.model.drop(writer.session, early_only)
         assert not writer.held
+
+    @invariant()
+    def nothing_is_kept(self) -> None:
+        """It keeps the rooms that have something ready, in the order of their turns, and no others."""
+        assert list(self.sequencer._rooms) == self.model.turns
+        assert self.sequencer.is_waiting == any(self.model.ready(room) for room in "ABC")
 
     @invariant()
     def who_waits(self) -> None:
@@ -252,6 +263,16 @@ class FairnessTests(SynchronousTestCase):
         self.sequencer.take(1)
         self.sequencer.drop(bob)
         self.assertEqual(names(self.sequencer.take(10)), [("eve", 0), ("ana", 1), ("eve", 1)])
+
+    def test_back_within_a_round(self) -> None:
+        """Who drops what it has during a round, and comes back, is in the next one."""
+        ana, bob, eve = (Writer("r", name, 64) for name in ("ana", "bob", "eve"))
+        for writer in (ana, bob, eve, ana):
+            self.offer(writer, 1)
+        self.sequencer.take(1)
+        self.sequencer.drop(bob)
+        self.offer(bob, 1)
+        self.assertEqual(names(self.sequencer.take(10)), [("eve", 0), ("ana", 1), ("bob", 1)])
 
     def test_a_storm_in_another_room(self) -> None:
         """Of what is taken, a room gets as much as any other, however many connections storm there."""

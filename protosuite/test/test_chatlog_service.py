@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from functools import partial
 from typing import Any
 
@@ -882,7 +883,21 @@ class StopTests(Fixture):
         self.assertNoResult(done)
         for client in (ana, bob, eve):
             client.leave()
+        self.settle()
         self.successResultOf(done)
+
+    def test_entries_that_cannot_be_put_by_room(self) -> None:
+        """A stop ends all the same when entries cannot be put where they would be tidy, and says why."""
+        self.join().append("0")
+        with self.workers.database.at_start() as connection:
+            connection.exec_driver_sql(
+                "CREATE TRIGGER t BEFORE INSERT ON chatlog_entry BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )
+        self.successResultOf(self.service.stopService())
+        with self.workers.database.at_start() as connection:
+            connection.exec_driver_sql("DROP TRIGGER t")
+        [failure] = self.flushLoggedErrors(sqlite3.IntegrityError)
+        self.assertEqual(str(failure.value), "no")
 
     def test_what_was_asked_is_answered(self) -> None:
         """An answer that is being read is sent, and the acks that waited behind it, and then comes 1001."""

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from protosuite.chatlog.chain import Append, Head, extend
+from protosuite.chatlog.chain import Append, Head, entry_of, extend
 from protosuite.chatlog.view import Change, View
 from protosuite.chatlog.wire import ClientAppend, ClientUpdate, Entry, ServerReply
 
@@ -28,7 +28,7 @@ def log(length: int, epoch: str = EPOCH) -> list[Entry]:
     head = Head(0, epoch)
     entries: list[Entry] = []
     for n in range(length):
-        entry = extend(head, Append("main", "s", ClientAppend(n, "ana", f"entry {n}")), 1000 + n)
+        entry = entry_of(extend(head, Append("main", "s", ClientAppend(n, "ana", f"entry {n}")), 1000 + n)[0])
         entries.append(entry)
         head = Head(entry.slot, entry.hash)
     return entries

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from attrs import evolve
+from attrs import astuple, evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -116,6 +116,37 @@ class ClientTests(SynchronousTestCase):
                 self.assertEqual((found.error.code, found.error.seq), ("bad-field", 7), (field, value))
                 self.assertTrue(found.error.message.startswith(f"{field} of ClientAppend must be "))
 
+    def assert_same(self, fields: dict[str, Any]) -> None:
+        """Hold that `fields` are taken alike in a text that is plain and in one that is not."""
+        text = json.dumps(fields, ensure_ascii=False)
+        for other in (json.dumps(fields | {"later": "\u00e9"}), json.dumps(fields, indent=1) + "\n"):
+            self.assertEqual(from_client(text), from_client(other), fields)
+
+    def test_plain_or_not(self) -> None:
+        """R13: an append is taken or refused alike, with or without an escape or white space around it."""
+        long: dict[str, Any] = {
+            "seq": [-1, 0, EXACT, EXACT + 1, True, 1.0, "1"],
+            "author": ["", "x", "x" * 64, "x" * 65, "a\x7f", "a\x85", "\ud800", " ", 7, ["x"]],
+            "content": ["", "x", "x" * MAX_CONTENT, "x" * (MAX_CONTENT + 1), "\x7f", "\x85", "ü", 7, True],
+            "key": [None, "", "x", "x" * 64, "x" * 65, "\x7f", 7, False],
+            "type": ["ClientAppend", "ClientUpdate", None, 7],
+        }
+        for name, values in long.items():
+            for value in values:
+                self.assert_same(APPEND | {name: value})
+            self.assert_same({other: value for other, value in APPEND.items() if other != name})
+
+    @settings(deadline=None)
+    @given(
+        st.dictionaries(
+            st.sampled_from([*APPEND, "key", "x"]),
+            anything | st.text(st.characters(codec="ascii"), max_size=70) | st.integers(-2, 2),
+        )
+    )
+    def test_plain_or_not_whatever_is_said(self, fields: dict[str, Any]) -> None:
+        """R13: so is whatever else an append may say."""
+        self.assert_same(APPEND | fields)
+
     def test_bad_seq(self) -> None:
         """An append whose own number is wrong is refused without one."""
         for seq in (None, -1, True, False, 1.0, 0.5, "0", [0], EXACT + 1, 10**400, float("nan")):
@@ -175,7 +206,7 @@ class ServerTests(SynchronousTestCase):
     def test_as_the_contract_has_it(self) -> None:
         """The names of fields are those of the contract; a key is there only if there is one."""
         self.assertEqual(
-            json.loads(encode_ack(encode_entry(ENTRY))),
+            json.loads(encode_ack(encode_entry(*astuple(ENTRY)))),
             {
                 "type": "ServerAck",
                 "entry": {
@@ -189,7 +220,7 @@ class ServerTests(SynchronousTestCase):
                 },
             },
         )
-        self.assertEqual(json.loads(encode_entry(evolve(ENTRY, key="k")))["key"], "k")
+        self.assertEqual(json.loads(encode_entry(*astuple(evolve(ENTRY, key="k"))))["key"], "k")
         self.assertEqual(
             json.loads(encode_reply([], 9, 10, "e", "s")),
             {"type": "ServerReply", "entries": [], "latest": 9, "first": 10, "epoch": "e", "session": "s"},
@@ -202,19 +233,21 @@ class ServerTests(SynchronousTestCase):
         """Text that looks like our JSON stays text."""
         for text in ('"type":"entry",', '"},"type":"Error","x":{"', '\\"', "\u2028"):
             entry = evolve(ENTRY, author=text, content=text, key=text)
-            self.assertEqual(from_server(encode_ack(encode_entry(entry)).decode()), ServerAck(entry))
+            encoded = encode_entry(*astuple(entry))
+            self.assertEqual(from_server(encode_ack(encoded).decode()), ServerAck(entry))
 
     @settings(deadline=None)
     @given(entries)
     def test_acks(self, entry: Entry) -> None:
         """An acknowledged entry is read back as it was."""
-        self.assertEqual(from_server(encode_ack(encode_entry(entry)).decode()), ServerAck(entry))
+        self.assertEqual(from_server(encode_ack(encode_entry(*astuple(entry))).decode()), ServerAck(entry))
 
     @settings(deadline=None)
     @given(st.lists(entries, max_size=4), exact, exact)
     def test_replies(self, found: list[Entry], latest: int, first: int) -> None:
         """So is a reply with any number of them."""
-        data = encode_reply(map(encode_entry, found), latest, first, "epoch", "session")
+        encoded = [encode_entry(*astuple(entry)) for entry in found]
+        data = encode_reply(encoded, latest, first, "epoch", "session")
         self.assertEqual(
             from_server(data.decode()), ServerReply(tuple(found), latest, first, "epoch", "session")
         )
@@ -227,7 +260,7 @@ class ServerTests(SynchronousTestCase):
 
     def test_nonsense(self) -> None:
         """R13: a client that hears nonsense has one exception to catch."""
-        entry = json.loads(encode_entry(ENTRY))
+        entry = json.loads(encode_entry(*astuple(ENTRY)))
         reply = {"type": "ServerReply", "entries": [entry], "latest": 1, "first": 1, "epoch": "e"}
         ack = {"type": "ServerAck", "entry": entry}
         self.assertEqual(from_server(json.dumps(reply)), ServerReply((ENTRY,), 1, 1, "e", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.errors import BadRequest, Overloaded, StorageFull
+from protosuite.mediachat import store as mediachat_store
+from protosuite.mediachat.adding import KNOWN_HERE
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.tables import Chat, Message, New
+from protosuite.storage.sqlite import driver
 from protosuite.testing import HandWorker, database
 
 QUOTA = 100
@@ -256,21 +260,67 @@ class FileTests(Fixture):
         self.assertEqual(self.chat().unread, 1)
 
     def test_few_statements(self) -> None:
-        """Texts that come together take one statement of each kind, however many they are."""
+        """Nothing is looked up for texts that come together, and their chat is written once."""
         self.enter()
         seen: list[str] = []
-        event.listen(
-            self.database._write_engine,
-            "before_cursor_execute",
-            lambda c, cur, sql, args, ctx, many: seen.append(sql.partition(" ")[0]),
+        kept = self.database._writes._kept  # type: ignore[attr-defined] # that of a file
+        driver(kept).set_trace_callback(lambda sql: seen.append(sql.partition(" ")[0]))
+
+        def statements(*news: New) -> dict[str, int]:
+            seen.clear()
+            self.all_at_once(*news)
+            return Counter(seen)
+
+        alone = {"BEGIN": 1, "SELECT": 1, "INSERT": 1, "UPDATE": 1, "COMMIT": 1}  # the last id is looked up
+        many = alone | {"INSERT": 100}
+        texts = [New(1, "client", "text", 1, text=str(n)) for n in range(100)]
+        self.assertEqual(statements(*texts), Counter(alone) + Counter(many))
+        same = [New(1, "client", "text", 1, text="x", key="k")] * 3
+        self.assertEqual(statements(*same), Counter(alone) + Counter(alone | {"SELECT": 2}))
+        self.assertEqual(statements(*same), Counter(alone) + Counter({"BEGIN": 1, "SELECT": 3, "COMMIT": 1}))
+
+    def test_known_chats(self) -> None:
+        """A chat that no client has entered since the start is looked up, and so is each that gets media."""
+        self.enter()
+        self.enter(8)
+        self.store = MediaChatStore(self.database, QUOTA)
+        self.enter(8)
+        media: Any = {"sender": "client", "kind": "file", "name": "f", "size": 60, "sha256": "0" * 64}
+        found = self.all_at_once(
+            New(1, "desk", "text", 5, text="a"),
+            New(3, "desk", "text", 5, text="nowhere"),
+            New(2, "client", "text", 5, text="b"),
+            New(2, at=6, **media),
+            New(2, at=7, **media),
+            New(2, "client", "text", 8, text="c"),
         )
-        self.all_at_once(*(New(1, "client", "text", 1, text=str(n)) for n in range(100)))
-        storing = ["SELECT", "INSERT", "UPDATE"]
-        each = ["SELECT", *storing]  # the chats, and the last id
-        self.assertEqual(seen, each * 2)
-        seen.clear()
-        self.all_at_once(*[New(1, "client", "text", 1, text="x", key="k")] * 3)
-        self.assertEqual(seen, [*each, "SELECT", "SELECT", *storing])
+        stored = [True, "no-such-chat", True, True, "quota", True]
+        self.assertEqual([each if isinstance(each, str) else each[1] for each in found], stored)
+        self.assertEqual((self.chat(2).unread, self.chat(2).last_message_at), (3, 8))
+
+    def test_defect_of_one(self) -> None:
+        """Who fails at what became of a message keeps nobody else from being told."""
+        self.enter()
+        told: list[Any] = []
+
+        def fail(outcome: object) -> None:
+            raise ZeroDivisionError
+
+        self.writer.at_once = False
+        self.store.add(New(1, "client", "text", 1, text="before"))
+        for told_to in (fail, told.append):
+            self.store.put(New(1, "client", "text", 1, text="x"), told_to)
+        self.writer.run()
+        self.assertEqual([(message.id, is_new) for message, is_new in told], [(3, True)])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_most_known_chats(self) -> None:
+        """What is kept of chats does not grow without end, and goes for those that were entered long ago."""
+        self.patch(mediachat_store, "_MOST_KNOWN", 2)
+        for client in (7, 8, 7, 9):
+            self.enter(client)
+        self.assertEqual(list(self.store._known), [1, 3])
+        self.assertEqual([self.add(chat) for chat in (1, 2, 3)], [1, 2, 3])
 
     def test_plans(self) -> None:
         """Every page is read by an index, in its order: its cost does not grow with what is not on it."""
@@ -303,3 +353,4 @@ class FileTests(Fixture):
             plans = "\n".join(self.plan(sql, args) for sql, args in list(seen))
             self.assertIn(index, plans)
             self.assertIsNone(re.search(r"SCAN (?!mediachat_chat USING INDEX)|TEMP B-TREE", plans), plans)
+        self.assertIn("ix_mediachat_message_key (chat_id=? AND key=?)", self.plan(KNOWN_HERE, (1, "k")))

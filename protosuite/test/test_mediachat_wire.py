@@ -79,6 +79,12 @@ class RoundTripTests(SynchronousTestCase):
         self.assertEqual(wire.spoken(text.text, is_plain=True), attrs.evolve(text, key=None))
         self.assertEqual(wire.spoken(wire.CANCEL.decode(), is_plain=False), Cancel())
 
+    @given(st.sampled_from(["saved", "discarded"]), IDS, NONE | SHORT)
+    @example("saved", 1, '"\\\u2028é😀')
+    def test_stored(self, status: str, id: int, key: str | None) -> None:
+        """What becomes of a stored text is said in the same bytes, whichever way they are put together."""
+        self.assertEqual(wire.encode_stored(status, id, key), wire.encode(Status(status, id, key=key)))
+
 
 class NonsenseTests(SynchronousTestCase):
     """What is no frame."""

@@ -51,6 +51,9 @@ class ReadTests(SynchronousTestCase):
             b'"x"',
             b"null",
             b"{}{}",
+            b"{} x}",
+            b'{"a":}',
+            b'{"a":1}}',
             b"{'a':1}",
             b'{"a":NaN}',
             b'{"a":-Infinity}',
@@ -63,6 +66,14 @@ class ReadTests(SynchronousTestCase):
             '{"a":' + '{"a":' * 100_000,
         ):
             self.assertEqual(code(data), "bad-json", data[:50])
+
+    def test_white_space(self) -> None:
+        """White space may be anywhere but in a value (RFC 8259, 2), and nothing else may."""
+        for data in ('{"a":1}', ' {"a":1}', '{"a":1}\n', '\t\r\n { "a" : 1 } \n', '{\n"a":1\n}'):
+            self.assertEqual(read(data), {"a": 1}, data)
+            self.assertEqual(read(data.encode()), {"a": 1}, data)
+        for data in ('\xa0{"a":1}', '{"a":1}\x0b', '\ufeff{"a":1}', '{"a":1}\u2028'):
+            self.assertEqual(code(data), "bad-json", data)
 
     @settings(deadline=None)
     @given(

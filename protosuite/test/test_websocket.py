@@ -317,21 +317,31 @@ class MessageTests(SynchronousTestCase):
         self, frames: list[tuple[Opcode, int, bytes, bool, bool, int]], cuts: list[int]
     ) -> None:
         """R12: frames of all sorts, right or wrong, have one outcome, however they are cut."""
-        stream = b""
+        stream, ends = b"", [0]
         for opcode, size, letter, fin, is_masked, reserved in frames:
             image = frame(BINARY, (letter * size)[:size], mask=is_masked)
             # By hand: of the package's own, no control frame is wrong.
             stream += bytes([fin << 7 | reserved | opcode]) + image[1:]
+            ends.append(len(stream))
         places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
         outcomes = []
-        for pieces in (places, range(len(stream) + 1)):
+        for pieces in (places, ends, range(len(stream) + 1)):
             served = Served(self, max_message=1000)
             peer = served.open()
             for start, end in pairwise(pieces):
                 peer.send(stream[start:end])
             outcomes.append((served.talk.heard[1:], peer.frames()))
             served.assert_clean()
-        self.assertEqual(*outcomes)
+        self.assertEqual(outcomes, outcomes[:1] * 3)
+
+    def test_one_frame_a_segment(self) -> None:
+        """R12: a text within a fragmented message is refused where it begins a segment, too."""
+        for stream in ([frame(TEXT, b"be", fin=False)], [frame(BINARY, b"be", fin=False), frame(PING)]):
+            served = Served(self)
+            peer = served.open()
+            for piece in (*stream, text("within"), frame(CONT, b"gun")):
+                peer.send(piece)
+            self.assertEqual((served.talk.messages, peer.close_code()), ([], 1002))
 
     def test_what_looks_like_a_frame(self) -> None:
         """The data of a frame are its data, whatever they look like and wherever the segments begin."""
@@ -342,6 +352,12 @@ class MessageTests(SynchronousTestCase):
             for piece in (head, bytes(4), inner, frame(TEXT, b"next")):
                 peer.send(piece)
             self.assertEqual(served.talk.messages, [inner, "next"])
+        # Behind the first byte of a text: a length and a mask that look like an empty one.
+        served = Served(self)
+        peer = served.open()
+        for piece in (b"\x81", b"\x81\x80\0\0\0" + b"\xe1", frame(TEXT, b"next")):
+            peer.send(piece)
+        self.assertEqual(served.talk.messages, ["a", "next"])
 
     def test_lengths(self) -> None:
         """A length in one byte, two or eight, in no more of them than it needs or in more, is the text's."""
@@ -718,18 +734,19 @@ class FaultTests(SynchronousTestCase):
 
     def test_raises(self) -> None:
         """A talk that raises is logged once, told nothing more but its end, and the peer is told 1011."""
-        for at, stream in {
-            "began": b"",
-            "text": text("1") + text("2"),
-            "binary": frame(BINARY, b"1") + text("2"),
-        }.items():
+        for at, stream in (
+            ("began", b""),
+            ("text", text("1")),
+            ("text", text("1") + text("2")),
+            ("binary", frame(BINARY, b"1") + text("2")),
+        ):
             served = Served(self, then=self.broken(at))
             other = Served(self)
             bystander = other.open()
             peer = served.open()
             peer.send(stream)
-            peer.send(text("3"))
             self.assertEqual(peer.close_code(), 1011)
+            peer.send(text("3"))
             self.assertEqual(served.talk.messages, {"began": [], "text": ["1"], "binary": [b"1"]}[at])
             self.assertEqual(served.talk.code, 1011)
             self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
@@ -799,7 +816,7 @@ class FaultTests(SynchronousTestCase):
         served = Served(self)
         peer = served.open()
         served.talk.socket._rules.take = lambda frame: 1 // 0
-        peer.send(text("x"))
+        peer.send(frame(BINARY, b"x"))
         self.assertEqual(peer.close_code(), 1011)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 

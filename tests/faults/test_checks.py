@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from protosuite.chatlog.chain import Append, Head, extend
+from protosuite.chatlog.chain import Append, Head, entry_of, extend
 from protosuite.chatlog.wire import ClientAppend, Entry
 from tests.faults.checks import Violation
 from tests.faults.checks.bus import BusCheck
@@ -219,7 +219,7 @@ def log(*contents: str) -> list[Entry]:
     head, entries = Head(0, EPOCH), []
     for content in contents:
         message = ClientAppend(0, content.split("-")[0], content)
-        entries.append(extend(head, Append("main", "00000000000000aa", message), 0))
+        entries.append(entry_of(extend(head, Append("main", "00000000000000aa", message), 0)[0]))
         head = Head(entries[-1].slot, entries[-1].hash)
     return entries
 
