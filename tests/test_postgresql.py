@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from psycopg.types.string import StrDumper
 from sqlalchemy import Connection, event, text
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -308,24 +309,62 @@ class AwayTests(Fixture):
 
     def test_a_node_that_hangs(self) -> None:
         """A node that stops in the midst of a transaction keeps its locks from others for a while only."""
+
+        def stop(connection: Connection, taken: list[bool]) -> None:
+            until(lambda: bool(taken), "the other node has the row")
+
+        self._hold_out(stop)
+
+    def test_a_node_that_hangs_while_it_sends(self) -> None:
+        """So it is where it stops between rows that it sends without waiting for answers.
+
+        The server does not call that idle, and has no limit for it.
+        """
+
+        def stop(connection: Connection, taken: list[bool]) -> None:
+            driver: Any = connection.connection.driver_connection
+            driver.adapters.register_dumper(_Late, _LateDumper)
+            late = _Late(lambda: until(lambda: bool(taken), "the other node has the row"))
+            rows: list[Any] = [{"key": key} for key in ("b", late, "d")]
+            connection.exec_driver_sql("INSERT INTO thing VALUES (%(key)s)", rows)
+
+        self._hold_out(stop)
+
+    def _hold_out(self, stop: Callable[[Connection, list[bool]], None]) -> None:
+        """Have a node stop with a row in the first of its attempts, until another node has the row."""
         node = self.node(Timeouts(whole=60.0, connect=2.0, lock=1.0))
         other = self.node(Timeouts(whole=60.0, connect=2.0, lock=1.0))
         node.write(put("a"))
         runs: list[int] = []
+        taken: list[bool] = []
 
         def work(connection: Connection) -> None:
             connection.execute(text("UPDATE thing SET key = key || 'x' WHERE key = 'a'"))
             runs.append(1)
-            if len(runs) == 1:  # until another node has what this one had
-                until(lambda: bool(taken), "the other node has the row")
+            if len(runs) == 1:
+                stop(connection, taken)
 
-        taken: list[bool] = []
         hanging = node.database.write(work)
         until(lambda: bool(runs), "it hangs")
         other.write(lambda connection: connection.execute(text("UPDATE thing SET key = 'b'")) and None)
         taken.append(True)
         node.done(hanging)
         self.assertEqual((len(runs), other.read(keys)), (2, ["b"]))
+
+
+class _Late:
+    """A value that is ready to be sent when `hold` returns."""
+
+    def __init__(self, hold: Callable[[], None]) -> None:
+        self.hold = hold
+
+
+class _LateDumper(StrDumper):
+    """Puts it in a message."""
+
+    def dump(self, obj: Any) -> bytes:
+        obj.hold()
+        return b"c"
 
 
 class StandbyTests(SynchronousTestCase):

@@ -31,6 +31,7 @@ class Verdict:
     failure: StorageError | None = None
     is_passing: bool = False
     is_away: bool = False  # there is nobody to ask at all
+    is_locked: bool = False  # somebody else has what was needed, and keeps it
     most: int = 1_000_000
 
 
@@ -49,7 +50,7 @@ class Attempts:
     Serialization failures, deadlocks, lost connections and a server that is gone for a while lead to another
     attempt of the whole transaction: it is not in the database, and its work uses nothing else. Where the
     commit itself was cut short, `mark` tells whether it took place. `configure` is done with each new
-    connection before its first use.
+    connection before its first use, and `free` by a transaction that did not get a lock, when it is undone.
     """
 
     engine: Engine
@@ -59,6 +60,7 @@ class Attempts:
     configure: Callable[[Connection], None]
     overdue: Overdue
     mark: Mark | None = None
+    free: Callable[[Connection], None] | None = None
     sleep: Callable[[float], None] = time.sleep
     _is_away: bool = False  # the last attempt of anybody found nobody
 
@@ -131,9 +133,10 @@ class Attempts:
         try:
             result = work(connection)
             number = None if self.mark is None else self.mark.put(connection)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(DBAPIError):  # it is undone anyway: nobody has committed it
                 transaction.rollback()
+                self._free_locks(connection, error)
             raise
         try:
             transaction.commit()
@@ -142,6 +145,11 @@ class Attempts:
                 raise
             raise _Cut(number, result) from error
         return result
+
+    def _free_locks(self, connection: Connection, error: BaseException) -> None:
+        if self.free is not None and isinstance(error, DBAPIError) and self.verdict(error).is_locked:
+            with connection.begin():
+                self.free(connection)
 
     def _took_place(self, number: int, deadline: float) -> bool:
         """Whether a transaction was committed whose commit was not answered."""

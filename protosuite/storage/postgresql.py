@@ -20,19 +20,22 @@ from protosuite.storage.timeouts import Timeouts
 
 # SQLSTATEs, whole or by their class. https://www.postgresql.org/docs/current/errcodes-appendix.html
 _FULL = ("53100",)
-_BUSY = ("40001", "40P01", "55P03")  # somebody else was first, or has the row
+_LOCKED = "55P03"
+_BUSY = ("40001", "40P01", _LOCKED)  # somebody else was first, or has the row
 _AWAY = ("08", "57P", "25006", "25P03", "53300")  # it stops, starts, or is now a standby
 _BROKEN = ("28", "3D000", "42501", "42P01", "53", "57014", "58", "XX")
 _DUPLICATE = ("23505",)
 
-_MESSAGES = {"55P03": "a row stays locked by another node", "57014": "a statement took too long"}
+_NAME = "protosuite"  # of a session, as the server shows it
+_MESSAGES = {_LOCKED: "a row stays locked by another node", "57014": "a statement took too long"}
 
 
 def writing(url: URL, timeouts: Timeouts, clock: Callable[[], float]) -> Attempts:
     """The transactions of one connection that writes."""
     engine = _engine(url, 1, timeouts, "READ COMMITTED")
     configure = _configuring(timeouts, read_only=False)
-    return Attempts(engine, timeouts.whole, clock, verdict, configure, Overdue(clock), Mark())
+    overdue = Overdue(clock)
+    return Attempts(engine, timeouts.whole, clock, verdict, configure, overdue, Mark(), _freeing(timeouts))
 
 
 def reading(url: URL, count: int, timeouts: Timeouts, clock: Callable[[], float]) -> Attempts:
@@ -53,7 +56,9 @@ def verdict(error: Exception) -> Verdict:
         )
     if state.startswith(_BUSY):
         return Verdict(
-            StorageError(_MESSAGES.get(state, "other nodes wrote the same at the same time")), True
+            StorageError(_MESSAGES.get(state, "other nodes wrote the same at the same time")),
+            True,
+            is_locked=state == _LOCKED,
         )
     if error.connection_invalidated or state.startswith(_AWAY) or (not state and _is_operational(error)):
         # The first line is enough. Of several hosts, those behind it name each.
@@ -89,7 +94,7 @@ def _engine(url: URL, size: int, timeouts: Timeouts, isolation: str) -> Engine:
             use_native_hstore=False,  # it would look for that type in each new connection
             connect_args={
                 "connect_timeout": max(2, round(timeouts.connect)),
-                "application_name": "protosuite",
+                "application_name": _NAME,
             },
         )
     except ModuleNotFoundError as error:
@@ -147,10 +152,33 @@ def _configuring(timeouts: Timeouts, *, read_only: bool) -> Callable[[Connection
     return configure
 
 
+# Rows are sent without waiting for each to be answered. Who stops in the midst of that is not idle in the
+# server's eyes, and none of its own limits holds: not before `transaction_timeout` of version 17.
+_FREE = text(
+    """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND application_name = :name
+        AND xact_start IS NOT NULL AND wait_event = 'ClientRead'
+        AND state_change < clock_timestamp() - make_interval(secs => :lock)"""
+)
+
+
+def _freeing(timeouts: Timeouts) -> Callable[[Connection], None]:
+    """What is done by who did not get a lock: transactions end that have heard nothing for too long.
+
+    It is a node that hangs, and has what others need. One that is hit by chance does its transaction again.
+    """
+
+    def free(connection: Connection) -> None:
+        connection.execute(_FREE, {"name": _NAME, "lock": timeouts.lock})
+
+    return free
+
+
 def take_time(connection: Connection) -> None:
     """Let what follows in this transaction last: one that moves the whole database."""
     for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
         connection.exec_driver_sql(f"SET LOCAL {name} = 0")
+    connection.exec_driver_sql(f"SET LOCAL application_name = '{_NAME}, taking its time'")
 
 
 _MIGRATION = 0x70726F746F737569  # "protosui": the lock of whoever changes the schema
