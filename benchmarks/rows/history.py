@@ -38,6 +38,8 @@ _MEDIACHAT = (
     " VALUES (1, 1, 'UTC', 0, 0, 0, 0, 0)",
     f"{_NUMBERS} INSERT INTO mediachat_message (id, chat_id, sender, kind, status, at, text)"
     " SELECT i, 1, 'client', 'text', 'saved', i, printf('text %100d', i) FROM n",
+    f"{_NUMBERS} INSERT INTO mediachat_filed (chat_id, id) SELECT 1, i FROM n",
+    "INSERT INTO mediachat_filing VALUES (:count)",
 )
 
 Page = Callable[

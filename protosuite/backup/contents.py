@@ -20,6 +20,14 @@ from protosuite.chatlog.wire import Entry
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST_BROKEN = 100  # rooms that are told
 _PULSE = 100_000  # steps of SQLite's machine: some milliseconds
+# All messages up to a point, each once and by its own chat, and nothing else: an index of theirs, as a table.
+_IS_FILED = """
+    WITH filing AS (SELECT coalesce(max(upto), 0) AS upto FROM mediachat_filing)
+    SELECT (SELECT count(*) FROM mediachat_filed) = (SELECT count(*) FROM mediachat_message WHERE id <= upto)
+        AND NOT EXISTS (SELECT 1 FROM mediachat_filed f LEFT JOIN mediachat_message m ON m.id = f.id
+            WHERE m.chat_id IS NOT f.chat_id OR m.id > upto)
+    FROM filing
+"""
 
 
 class Unsound(Exception):
@@ -66,6 +74,8 @@ class Contents:
         foreign = "SELECT name FROM sqlite_schema WHERE type NOT IN ('table', 'index')"
         if (found := next(self._rows(foreign), None)) is not None:
             raise Unsound(f"it has {found[0]!r}, which is none of the suite's tables")
+        if self._has("mediachat_filed") and not next(self._rows(_IS_FILED))[0]:
+            raise Unsound("messages of the media chat are not filed under their chats")
 
     def schema(self) -> str:
         """The schema that it says that it has; an empty text if it is not a suite's."""

@@ -1,7 +1,7 @@
 """The tables of the chat log.
 
 An entry comes into :data:`recent`, where it is the last of all rooms, and later, with many others, into
-:data:`entries`, where it is the last of its room: see :mod:`.recent`.
+:data:`entries`, where it is the last of its room: see :mod:`.layout`.
 """
 
 from __future__ import annotations

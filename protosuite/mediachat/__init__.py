@@ -13,8 +13,9 @@
 
 On the server's side ``conversation`` has the rules of what a client says in turn, ``turns`` answers it
 in that order, ``telling`` brings what the desk says, and ``desk_talk`` is a console. Behind the API is
-``posting``. ``adding`` puts many messages into the ``tables`` by a few statements. The folder ``media``
-is all that files go through: how they come in, where they are kept, how they go out.
+``posting``. ``adding`` puts many messages into the ``tables`` by a few statements, and by ``filing``
+those of a chat are found. The folder ``media`` is all that files go through: how they come in, where they
+are kept, how they go out.
 
 With several nodes ``places`` and ``cuts`` have the order of what all have stored, ``following`` tells
 consoles of it and ``hearing`` clients, ``whereabouts`` is who is connected where, ``others`` all three.

@@ -12,10 +12,11 @@ from sqlalchemy import bindparam as given
 from twisted.python.failure import Failure
 
 from protosuite.errors import BadRequest
+from protosuite.mediachat import filing
 from protosuite.mediachat.places import next_place
 from protosuite.mediachat.tables import MESSAGE, Message, New, chats, messages
 from protosuite.storage import sqlite
-from protosuite.storage.prepared import Prepared, PreparedQuery
+from protosuite.storage.prepared import ManyRows, Prepared, PreparedQuery
 
 Added = tuple[Message, bool]  # as it is stored; False if one with its key was there before
 
@@ -48,10 +49,11 @@ def _insert(columns: Sequence[str]) -> str:
 # For SQLite, given to the driver: SQLAlchemy takes 20 µs for each statement, and 0.5 for each row.
 _TEXT = 6  # columns that a text without a key has: to bind the others takes 1.8 µs of the 4.7 for a row
 _NO_MORE = (None,) * (len(New._fields) - _TEXT)
-_PUT_TEXT = _insert(New._fields[:_TEXT])
+_PUT_TEXTS = ManyRows(messages, "id", *New._fields[:_TEXT])
 _PUT_ANY = _insert(New._fields)
 KNOWN_HERE = f"SELECT {', '.join(Message._fields)} FROM mediachat_message WHERE chat_id = ? AND key = ?"
-_LAST_ID = "SELECT seq FROM sqlite_sequence WHERE name = 'mediachat_message'"
+# The last one that was given, and the last one that is filed.
+_LAST_IDS = f"SELECT seq, {filing.UPTO_HERE} FROM sqlite_sequence WHERE name = 'mediachat_message'"
 _CHANGE_HERE = (
     "UPDATE mediachat_chat SET media_bytes = media_bytes + ?1, unread = unread + ?2,"
     " last_message_at = ?3, active_at = ?3 WHERE id = ?4"
@@ -178,7 +180,7 @@ def _put(connection: Connection, fresh: Sequence[Adding], lane: int | None) -> N
 def _put_here(connection: Connection, fresh: Sequence[Adding]) -> None:
     """The same where nobody else can write, so the ids are known before: to be told them takes 15 µs each."""
     driver = sqlite.driver(connection)
-    (last,) = driver.execute(_LAST_ID).fetchone() or (0,)
+    last, is_filed = driver.execute(_LAST_IDS).fetchone() or (0, 0)
     texts: list[tuple[Any, ...]] = []
     others: list[tuple[Any, ...]] = []
     for id, adding in enumerate(fresh, last + 1):
@@ -188,9 +190,12 @@ def _put_here(connection: Connection, fresh: Sequence[Adding]) -> None:
         else:
             others.append((id, *new))
         adding.outcome = Message(id, *new[:-1]), True
-    for statement, rows in ((_PUT_TEXT, texts), (_PUT_ANY, others)):
-        if rows:
-            driver.executemany(statement, rows)
+    _PUT_TEXTS.put(connection, texts)
+    if others:
+        driver.executemany(_PUT_ANY, others)
+    last += len(fresh)
+    if last - is_filed >= filing.MOST:
+        filing.file(connection, last)
 
 
 def _change(connection: Connection, fresh: Sequence[Adding]) -> None:

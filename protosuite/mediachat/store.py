@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from protosuite.errors import Overloaded, StorageError
 from protosuite.mediachat.adding import Added, Adding, add_all, check
 from protosuite.mediachat.cuts import Cuts
+from protosuite.mediachat.filing import between, in_order, of_chat
 from protosuite.mediachat.places import next_place
 from protosuite.mediachat.tables import CHAT, DESK, MESSAGE, UNREAD, Chat, Message, New, chats, messages
 from protosuite.storage import Database, engines
@@ -79,7 +80,7 @@ class MediaChatStore:
             if before != timezone:
                 self._place(connection, mine)
             chat = Chat(*connection.execute(sa.select(*CHAT).where(mine)).one())
-            last = sa.select(sa.func.max(messages.c.id)).where(messages.c.chat_id == chat.id)
+            last = in_order(of_chat(connection, chat.id, [messages.c.id]), 1, newest=True)
             return chat, connection.execute(last).scalar() or 0
 
         entering = self._database.write(work, Rows(chats.c.client_id, [client_id]))
@@ -218,15 +219,14 @@ class MediaChatStore:
         def work(connection: Connection) -> list[Message] | None:
             if connection.execute(sa.select(chats.c.id).where(chats.c.id == chat_id)).first() is None:
                 return None
-            query = sa.select(*MESSAGE).where(messages.c.chat_id == chat_id).limit(limit).offset(offset)
             if from_desk:
-                query = query.where(DESK, messages.c.status == "saved")
-            if after is not None:
-                query = query.where(messages.c.id > after)
-            if before is not None:
-                query = query.where(messages.c.id < before).order_by(messages.c.id.desc())
-                return [Message(*row) for row in connection.execute(query)][::-1]
-            return [Message(*row) for row in connection.execute(query.order_by(messages.c.id))]
+                said = sa.select(*MESSAGE).where(DESK, messages.c.status == "saved")
+                parts = [between(said, messages, chat_id, after, before)]
+            else:
+                parts = of_chat(connection, chat_id, MESSAGE, after, before)
+            newest = before is not None
+            found = connection.execute(in_order(parts, limit, offset, newest=newest)).all()
+            return [Message(*row) for row in (found[::-1] if newest else found)]
 
         return self._database.read(work)
 
@@ -236,17 +236,10 @@ class MediaChatStore:
         def work(connection: Connection) -> Chat | None:
             # What another node adds meanwhile would not be counted.
             lock(connection, sa.select(chats.c.id).where(chats.c.id == chat_id))
-            later = (
-                sa.select(sa.func.count())
-                .select_from(messages)
-                .where(
-                    messages.c.chat_id == chat_id,
-                    messages.c.id > upto,
-                    messages.c.sender == "client",
-                    messages.c.status == "saved",
-                )
-                .scalar_subquery()
-            )
+            later = 0
+            for part in of_chat(connection, chat_id, [sa.func.count()], after=upto):
+                counted = part.where(messages.c.sender == "client", messages.c.status == "saved")
+                later += connection.execute(counted).scalar_one()
             # Somebody else may have read on: nothing becomes unread again.
             update = sa.update(chats).where(chats.c.id == chat_id, chats.c.unread > later)
             if connection.execute(update.values(unread=later)).rowcount:

@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 
 from protosuite.storage import metadata
+from protosuite.storage.schema import only_on
 
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only what is called an INTEGER
 
@@ -62,9 +63,23 @@ messages = Table(
     Index("ix_mediachat_message_key", "chat_id", "key", unique=True, sqlite_where=text("key IS NOT NULL")),
     Index("ix_mediachat_message_media", "sha256", sqlite_where=text("sha256 IS NOT NULL")),
     Index("ix_mediachat_message_desk", "chat_id", "id", sqlite_where=DESK),
-    Index("ix_mediachat_message_chat_id", "chat_id", "id"),
+    Index("ix_mediachat_message_chat_id", "chat_id", "id", info=only_on("postgresql")),  # see filing
     Index("ix_mediachat_message_place", "place", sqlite_where=_PLACED),
     sqlite_autoincrement=True,  # an id is never given again
+)
+filed = Table(
+    "mediachat_filed",
+    metadata,
+    Column("chat_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", BigInteger, primary_key=True, autoincrement=False),  # of a message
+    sqlite_with_rowid=False,
+    info=only_on("sqlite"),
+)
+filing = Table(
+    "mediachat_filing",
+    metadata,
+    Column("upto", BigInteger, primary_key=True, autoincrement=False),  # the last message that is filed
+    info=only_on("sqlite"),
 )
 lanes = Table(
     "mediachat_lane",

@@ -33,14 +33,14 @@ from protosuite.program import EXIT_FAILED, EXIT_OK, Failed
 from protosuite.storage import damage, engines, migrate
 from protosuite.storage.engines import Transactions
 from protosuite.storage.measures import revision
-from protosuite.storage.schema import HEAD
+from protosuite.storage.schema import HEAD, metadata
 from protosuite.storage.timeouts import Timeouts
 
 NAME = "protosuite-migrate"
 
 _TIMEOUTS = Timeouts(whole=60.0)
 _FIRST = Timeouts(whole=5.0)  # somebody waits to see whether it is the right place
-_KNOWN = {"alembic_version", "storage_writer", "sqlite_sequence"}
+_KNOWN = {"alembic_version", "sqlite_sequence"}
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -155,7 +155,7 @@ class _Move:
             raise Failed(
                 f"the database {file} has schema {found}, not {HEAD}: start this version with it once"
             )
-        known = _KNOWN | {table.name for table in copying.tables()}
+        known = _KNOWN | set(metadata.tables)
         for name in sorted(set(sa.inspect(here).get_table_names()) - known):
             program.say(f"{NAME}: the table {name} is not the suite's own, and is not moved")
 

@@ -15,6 +15,7 @@ from protosuite.logs import first_line
 from protosuite.storage import metadata
 from protosuite.storage.marks import writers
 from protosuite.storage.migrate import MOVING
+from protosuite.storage.schema import is_on
 
 _BATCH = 1000  # rows of one transaction
 _BATCH_BYTES = 8 << 20  # and about how much text and bytes in them
@@ -37,7 +38,8 @@ class Moved(Protocol):
 
 def tables() -> list[Table]:
     """What is moved, those that others refer to first. What a node has committed last stays with its node."""
-    return [table for table in metadata.sorted_tables if table is not writers]
+    there = (table for table in metadata.sorted_tables if is_on(table, "postgresql"))
+    return [table for table in there if table is not writers]
 
 
 def prepare(target: Connection, source: str) -> bool:

@@ -21,6 +21,7 @@ from protosuite.chatlog.chain import Append
 from protosuite.chatlog.store import ChatLogStore
 from protosuite.chatlog.wire import ClientAppend
 from protosuite.counter.store import CounterStore
+from protosuite.mediachat import filing
 from protosuite.mediachat.media.folder import MediaFolder
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.tables import New
@@ -84,6 +85,8 @@ class BackupCase(SynchronousTestCase):
         self.done(store.enter(7, "Europe/Paris", 1))
         self.done(store.add(New(1, "client", "text", 1, text="hello")))
         self.done(store.add(New(1, "client", "file", 1, "discarded", name="late.bin", size=9)))
+        with self.database.at_start() as connection:
+            filing.file(connection, 2)  # what comes behind them is not filed yet
         for content in MEDIA:
             self.add_media(content)
         self.add_media(MEDIA[0])  # named twice, stored once

@@ -94,7 +94,7 @@ LAYERS = [
     {"media.interface"},
     {"media.address"},
     {"adding", "placing", "layout"},
-    {"places"},
+    {"places", "filing"},
     {"tables"},
     {"pane"},
     {"sequence", "ledger", "shared", "engine", "broker", "sequencer", "view", "conversation"},

@@ -51,7 +51,9 @@ class WholeTests(BackupCase):
 
     def test_nothing_in_it(self) -> None:
         """R9: a suite that nobody has used yet is backed up like any other."""
-        for table in ("chatlog_entry", "chatlog_room", "mediachat_message", "mediachat_chat"):
+        for table in ("chatlog_entry", "chatlog_room", "mediachat_filed", "mediachat_filing"):
+            self.execute(f"DELETE FROM {table}")
+        for table in ("mediachat_message", "mediachat_chat"):
             self.execute(f"DELETE FROM {table}")
         report = self.examined(self.backup())
         self.assertTrue(report.is_right, report)
@@ -336,6 +338,22 @@ class HostileDatabaseTests(HarmCase):
         self.setUp()
         report = self.wrong("DROP TABLE chatlog_entry", "UPDATE chatlog_room SET head = 0, hash = epoch")
         self.assertIn("no such table: chatlog_entry", report.chains.broken[0])
+
+    def test_messages_that_are_not_filed(self) -> None:
+        """Messages that nobody would find in their chats are told."""
+        for change in (
+            "DELETE FROM mediachat_filed WHERE id = 1",
+            "UPDATE mediachat_filed SET chat_id = 9 WHERE id = 2",
+            "UPDATE mediachat_filed SET id = 99 WHERE id = 2",
+            "UPDATE mediachat_filed SET id = 3 WHERE id = 2",
+            "UPDATE mediachat_filing SET upto = 3",
+            "DELETE FROM mediachat_filing",
+            "INSERT INTO mediachat_filing VALUES (5)",
+            "DELETE FROM mediachat_filed",
+            "DROP TABLE mediachat_filing",
+        ):
+            self.assertIn("filed" if "DROP" not in change else "filing", self.wrong(change).problems[0])
+            self.setUp()
 
     def test_hashes_that_lead_elsewhere(self) -> None:
         """R25: what a row says of its file is never a path."""

@@ -78,7 +78,8 @@ class RestoringTests(RestoringCase):
 
     def test_without_media(self) -> None:
         """A backup without media makes a folder without."""
-        self.execute("DELETE FROM mediachat_message")
+        for table in ("filed", "filing", "message"):
+            self.execute(f"DELETE FROM mediachat_{table}")
         self.restore(self.backup())
         self.assertFalse((self.target.data / "media").exists())
 

@@ -272,7 +272,7 @@ class FileTests(Fixture):
             return Counter(seen)
 
         alone = {"BEGIN": 1, "SELECT": 1, "INSERT": 1, "UPDATE": 1, "COMMIT": 1}  # the last id is looked up
-        many = alone | {"INSERT": 100}
+        many = alone | {"INSERT": 3}  # of 64, 32 and 4 rows
         texts = [New(1, "client", "text", 1, text=str(n)) for n in range(100)]
         self.assertEqual(statements(*texts), Counter(alone) + Counter(many))
         same = [New(1, "client", "text", 1, text="x", key="k")] * 3
@@ -332,9 +332,12 @@ class FileTests(Fixture):
         )
         store = self.store
         asked: list[tuple[Callable[[], Any], str]] = [
-            (lambda: store.page(1, 10), "ix_mediachat_message_chat_id (chat_id=?)"),
-            (lambda: store.page(1, 10, before=99), "ix_mediachat_message_chat_id (chat_id=? AND id<?)"),
-            (lambda: store.page(1, 10, after=9), "ix_mediachat_message_chat_id (chat_id=? AND id>?)"),
+            (lambda: store.page(1, 10), "mediachat_filed USING PRIMARY KEY (chat_id=?)"),
+            (lambda: store.page(1, 10, before=99), "mediachat_filed USING PRIMARY KEY (chat_id=? AND id<?)"),
+            (lambda: store.page(1, 10, after=9), "mediachat_filed USING PRIMARY KEY (chat_id=? AND id>?)"),
+            (lambda: store.page(1, 10, before=9, after=2), "PRIMARY KEY (chat_id=? AND id>? AND id<?)"),
+            (lambda: store.page(1, 10), "mediachat_message USING INTEGER PRIMARY KEY (rowid>?)"),
+            (lambda: store.page(1, 10, before=99), "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
             (
                 lambda: store.page(1, 10, after=9, from_desk=True),
                 "ix_mediachat_message_desk (chat_id=? AND id>?)",
@@ -347,6 +350,8 @@ class FileTests(Fixture):
             (lambda: store.resume(1, "k", 0), "ix_mediachat_message_key (chat_id=? AND key=?)"),
             (lambda: store.referenced(["0" * 64]), "ix_mediachat_message_media (sha256=?)"),
         ]
+        with self.database.at_start() as connection:
+            connection.exec_driver_sql("INSERT INTO mediachat_filing VALUES (50)")
         for ask, index in asked:
             seen.clear()
             self.successResultOf(ask())

@@ -27,7 +27,7 @@ import protosuite.storage.marks  # noqa: F401 - declares its table
 from protosuite.counter.store import counter
 from protosuite.errors import Overloaded, StartError, StorageError, StorageFull
 from protosuite.storage import damage, metadata, migrate, sqlite
-from protosuite.storage.schema import HEAD
+from protosuite.storage.schema import HEAD, is_on
 from protosuite.storage.workers import Calls, Threads
 from protosuite.testing import HandWorker, database
 
@@ -300,7 +300,8 @@ class SchemaTests(Fixture):
         """R8: after all migrations nothing differs from what the stores say."""
         with self.database.at_start() as connection:
             connection.exec_driver_sql("DROP TABLE thing")
-            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            is_here = {"include_object": lambda item, *_: is_on(item, connection.dialect.name)}
+            context = MigrationContext.configure(connection, opts={"compare_type": True, **is_here})
             self.assertEqual(compare_metadata(context, metadata), [])
 
     def test_the_newest_migration_is_known(self) -> None:
@@ -401,7 +402,11 @@ class FileSchemaTests(Fixture):
             found = _indexes(connection.exec_driver_sql(_INDEXES).all())
         declared = sqlite3.connect(beside)
         self.addCleanup(declared.close)
-        self.assertEqual(found, _indexes(declared.execute(_INDEXES)))
+        expected = _indexes(declared.execute(_INDEXES))
+        for index in (index for table in metadata.tables.values() for index in table.indexes):
+            if not is_on(index, "sqlite"):
+                del expected[str(index.name)]
+        self.assertEqual(found, expected)
 
     def test_ids_are_not_given_again(self) -> None:
         """R8: the next id of a message is what it was, though its table is copied on the way."""

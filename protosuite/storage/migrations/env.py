@@ -2,11 +2,13 @@
 
 from alembic import context
 
-from protosuite.storage.schema import metadata
+from protosuite.storage.schema import is_on, metadata
 
+connection = context.config.attributes["connection"]
 context.configure(
-    connection=context.config.attributes["connection"],
+    connection=connection,
     target_metadata=metadata,
+    include_object=lambda item, *_: is_on(item, connection.dialect.name),
     version_table=context.config.attributes.get("version_table", "alembic_version"),
     render_as_batch=True,
     transactional_ddl=True,
