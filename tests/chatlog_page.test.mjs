@@ -411,6 +411,26 @@ test("a server that takes us for nobody is not asked again before somebody has l
   assert.equal(sockets.length, 3);
 });
 
+test("a page that is left has no connection until it is shown again", (context) => {
+  const clock = new Clock(context);
+  const page = new EventTarget();
+  globalThis.addEventListener = page.addEventListener.bind(page);
+  context.after(() => delete globalThis.addEventListener);
+  const show = (persisted) => page.dispatchEvent(Object.assign(new Event("pageshow"), { persisted }));
+  const { connection: it, sockets, calls } = connection(() => 1);
+  sockets[0].open();
+  show(false); // as at the end of loading: nothing was left
+  assert.equal(sockets.length, 1);
+  page.dispatchEvent(new Event("pagehide"));
+  assert.deepEqual([sockets[0].readyState, it.state.name, calls], [2, "lost", ["opened", "closed"]]);
+  clock.tick(1_000_000);
+  page.dispatchEvent(new Event("pagehide"));
+  assert.deepEqual([sockets.length, calls.length], [1, 2]);
+  show(true);
+  sockets[1].open();
+  assert.deepEqual([it.state.name, calls.at(-1)], ["connected", "opened"]);
+});
+
 test("an answer to a question that was asked before something else happened is not heard", async (context) => {
   new Clock(context);
   let answer;

@@ -582,9 +582,12 @@ class DeskTests(Pages):
         client = await self.browse(suite, "?client=11")
         for desk in (one, two):
             await desk.until("the client is here", "return document.querySelector('#presence.here') !== null")
-        await client.open("about:blank")
+        await client.js("location.href = '/chats'")
         for desk in (one, two):
             await desk.until("away", "return document.querySelector('#presence:not(.here)') !== null")
+        await client.js("history.back()")  # to the page as it was left, if the browser has kept it
+        for desk in (one, two):
+            await desk.until("here again", "return document.querySelector('#presence.here') !== null")
             self.assertEqual(await desk.complaints(), [])
 
     async def test_storage_away(self) -> None:

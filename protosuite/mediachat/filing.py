@@ -2,7 +2,7 @@
 
 PostgreSQL has an index of them. With SQLite a commit would write another page of that for each chat, and what
 is written to the disk are pages: fifty texts of fifty chats wrote seventy, sixty of them of that index. So
-the ids of the messages are `filed` by their chats a thousand at once, each page then taking many, up to the
+the ids of the messages are `filed` by their chats, two thousand at once, each page then taking many, up to the
 id that `filing` has. Those of the newest messages are not yet there: they are looked through.
 """
 

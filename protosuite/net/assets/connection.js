@@ -7,8 +7,13 @@
 // Why a WebSocket was not let in is not told to scripts. So `mayConnect` looks, each time that one is lost.
 //
 // The delay doubles with every attempt, and begins anew only when `progress()` says that a connection was of use.
+//
+// A page that is left may be kept as it is, with its connection, for whoever comes back to it: nobody is there
+// then, so it is closed until the page is shown again.
 
 import { UNAUTHENTICATED } from "./access.js";
+
+const LEFT = 1001; // https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1: an endpoint goes away
 
 const DEFAULTS = {
   shortest: 500, // ms before the first attempt
@@ -31,6 +36,8 @@ export class Connection {
     this.#protocol = protocol;
     this.#owner = owner;
     this.#options = { ...DEFAULTS, ...options };
+    globalThis.addEventListener?.("pagehide", () => this.#leave());
+    globalThis.addEventListener?.("pageshow", ({ persisted }) => persisted && this.hurry());
   }
 
   #url;
@@ -101,6 +108,14 @@ export class Connection {
   drop() {
     this.#socket?.close();
     this.#lose(1006);
+  }
+
+  /** The page is left. No attempt follows: whoever comes back is in a hurry. */
+  #leave() {
+    if (this.#socket === null) return;
+    this.#forget();
+    this.#owner.closed(LEFT);
+    this.#enter({ name: "lost", delay: 0 });
   }
 
   #lose(code, reason = "") {
