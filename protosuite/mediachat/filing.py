@@ -2,8 +2,8 @@
 
 PostgreSQL has an index of them. With SQLite a commit would write another page of that for each chat, and what
 is written to the disk are pages: fifty texts of fifty chats wrote seventy, sixty of them of that index. So
-the ids of the messages are `filed` by their chats, two thousand at once, each page then taking many, up to the
-id that `filing` has. Those of the newest messages are not yet there: they are looked through.
+the ids of the messages are `filed` by their chats, two thousand at once, each page then taking many, up to
+the id that `filing` has. Those of the newest messages are not yet there: they are looked through.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def of_chat(
     if after is None or after < upto:
         # They are sorted by the id of the table that they are found in.
         names = [filed.c.id.label("id") if column is messages.c.id else column for column in columns]
-        parts.append(between(sa.select(*names).select_from(_FILED), filed, chat_id, after, before))
+        where = filed if all(column is messages.c.id for column in columns) else _FILED
+        parts.append(between(sa.select(*names).select_from(where), filed, chat_id, after, before))
     if before is None or before > upto + 1 or not parts:
         newer = upto if after is None else max(after, upto)
         parts.append(between(sa.select(*columns), messages, chat_id, newer, before))

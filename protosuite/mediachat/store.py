@@ -223,9 +223,14 @@ class MediaChatStore:
                 said = sa.select(*MESSAGE).where(DESK, messages.c.status == "saved")
                 parts = [between(said, messages, chat_id, after, before)]
             else:
-                parts = of_chat(connection, chat_id, MESSAGE, after, before)
+                # What is skipped is not read for that: only where it is noted that it is there.
+                columns = [messages.c.id] if offset else MESSAGE
+                parts = of_chat(connection, chat_id, columns, after, before)
             newest = before is not None
-            found = connection.execute(in_order(parts, limit, offset, newest=newest)).all()
+            query = in_order(parts, limit, offset, newest=newest)
+            if offset and not from_desk:
+                query = in_order([sa.select(*MESSAGE).where(messages.c.id.in_(query))], limit, newest=newest)
+            found = connection.execute(query).all()
             return [Message(*row) for row in (found[::-1] if newest else found)]
 
         return self._database.read(work)
