@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from protosuite.mediachat.tables import filed, filing, messages
+from protosuite.mediachat.tables import MESSAGE, filed, filing, messages
 from protosuite.storage import sqlite
 
 MOST = 2000  # messages that are not filed: 1 ms of the writer's thread to file them, 0.1 ms to look through
@@ -62,6 +62,20 @@ def in_order(
     query = parts[0] if len(parts) == 1 else sa.union_all(*parts)
     # As text it is the column that is selected: SQLAlchemy would take that of the other table.
     return query.order_by(sa.text("id DESC" if newest else "id")).limit(limit).offset(offset)
+
+
+def page_of(
+    connection: Connection, chat_id: int, limit: int, offset: int, after: int | None, before: int | None
+) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+    """Whole messages of a chat: the first behind `after` or, with `before`, the newest before that."""
+    newest = before is not None
+    if not offset:
+        return in_order(of_chat(connection, chat_id, MESSAGE, after, before), limit, newest=newest)
+    # What is skipped is not read for that, but passed over where it is noted that it is there.
+    found = in_order(
+        of_chat(connection, chat_id, [messages.c.id], after, before), limit, offset, newest=newest
+    )
+    return in_order([sa.select(*MESSAGE).where(messages.c.id.in_(found))], limit, newest=newest)
 
 
 def file(connection: Connection, last: int) -> None:

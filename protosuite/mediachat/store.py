@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from protosuite.errors import Overloaded, StorageError
 from protosuite.mediachat.adding import Added, Adding, add_all, check
 from protosuite.mediachat.cuts import Cuts
-from protosuite.mediachat.filing import between, in_order, of_chat
+from protosuite.mediachat.filing import between, in_order, of_chat, page_of
 from protosuite.mediachat.places import next_place
 from protosuite.mediachat.tables import CHAT, DESK, MESSAGE, UNREAD, Chat, Message, New, chats, messages
 from protosuite.storage import Database, engines
@@ -219,17 +219,13 @@ class MediaChatStore:
         def work(connection: Connection) -> list[Message] | None:
             if connection.execute(sa.select(chats.c.id).where(chats.c.id == chat_id)).first() is None:
                 return None
+            newest = before is not None
             if from_desk:
                 said = sa.select(*MESSAGE).where(DESK, messages.c.status == "saved")
-                parts = [between(said, messages, chat_id, after, before)]
+                found_by = [between(said, messages, chat_id, after, before)]
+                query = in_order(found_by, limit, offset, newest=newest)
             else:
-                # What is skipped is not read for that: only where it is noted that it is there.
-                columns = [messages.c.id] if offset else MESSAGE
-                parts = of_chat(connection, chat_id, columns, after, before)
-            newest = before is not None
-            query = in_order(parts, limit, offset, newest=newest)
-            if offset and not from_desk:
-                query = in_order([sa.select(*MESSAGE).where(messages.c.id.in_(query))], limit, newest=newest)
+                query = page_of(connection, chat_id, limit, offset, after, before)
             found = connection.execute(query).all()
             return [Message(*row) for row in (found[::-1] if newest else found)]
 

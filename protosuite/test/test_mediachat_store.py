@@ -226,6 +226,21 @@ class StoreTests(Fixture):
         page = self.successResultOf(self.store.page(1, 10, after=mine[0], from_desk=True)) or []
         self.assertEqual([message.id for message in page], [mine[1], mine[3]])
 
+    def test_offset(self) -> None:
+        """A page may begin behind some that are skipped, from either end and between two messages."""
+        self.enter()
+        self.enter(8)
+        mine = [self.add(1 + n % 2) for n in range(12)][::2]
+
+        def page(offset: int, **asked: Any) -> list[int]:
+            found = self.successResultOf(self.store.page(1, 2, offset=offset, **asked)) or []
+            return [message.id for message in found]
+
+        self.assertEqual(page(offset=3), mine[3:5])
+        self.assertEqual(page(offset=1, after=mine[1]), mine[3:5])
+        self.assertEqual(page(offset=1, before=mine[5]), mine[2:4])
+        self.assertEqual(page(offset=9), [])
+
 
 class FileTests(Fixture):
     """What SQLite alone does: its plans, its disk, what it does not take."""
