@@ -1,4 +1,4 @@
-"""Messages that are JSON objects: frozen attrs classes whose fields say what they may hold. Pure.
+"""Messages that are JSON objects: attrs classes whose fields say what they may hold. Pure.
 
 The field ``type`` names the class. Fields that a class does not have are for a later version of its
 protocol, and are passed over.
@@ -11,13 +11,15 @@ import json
 import json.scanner
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
+import msgspec
 
 from protosuite.errors import PeerFault
 
 M = TypeVar("M")
+S = TypeVar("S", bound=msgspec.Struct)
 Check = Callable[[Any], bool]
 Rule = tuple[Check, str]  # and what it allows, to end a sentence with
 
@@ -70,13 +72,17 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 ANY_TEXT: Rule = (_is_text, "text")
 
 
-def write(message: Any, kind: str) -> str:
+# JSON in UTF-8 without white space, as JavaScript's JSON.stringify writes it.
+to_json = msgspec.json.Encoder().encode
+
+
+def write(message: Any, kind: str) -> bytes:
     """A message as JSON. Fields that are None are left out."""
     fields = {"type": kind}
     for name in _names(type(message)):  # type: ignore[arg-type] # a class is hashable
         if (value := getattr(message, name)) is not None:
             fields[name] = value
-    return compact(fields)
+    return to_json(fields)
 
 
 @functools.cache
@@ -105,13 +111,33 @@ def _no_number(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON")
 
 
-# JSON without white space. Asking for the same with ``json.dumps`` makes an encoder each time.
-compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-# A text alone, as `compact` writes it: for what is said so often that its JSON is put together by hand.
-quoted = json.encoder.encode_basestring
 _DECODER = json.JSONDecoder(parse_constant=_no_number)
 # A value, and where it ends; StopIteration where there is none.
 _scan: Callable[[str, int], tuple[Any, int]] = json.scanner.make_scanner(_DECODER)  # type: ignore[arg-type]
+
+
+_ODD = re.compile("[\x80-\x9f\ud800-\udfff]")  # control characters and surrogates beyond ASCII
+
+
+class Plain(Generic[S]):
+    """Reads messages of one class where it is plain to see that they are right: nearly all, of most clients.
+
+    JSON without an escape holds no control characters but those that can be seen in it, and none of the first
+    32. What else there is to look at, `struct` says, the type of the message among it: 0.4 µs, and 2 by
+    :func:`read` and a rule a field.
+    """
+
+    def __init__(self, struct: type[S]) -> None:
+        self._decode = msgspec.json.Decoder(struct).decode
+
+    def read(self, text: str) -> S | None:
+        """The message; None if it has to be looked at closely, be it right or wrong."""
+        if "\\" in text or "\x7f" in text or (not text.isascii() and _ODD.search(text)):
+            return None
+        try:
+            return self._decode(text)
+        except (msgspec.MsgspecError, RecursionError):
+            return None
 
 
 def build(fields: Mapping[str, Any], types: Mapping[str, type[M]]) -> M:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import define, frozen
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -38,7 +38,7 @@ class RoomState:
     first: int = 1
 
 
-@frozen
+@define
 class Committed:
     """What became of an append: its entry, encoded too; `is_new` is False if its key was there before."""
 

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from attrs import frozen
+from attrs import define, frozen
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from protosuite.errors import PeerFault
-from protosuite.messages import ANY_TEXT, build, characters, checked, integer, name, quoted, read, write
+from protosuite.messages import (
+    ANY_TEXT,
+    Plain,
+    build,
+    characters,
+    checked,
+    integer,
+    name,
+    read,
+    to_json,
+    write,
+)
 
 SUBPROTOCOL = "chatlog.v1"
 MAX_CONTENT = 16_384  # characters
@@ -31,7 +43,7 @@ def is_room(value: object) -> bool:
     return _ROOM[0](value)
 
 
-@frozen
+@define  # to make a frozen one takes twice as long
 class ClientAppend:
     """Append an entry. `seq` is 0 for the first of a connection; `key` makes a retry harmless."""
 
@@ -109,62 +121,57 @@ _ENTRY: Mapping[str, type[Entry]] = {"entry": Entry}
 _ERROR: Mapping[str, type[Error]] = {"Error": Error}
 
 
+class _PlainAppend(Struct, gc=False):
+    """A :class:`ClientAppend` as nearly all are."""
+
+    type: Literal["ClientAppend"]
+    seq: Annotated[int, Meta(ge=0, le=_EXACT)]
+    author: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+    content: Annotated[str, Meta(min_length=1, max_length=MAX_CONTENT)]
+    key: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)] | None = None
+
+
+class _Sent(Struct, gc=False):
+    """An :class:`Entry` as it is sent."""
+
+    slot: int
+    author: str
+    content: str
+    at: int
+    session: str
+    seq: int
+    key: str | UnsetType  # what is unset is left out
+    hash: str
+
+
+_PLAIN = Plain(_PlainAppend)
+
+
 def from_client(text: str) -> ClientAppend | ClientUpdate | Refused:
     """What a client says."""
+    plain = _PLAIN.read(text)
+    if plain is not None:
+        return ClientAppend(plain.seq, plain.author, plain.content, plain.key)
     fields: Mapping[str, Any] = {}
     try:
         fields = read(text)
-        return _plain_append(text, fields) or build(fields, _CLIENT)
+        return build(fields, _CLIENT)
     except PeerFault as fault:
         seq = fields.get("seq")
         is_known = fields.get("type") == "ClientAppend" and _SLOT[0](seq)
         return Refused(Error(fault.code, fault.message, seq if is_known else None))
 
 
-def _plain_append(text: str, fields: Mapping[str, Any]) -> ClientAppend | None:
-    """The append that `text` is, with these `fields`, if it is one and it is plain to see that it is right.
-
-    JSON that is ASCII without an escape or DEL holds no control characters and no surrogates, so its lengths
-    are all that is to be looked at: 0.9 µs less than what it takes to look at each field by its rule.
-    """
-    if not text.isascii() or "\\" in text or "\x7f" in text or fields.get("type") != "ClientAppend":
-        return None
-    seq, author, content = fields.get("seq"), fields.get("author"), fields.get("content")
-    key = fields.get("key")
-    if (
-        type(seq) is int
-        and 0 <= seq <= _EXACT
-        and isinstance(author, str)
-        and 0 < len(author) <= MAX_NAME
-        and isinstance(content, str)
-        and 0 < len(content) <= MAX_CONTENT
-        and (key is None or (isinstance(key, str) and 0 < len(key) <= MAX_NAME))
-    ):
-        return ClientAppend(seq, author, content, key)
-    return None
-
-
 def to_server(message: ClientAppend | ClientUpdate) -> bytes:
     """A client's message as it goes over the wire."""
-    return write(message, type(message).__name__).encode()
+    return write(message, type(message).__name__)
 
 
 def encode_entry(
     slot: int, author: str, content: str, at: int, session: str, seq: int, key: str | None, hash: str
 ) -> bytes:
     """What an entry has, to be put into any number of messages."""
-    its_key = None if key is None else quoted(key)
-    return encode_quoted(slot, quoted(author), quoted(content), at, quoted(session), seq, its_key, hash)
-
-
-def encode_quoted(
-    slot: int, author: str, content: str, at: int, session: str, seq: int, key: str | None, hash: str
-) -> bytes:
-    """The same, of texts that are quoted already, but for the hash."""
-    # By hand in 0.5 µs; the encoder for any object takes 7.
-    by = f'"session":{session},"seq":{seq}' if key is None else f'"session":{session},"seq":{seq},"key":{key}'
-    said = f'"author":{author},"content":{content},"at":{at}'
-    return f'{{"slot":{slot},{said},{by},"hash":{quoted(hash)}}}'.encode()
+    return to_json(_Sent(slot, author, content, at, session, seq, UNSET if key is None else key, hash))
 
 
 def encode_ack(entry: bytes) -> bytes:
@@ -180,7 +187,7 @@ def encode_reply(entries: Iterable[bytes], latest: int, first: int, epoch: str, 
 
 def encode_error(error: Error) -> bytes:
     """An Error as it goes over the wire."""
-    return write(error, "Error").encode()
+    return write(error, "Error")
 
 
 def from_server(text: str) -> ServerAck | ServerReply | Error:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from attrs import asdict, frozen
+from attrs import asdict, define, frozen
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from protosuite.hours import Hours, Zone
 from protosuite.messages import (
     ANY_TEXT,
+    Plain,
     Rule,
     build,
     characters,
     checked,
     integer,
     make,
-    quoted,
     read,
+    to_json,
     write,
 )
 
 SUBPROTOCOL = "mediachat.v1"
 MAX_TEXT = 16_384  # characters
+MAX_KEY = 64  # characters
 KINDS = ("voice", "video", "image", "file")
 _EXACT = 2**53 - 1  # the largest whole number that JavaScript has exactly
 
@@ -58,12 +60,12 @@ class Hello:
     is_plain: bool = False
 
 
-@frozen
+@define  # to make a frozen one takes twice as long
 class Text:
     """A text message; `key` makes a retry harmless."""
 
     text: str = checked(TEXT)
-    key: str | None = checked(characters(64), default=None)
+    key: str | None = checked(characters(MAX_KEY), default=None)
 
 
 @frozen
@@ -123,6 +125,24 @@ class MediaFromDesk:
     at: int = checked(integer(0, _EXACT))
 
 
+class _PlainText(Struct, gc=False):
+    """A :class:`Text` as nearly all are."""
+
+    type: Literal["text"]
+    text: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
+    key: Annotated[str, Meta(min_length=1, max_length=MAX_KEY)] | None = None
+
+
+class _Stored(Struct, tag_field="type", tag="status", gc=False):
+    """A :class:`Status` as most texts are answered."""
+
+    status: str
+    message: int
+    key: str | UnsetType  # what is unset is left out
+
+
+_PLAIN = Plain(_PlainText)
+
 ToClient = Status | FromDesk | MediaFromDesk
 
 _SPOKEN: Mapping[str, type[Text | Cancel]] = {"text": Text, "cancel": Cancel}
@@ -140,7 +160,8 @@ def hello(text: str) -> Hello:
 def spoken(text: str, is_plain: bool) -> Text | Cancel:
     """A text frame after the first. :exc:`PeerFault` if it is none."""
     if not is_plain:
-        return build(read(text), _SPOKEN)
+        plain = _PLAIN.read(text)
+        return build(read(text), _SPOKEN) if plain is None else Text(plain.text, plain.key)
     return Text(text) if _is_text(text) else make(Text, "text", {"text": text})  # which says what is wrong
 
 
@@ -151,13 +172,12 @@ def head(data: bytes) -> Head:
 
 def encode(message: ToClient) -> bytes:
     """A message to a client as a text frame's bytes."""
-    return write(message, _KINDS_TO_CLIENT[type(message)]).encode()
+    return write(message, _KINDS_TO_CLIENT[type(message)])
 
 
 def encode_stored(status: str, id: int, key: str | None) -> bytes:
-    """``Status(status, id, key=key)``, encoded: that of most texts, in 0.4 µs instead of 4."""
-    its_key = "" if key is None else f',"key":{quoted(key)}'
-    return f'{{"type":"status","status":"{status}","message":{id}{its_key}}}'.encode()
+    """``Status(status, id, key=key)``, encoded: that of most texts, in a tenth of the time."""
+    return to_json(_Stored(status, id, UNSET if key is None else key))
 
 
 def encode_welcome(chat_id: int, after: int, hours: Mapping[str, Hours], zone: Zone, now: int) -> bytes:
@@ -173,7 +193,7 @@ def encode_welcome(chat_id: int, after: int, hours: Mapping[str, Hours], zone: Z
         }
         for kind, each in hours.items()
     }
-    return json.dumps({"type": "welcome", "chat": chat_id, "after": after, "hours": kinds}).encode()
+    return to_json({"type": "welcome", "chat": chat_id, "after": after, "hours": kinds})
 
 
 def from_server(text: str) -> ToClient | dict[str, Any]:
@@ -188,7 +208,7 @@ def encode_hello(message: Hello) -> bytes:
     if message.is_plain:
         return message.timezone.encode()
     fields = {"timezone": message.timezone, "after": message.after, "media": message.media}
-    return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+    return to_json({name: value for name, value in fields.items() if value is not None})
 
 
 CANCEL = b'{"type":"cancel"}'
@@ -196,10 +216,9 @@ CANCEL = b'{"type":"cancel"}'
 
 def encode_text(message: Text) -> bytes:
     """A text message of a client that opened with an object."""
-    return write(message, "text").encode()
+    return write(message, "text")
 
 
 def encode_head(message: Head) -> bytes:
     """The binary frame that begins a media message."""
-    fields = asdict(message, filter=lambda _, value: value is not None)
-    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    return to_json(asdict(message, filter=lambda _, value: value is not None))

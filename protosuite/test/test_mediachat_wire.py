@@ -79,11 +79,33 @@ class RoundTripTests(SynchronousTestCase):
         self.assertEqual(wire.spoken(text.text, is_plain=True), attrs.evolve(text, key=None))
         self.assertEqual(wire.spoken(wire.CANCEL.decode(), is_plain=False), Cancel())
 
+    def test_plain_or_not(self) -> None:
+        """R13: a text is taken or refused alike, with or without an escape beside it."""
+        values: dict[str, list[Any]] = {
+            "text": ["", "x", "\n", "\x7f", "é", "x" * 16_384, "x" * 16_385, 7, None, ["x"]],
+            "key": [None, "", "x", "x" * 64, "x" * 65, "\x00", 7],
+            "type": ["text", "cancel", "Text", None, 7],
+        }
+        for name, given_values in values.items():
+            for value in given_values:
+                fields = {"type": "text", "text": "hello", name: value}
+                said = [json.dumps(fields, ensure_ascii=False), json.dumps(fields | {"later": "é"})]
+                found = [_spoken(text) for text in said]
+                self.assertEqual(found[0], found[1], fields)
+
     @given(st.sampled_from(["saved", "discarded"]), IDS, NONE | SHORT)
     @example("saved", 1, '"\\\u2028é😀')
     def test_stored(self, status: str, id: int, key: str | None) -> None:
         """What becomes of a stored text is said in the same bytes, whichever way they are put together."""
         self.assertEqual(wire.encode_stored(status, id, key), wire.encode(Status(status, id, key=key)))
+
+
+def _spoken(text: str) -> Text | Cancel | str:
+    """What a client says, or what is wrong with it."""
+    try:
+        return wire.spoken(text, is_plain=False)
+    except PeerFault as fault:
+        return str(fault)
 
 
 class NonsenseTests(SynchronousTestCase):

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from attrs import frozen
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import Meta, Struct
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.errors import PeerFault
-from protosuite.messages import ANY_TEXT, build, characters, checked, integer, name, read, write
+from protosuite.messages import (
+    ANY_TEXT,
+    Plain,
+    build,
+    characters,
+    checked,
+    integer,
+    name,
+    read,
+    to_json,
+    write,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -124,6 +136,65 @@ class BuildTests(SynchronousTestCase):
         """What is written is read back."""
         thing = Thing(count, label, note)
         self.assertEqual(build(read(write(thing, "Thing")), {"Thing": Thing}), thing)
+
+
+class PlainThing(Struct):
+    """The same, as msgspec reads it."""
+
+    type: Literal["Thing"]
+    count: Annotated[int, Meta(ge=0, le=10)]
+    label: Annotated[str, Meta(min_length=1, max_length=5)]
+    note: str | None = None
+
+
+class PlainTests(SynchronousTestCase):
+    """The short way to a message."""
+
+    PLAIN = Plain(PlainThing)
+
+    def test_taken(self) -> None:
+        """What is plainly right is taken, in any order, and with fields that nobody knows."""
+        for text in (
+            '{"type":"Thing","count":7,"label":"a"}',
+            ' {"label": "a", "later": [1, {"x": null}], "count": 7, "type": "Thing"}\n',
+        ):
+            thing = self.PLAIN.read(text)
+            assert thing is not None, text
+            self.assertEqual((thing.count, thing.label, thing.note), (7, "a", None))
+        for label in ("ü", "Я 🐟é", "\xa0"):
+            thing = self.PLAIN.read(f'{{"type":"Thing","count":7,"label":"{label}"}}')
+            assert thing is not None, label
+            self.assertEqual(thing.label, label)
+
+    def test_left(self) -> None:
+        """What has to be looked at closely is left to the long way, whatever it is."""
+        deep = '{"type":"Thing","count":7,"label":"a","x":' + "[" * 100_000
+        for label in ("\\u0061", "\x7f", "\x80", "\x9f", "\ud800", "\x1f", "", "abcdef", "🐟" * 6):
+            self.assertIsNone(self.PLAIN.read(f'{{"type":"Thing","count":7,"label":"{label}"}}'), label)
+        for text in ("", "{", "[]", "7", '{"count":7,"label":"a"}', deep):
+            self.assertIsNone(self.PLAIN.read(text), text[:50])
+
+    @settings(deadline=None)
+    @given(st.integers(-1, 11), st.text("ab\x1fé\x80🐟", max_size=6), st.integers(0, 60), st.text(max_size=3))
+    @example(1, "a", 17, ',"type":"Thing"')
+    @example(1, "a", 17, ',"count":1.0')
+    @example(1, "a", 25, "e0")
+    @example(1, "a", 25, "9" * 400)
+    def test_the_same(self, count: int, label: str, at: int, more: str) -> None:
+        """R13: what it takes is what the long way takes, also of texts that somebody has meddled with."""
+        text = f'{{"type":"Thing","count":{count},"label":"{label}"}}'
+        meddled = text[:at] + more + text[at:]
+        thing = self.PLAIN.read(meddled)
+        if thing is not None:
+            long = build(read(meddled), {"Thing": Thing})
+            self.assertEqual((thing.count, thing.label, thing.note), (long.count, long.label, long.note))
+
+    def test_written_as_elsewhere(self) -> None:
+        """JSON is written as ``json.dumps`` and ``JSON.stringify`` write it, for hashes are over it."""
+        everything = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+        value = [everything, None, True, 0, -1, 2**53, {"a": ["b"]}]
+        expected = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        self.assertEqual(to_json(value) == expected.encode(), True)
 
 
 class RuleTests(SynchronousTestCase):
