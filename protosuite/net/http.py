@@ -16,6 +16,7 @@ from zope.interface import provider
 
 from protosuite.auth.tokens import Identity
 from protosuite.net.inflow import Inflow, Intake, Intakes, kept
+from protosuite.net.prompt import receive_much
 from protosuite.net.websocket import Limits, Talk
 from protosuite.net.websocket_rules import ServerRules
 
@@ -102,6 +103,7 @@ class Channel(HTTPChannel):
             request.requestHeaders.removeHeader(b"Expect")  # what it asks for is answered by the refusal
         else:
             self.connection.has_inflow(inflow)
+            receive_much(self.connection.transport, True)
         super().allHeadersReceived()
         if inflow.is_stopped:
             self._ends_here()
@@ -140,6 +142,7 @@ class Channel(HTTPChannel):
             if self._inflow is not None:
                 self._inflow.resume()
                 self._inflow = None
+                receive_much(self.connection.transport, False)
             self.connection.has_request()
             super().allContentReceived()
 

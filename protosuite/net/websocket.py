@@ -20,6 +20,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import CONNECTING
 
 from protosuite.net.outbox import Outbox
+from protosuite.net.prompt import receive_much
 from protosuite.net.unfinished import Unfinished
 from protosuite.net.websocket_rules import ClientRules, ServerRules, deflate, text_frame
 
@@ -184,6 +185,10 @@ class WebSocket:
         """The server stops."""
         self._call(self._talk.stopping)
         self._flush()
+
+    def receive_much(self, on: bool) -> None:
+        """Much is coming, or no more: whoever owns the transport may receive it in larger pieces."""
+        receive_much(self._transport, on)
 
     def pause_reading(self) -> None:
         """Take nothing more for now, but for what was read already. A close ends the pause."""

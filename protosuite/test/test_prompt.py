@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from typing import Any
@@ -11,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Server
+from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from protosuite.net.prompt import PromptServer
+from protosuite.net.prompt import PromptServer, receive_much
 
 
 class Turns(Clock):
@@ -321,3 +324,45 @@ class PromptTests(SynchronousTestCase):
     def test_text_is_refused(self) -> None:
         """Only bytes can be written, as ever."""
         self.assertRaises(TypeError, self.transport.write, "text")
+
+
+class ReceiveTests(SynchronousTestCase):
+    """How much is received at once."""
+
+    def setUp(self) -> None:
+        self.pieces: list[int] = []
+        listener = Protocol()
+        listener.dataReceived = lambda data: self.pieces.append(len(data))  # type: ignore[method-assign]
+        none, turns = None, Turns()
+        ours, self.peer = socket.socketpair()
+        self.addCleanup(self.peer.close)
+        for end in (ours, self.peer):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 19)
+        self.peer.setblocking(False)
+        made: Any = PromptServer
+        self.transport: Any = made(ours, listener, ("127.0.0.1", 1), none, 1, turns)
+        self.addCleanup(ours.close)
+
+    def receive(self) -> int:
+        """The bytes of one piece, where there are more of them than can be received at once."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.peer.send(bytes(1 << 14))
+        self.transport.doRead()
+        return self.pieces.pop()
+
+    def test_much(self) -> None:
+        """64 KiB at once as a rule, and more only for as long as much is coming."""
+        self.assertEqual(self.receive(), 1 << 16)
+        self.transport.receive_much(True)
+        self.assertGreater(self.receive(), 1 << 16)
+        self.transport.receive_much(False)
+        self.assertEqual(self.receive(), 1 << 16)
+
+    def test_below_another(self) -> None:
+        """What speaks TLS over such a transport passes it on; what is no such transport is left alone."""
+        above = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
+        above.makeConnection(self.transport)
+        receive_much(above, True)
+        self.assertGreater(self.receive(), 1 << 16)
+        receive_much(StringTransport(), True)

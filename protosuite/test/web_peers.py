@@ -44,6 +44,7 @@ class Pipe:
         self.lost = False
         self.aborted = False
         self.reading = True
+        self.receives_much = False
         self.producer: Any = None
         self.pieces: list[bytes] = []
         self._blocked = False
@@ -52,6 +53,10 @@ class Pipe:
         self._half_closing = False
         directlyProvides(self, ITCPTransport, IPushProducer, IConsumer)
         protocol.makeConnection(self)
+
+    def receive_much(self, on: bool) -> None:
+        """How a transport of the suite is told what is coming."""
+        self.receives_much = on
 
     # The peer.
 
