@@ -37,7 +37,7 @@ class PromptServer(Server):
     def receive_much(self, on: bool) -> None:
         """Much is coming, or no more: receive it in larger pieces.
 
-        Each time the interpreter is let go of, and taken by a thread that writes: uploads of 64 MiB came at 398
+        Each time the interpreter is let go of, and taken by a thread that writes: uploads came at 398
         MiB/s with 64 KiB at once, and at 438 with 256. With a MiB they would come at 500, and each piece hold
         up everybody else for a millisecond; where requests are small, so would 256 KiB of them.
         """
