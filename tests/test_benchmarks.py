@@ -144,7 +144,8 @@ class PublishTests(SynchronousTestCase):
 
     def test_page(self) -> None:
         """The tables of the documentation are those that follow from the results beside them."""
-        for folder in (publish.FOLDER, publish.FOLDER.with_name("several-nodes")):
+        others = ("another-machine", "several-nodes")
+        for folder in (publish.FOLDER, *map(publish.FOLDER.with_name, others)):
             path = folder / "results.json"
             if path.exists():
                 told = json.loads(path.read_text("utf-8"))
