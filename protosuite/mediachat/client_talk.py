@@ -297,7 +297,6 @@ class ClientTalk:
     def _write(self, head: Head) -> None:
         assert self.chat is not None
         self._upload = self._latest = self._office.upload(self, self.chat.id, head, self._latest)
-        self.socket.receive_much(True)
 
     def upload_begun(self, upload: Upload, offset: int) -> None:
         """The file is open: bytes go on at `offset`."""
@@ -311,22 +310,16 @@ class ClientTalk:
         self._pace()
 
     def _finish(self) -> None:
-        upload = self._no_longer()
+        upload, self._upload = self._upload, None
         assert upload is not None
         turn = self._finishing[upload] = Turn(upload=upload.head.upload)
         self._turns.add(turn)
         upload.finish()
 
     def _abandon(self) -> None:
-        upload = self._no_longer()
-        if upload is not None:
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
             upload.abandon()
-
-    def _no_longer(self) -> Upload | None:
-        """Bytes that come are none of the upload's any more."""
-        upload, self._upload = self._upload, None
-        self.socket.receive_much(False)
-        return upload
 
     def upload_done(self, upload: Upload, outcome: Stored | Failure) -> None:
         """The file is whole and synced, or could not be written."""
@@ -348,7 +341,7 @@ class ClientTalk:
     def _upload_failed(self, upload: Upload, turn: Turn | None, failure: Failure) -> None:
         assert self._conversation is not None
         if upload is self._upload:
-            self._no_longer()
+            self._upload = None
             self._conversation.refused(upload.head)
         if turn is None:
             self._add_failure(Turn(upload=upload.head.upload), failure)

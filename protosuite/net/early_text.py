@@ -34,6 +34,7 @@ class FrameReader(StreamReader):
         self.head: bytes | None = None  # the first two bytes of the frame that is read
         self._mask = b""
         self._pieces = 0  # of its header that are still to be read
+        self._size = 0  # of its data, while they come
         self._is_text = False  # the message, and not a compressed one
         self._goes_on = False  # the message: a fragment that is not its last has come
 
@@ -41,6 +42,11 @@ class FrameReader(StreamReader):
     def is_between_frames(self) -> bool:
         """Whether nothing has come of the next frame."""
         return self.head is None and not self.buffer
+
+    @property
+    def missing(self) -> int:
+        """Bytes of the data of the next frame that have not come; 0 while its header has not."""
+        return max(0, self._size - len(self.buffer))
 
     def read_exact(self, n: int) -> Generator[None, None, bytearray]:
         """The package asks for the two bytes, then a length and a mask if there are such, then the data."""
@@ -56,11 +62,12 @@ class FrameReader(StreamReader):
             self._mask = bytes(data)  # which comes last, if it comes
         else:
             opcode = head[0] & 0x0F
+            self._size = n
             is_next = opcode == (Opcode.CONT if self._goes_on else Opcode.TEXT) and not head[0] & _RESERVED
             if self._is_text and is_next and n <= self.room():
                 yield from self._look(opcode == Opcode.CONT, bool(head[1] & 0x80), n)
             data = yield from super().read_exact(n)
-            self.head = None
+            self.head, self._size = None, 0
             if opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 self._goes_on = not head[0] & _FINAL
         return data

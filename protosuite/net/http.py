@@ -16,7 +16,7 @@ from zope.interface import provider
 
 from protosuite.auth.tokens import Identity
 from protosuite.net.inflow import Inflow, Intake, Intakes, kept
-from protosuite.net.prompt import receive_much
+from protosuite.net.prompt import expect
 from protosuite.net.websocket import Limits, Talk
 from protosuite.net.websocket_rules import ServerRules
 
@@ -103,7 +103,6 @@ class Channel(HTTPChannel):
             request.requestHeaders.removeHeader(b"Expect")  # what it asks for is answered by the refusal
         else:
             self.connection.has_inflow(inflow)
-            receive_much(self.connection.transport, True)
         super().allHeadersReceived()
         if inflow.is_stopped:
             self._ends_here()
@@ -142,7 +141,6 @@ class Channel(HTTPChannel):
             if self._inflow is not None:
                 self._inflow.resume()
                 self._inflow = None
-                receive_much(self.connection.transport, False)
             self.connection.has_request()
             super().allContentReceived()
 
@@ -173,6 +171,9 @@ class Channel(HTTPChannel):
         self._is_busy = True
         super().rawDataReceived(data)
         self._is_busy = False
+        coming = self._inflow  # this one, unless the next has begun
+        left = 0 if coming is None or self.length is None else self.length - coming.received
+        expect(self.connection.transport, max(0, left))
         if inflow.is_stopped:
             self.cut_short(inflow)
 

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.tcp import Port, Server
 
-_USUAL, _MUCH = 1 << 16, 1 << 18  # bytes that are received at once, at most
+_USUAL, _MOST = 1 << 16, 1 << 18  # bytes that are received at once
 
 
 class PromptServer(Server):
@@ -34,14 +34,15 @@ class PromptServer(Server):
         """Whether something waits here for the system to take it."""
         return bool(self._tempDataBuffer or self.dataBuffer)
 
-    def receive_much(self, on: bool) -> None:
-        """Much is coming, or no more: receive it in larger pieces.
+    def expect(self, size: int) -> None:
+        """So many bytes are still to come of a message or a body: receive more at once than is usual.
 
         Each time the interpreter is let go of, and taken by a thread that writes: uploads came at 398
         MiB/s with 64 KiB at once, and at 438 with 256. With a MiB they would come at 500, and each piece hold
-        up everybody else for a millisecond; where requests are small, so would 256 KiB of them.
+        up everybody else for a millisecond. What comes behind those bytes may be thousands of small messages,
+        which take longer: of that no more is received than ever.
         """
-        self.bufferSize = _MUCH if on else _USUAL
+        self.bufferSize = min(_USUAL + size, _MOST)
 
     def write(self, data: bytes) -> None:
         if not self._is_prompt or self._tempDataBuffer or self.dataBuffer or len(data) > self.SEND_LIMIT:
@@ -80,11 +81,11 @@ class PromptServer(Server):
         super().connectionLost(reason)
 
 
-def receive_much(transport: Any, on: bool) -> None:
-    """:meth:`PromptServer.receive_much`, if it is one, or speaks TLS over one; others do not need it."""
-    receive: Callable[[bool], None] | None = getattr(transport, "receive_much", None)
-    if receive is not None:
-        receive(on)
+def expect(transport: Any, size: int) -> None:
+    """:meth:`PromptServer.expect`, if it is one, or speaks TLS over one; others do not need it."""
+    its: Callable[[int], None] | None = getattr(transport, "expect", None)
+    if its is not None:
+        its(size)
 
 
 def make_prompt(port: IListeningPort) -> None:

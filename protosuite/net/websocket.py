@@ -20,7 +20,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import CONNECTING
 
 from protosuite.net.outbox import Outbox
-from protosuite.net.prompt import receive_much
+from protosuite.net.prompt import expect
 from protosuite.net.unfinished import Unfinished
 from protosuite.net.websocket_rules import ClientRules, ServerRules, deflate, text_frame
 
@@ -124,6 +124,7 @@ class WebSocket:
         self._message: StringIO | BytesIO | None = None  # whose fragments come
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._has_ended = False  # a message, since we looked
+        self._missing = 0  # bytes of the frame that is coming
         self._unfinished: Unfinished | None = None
         if limits.message_timeout is not None:
             self._unfinished = Unfinished(
@@ -186,10 +187,6 @@ class WebSocket:
         self._call(self._talk.stopping)
         self._flush()
 
-    def receive_much(self, on: bool) -> None:
-        """Much is coming, or no more: whoever owns the transport may receive it in larger pieces."""
-        receive_much(self._transport, on)
-
     def pause_reading(self) -> None:
         """Take nothing more for now, but for what was read already. A close ends the pause."""
         if self.is_open:
@@ -224,6 +221,9 @@ class WebSocket:
         rest = rules.pass_texts(data)
         if rest:
             rules.receive_data(rest)
+            if rules.frames.missing != self._missing:
+                self._missing = rules.frames.missing
+                expect(self._transport, self._missing)
             if not self._begun and rules.state is not CONNECTING and rules.handshake_exc is None:
                 self.begin()
         elif rules.is_open:

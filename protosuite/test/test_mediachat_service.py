@@ -460,18 +460,6 @@ class ResumeTests(Fixture):
         self.assertEqual(self.rows()[0]["sha256"], digest(DATA))
         self.assertEqual(self.parts(), [])
 
-    def test_much_is_received_while_it_comes(self) -> None:
-        """While bytes of media come they are received in large pieces, and what comes otherwise is not."""
-        socket = self.client().text("hello")
-        self.assertFalse(socket.pipe.receives_much)
-        for _ in range(2):
-            socket.begin(len(DATA)).binary(DATA[:100])
-            self.assertTrue(socket.pipe.receives_much)
-            socket.binary(DATA[100:])
-            self.assertFalse(socket.pipe.receives_much)
-        socket.begin(len(DATA)).binary(DATA[:100]).say(type="cancel")
-        self.assertFalse(socket.pipe.receives_much)
-
     def test_all_there(self) -> None:
         """An upload of which only the end was not told needs no more bytes."""
         socket = self.client()

@@ -405,6 +405,26 @@ class SizeTests(SynchronousTestCase):
         self.refused(frame(BINARY, b"x" * 600, fin=False) + declared(CONT, 900))
         self.refused(frame(TEXT, b"x", fin=False) + frame(CONT, b"x", fin=False) * 1000)
 
+    def test_expected(self) -> None:
+        """R14: what a frame still lacks is expected, to come in large pieces, and nothing of what follows it.
+
+        A piece of a hundred thousand small messages would hold up everybody.
+        """
+        served = Served(self, max_message=300_000)
+        peer = served.open()
+        for image in (frame(BINARY, b"x" * 300_000), frame(TEXT, b"x" * 300_000)):
+            head = len(image) - 300_000
+            steps = [(head - 1, 0), (1, 300_000), (100_000, 200_000), (199_999, 1), (1, 0)]
+            at = 0
+            for size, expected in steps:
+                peer.send(image[at : at + size])
+                self.assertEqual(peer.pipe.expected, expected)
+                at += size
+            peer.send(image[:-1])
+            self.assertEqual(peer.pipe.expected, 1)
+            peer.send(image[-1:] + frame(BINARY, b"y") * 1000 + text("z") * 1000)
+            self.assertEqual(peer.pipe.expected, 0)
+
     def test_largest(self) -> None:
         """The largest message may come in fragments, with the largest pings between them."""
         served = Served(self, max_message=1000)

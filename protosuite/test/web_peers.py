@@ -44,7 +44,7 @@ class Pipe:
         self.lost = False
         self.aborted = False
         self.reading = True
-        self.receives_much = False
+        self.expected = 0
         self.producer: Any = None
         self.pieces: list[bytes] = []
         self._blocked = False
@@ -54,9 +54,9 @@ class Pipe:
         directlyProvides(self, ITCPTransport, IPushProducer, IConsumer)
         protocol.makeConnection(self)
 
-    def receive_much(self, on: bool) -> None:
+    def expect(self, size: int) -> None:
         """How a transport of the suite is told what is coming."""
-        self.receives_much = on
+        self.expected = size
 
     # The peer.
 
