@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ from protosuite.config import SERVICES, Config
 
 NAME = "demo"
 READY = "ready; data in"
+LISTENS = re.compile(rf"suite: (\w+) listens on tcp {re.escape(HOST)}:(\d+)$", re.MULTILINE)
 LIMIT = 60.0  # seconds for the start, and for the end
 
 SETTINGS = """\
@@ -71,9 +73,9 @@ def folder() -> Iterator[Path]:
 
 async def act(reactor: Any, arguments: argparse.Namespace) -> int:
     """All of it."""
-    ports = {name: port(name, arguments.any_ports) for name in SERVICES}
-    arguments.suite = suite = start(arguments.folder, ports)
-    await until_ready(reactor, arguments.folder, suite)
+    wanted = {name: port(name, arguments.any_ports) for name in SERVICES}
+    arguments.suite = suite = start(arguments.folder, wanted)
+    ports = await until_ready(reactor, arguments.folder, suite)
     for name, path, what in (
         ("admin", "", "the dashboard"),
         ("chatlog", "", "a room"),
@@ -104,18 +106,18 @@ async def over(reactor: Any, suite: subprocess.Popen[bytes], stage: Stage, secon
 
 
 def port(service: str, is_any: bool) -> int:
-    """The usual one of a service, or a free one where somebody has that."""
+    """The usual one of a service, or 0 where somebody has that: then the system gives one that is free."""
+    if is_any:
+        return 0
     (endpoint,) = getattr(Config(), service).listen
-    usual = 0 if is_any else int(endpoint.split(":")[1])
-    for candidate in (usual, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, candidate))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise program.Failed("there is no free port")
+    usual = int(endpoint.split(":")[1])
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, usual))
+        except OSError:
+            return 0
+    return usual
 
 
 def start(place: Path, ports: dict[str, int]) -> subprocess.Popen[bytes]:
@@ -139,14 +141,15 @@ def start(place: Path, ports: dict[str, int]) -> subprocess.Popen[bytes]:
         )
 
 
-async def until_ready(reactor: Any, place: Path, suite: subprocess.Popen[bytes]) -> None:
-    """Wait until it serves."""
+async def until_ready(reactor: Any, place: Path, suite: subprocess.Popen[bytes]) -> dict[str, int]:
+    """Wait until it serves: the port of each service."""
     deadline = reactor.seconds() + LIMIT
     while READY not in (said := (place / "log").read_text("utf-8", "replace")):
         if suite.poll() is not None or reactor.seconds() > deadline:
             raise program.Failed(f"the suite does not start:\n{said}")
         waiting: Deferred[None] = deferLater(reactor, 0.05)
         await waiting
+    return {name: int(number) for name, number in LISTENS.findall(said)}
 
 
 def end(suite: subprocess.Popen[bytes] | None) -> int:

@@ -371,7 +371,7 @@ class ListenTests(MediaChatCase):
         """Ctrl-C ends it without a word."""
         await self.begin()
         await self.run_client("say", "hello")
-        run = self.client("listen", "--count", "2")
+        run = self.client("listen")
         while not run.output:
             await self.desk_says("are you there?")
         run.signal("INT")
