@@ -301,11 +301,10 @@ def stored(suite: Suite, room: str = "main") -> Iterator[Entry]:
     connection = sqlite3.connect(suite.data / "protosuite.sqlite3", timeout=LIMIT)
     try:
         query = (
-            "SELECT slot, author, content, at, session, seq, key, e.hash FROM {} e"
-            " JOIN chatlog_room r ON r.id = e.room WHERE r.name = ?"
+            "SELECT slot, author, content, at, session, seq, key, e.hash FROM chatlog_log e"
+            " JOIN chatlog_room r ON r.id = e.room WHERE r.name = ? ORDER BY slot"
         )
-        query = f"{query.format('chatlog_entry')} UNION ALL {query.format('chatlog_recent')} ORDER BY slot"
-        for slot, author, content, at, session, seq, key, hash in connection.execute(query, (room, room)):
+        for slot, author, content, at, session, seq, key, hash in connection.execute(query, (room,)):
             yield Entry(slot, author, content, at, session, seq, key, hash=hash)
     finally:
         connection.close()
@@ -315,7 +314,7 @@ def epoch_and_head(suite: Suite, room: str = "main") -> tuple[str, int]:
     """The epoch of a room and the last slot that it says it has."""
     connection = sqlite3.connect(suite.data / "protosuite.sqlite3", timeout=LIMIT)
     query = (
-        "SELECT epoch, max(head, coalesce((SELECT max(slot) FROM chatlog_recent n WHERE n.room = r.id), 0))"
+        "SELECT epoch, max(head, coalesce((SELECT max(slot) FROM chatlog_log e WHERE e.room = r.id), 0))"
         " FROM chatlog_room r WHERE name = ?"
     )
     row = connection.execute(query, (room,)).fetchone()

@@ -373,7 +373,7 @@ class VerifyTests(ChatLogCase):
         """An entry that was changed in the database is found and named; what comes after can be checked."""
         await self.begin()
         await self.run_client("main", input=numbered(1, 200))
-        await self.damage(f"UPDATE chatlog_entry SET content = 'forged' WHERE slot = {DAMAGED}")
+        await self.damage(f"UPDATE chatlog_log SET content = 'forged' WHERE slot = {DAMAGED}")
         [line] = (await self.run_client("main", "--verify", code=1)).errors
         self.assertIn(f"the hash of slot {DAMAGED} is not that", line)
         run = await self.run_client("main", "--verify", "--json", code=1)
@@ -387,10 +387,10 @@ class VerifyTests(ChatLogCase):
         """Slots that are gone are found and named, in the middle and at the end."""
         await self.begin(max_entries=20)
         await self.run_client("main", input=numbered(1, 200))
-        await self.damage("DELETE FROM chatlog_entry WHERE slot > 150")
+        await self.damage("DELETE FROM chatlog_log WHERE slot > 150")
         [line] = (await self.run_client("main", "--verify", code=1)).errors
         self.assertIn("slot 151 is missing", line)
-        await self.damage("DELETE FROM chatlog_entry WHERE slot BETWEEN 40 AND 99")
+        await self.damage("DELETE FROM chatlog_log WHERE slot BETWEEN 40 AND 99")
         [line] = (await self.run_client("main", "--verify", code=1)).errors
         self.assertIn("slot 40 is missing", line)
 
@@ -425,7 +425,7 @@ class VerifyTests(ChatLogCase):
         """What is not right is not exported: a file stays as it was, a pipe gets what comes before."""
         await self.begin()
         await self.run_client("main", input=numbered(1, 200))
-        await self.damage(f"UPDATE chatlog_entry SET author = 'eve' WHERE slot = {DAMAGED}")
+        await self.damage(f"UPDATE chatlog_log SET author = 'eve' WHERE slot = {DAMAGED}")
         file = self.suite.folder / "log.jsonl"
         file.write_text("before")
         run = await self.run_client("main", "--export", "--output", file, code=1)
@@ -715,7 +715,7 @@ class TerminalTests(ChatLogCase):
         """Entries and names cannot move the cursor: they are shown as they are."""
         await self.begin()
         await self.run_client("main", input=b"harmless\n")
-        await self.damage("UPDATE chatlog_entry SET content = ?", "\x1b[2Jevil\x1b]0;title\x07 end")
+        await self.damage("UPDATE chatlog_log SET content = ?", "\x1b[2Jevil\x1b]0;title\x07 end")
         terminal = Terminal(self, "main")
         await terminal.shows("\ufffd[2Jevil\ufffd]0;title\ufffd end")
         terminal.type(CTRL_D)

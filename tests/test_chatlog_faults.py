@@ -122,7 +122,10 @@ class HistoryTests(ChatLogCase):
                 "INSERT INTO chatlog_room VALUES (1, 'main', ?, ?, ?, 1)",
                 (epoch, head.slot, head.hash),
             )
-            connection.executemany("INSERT INTO chatlog_entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            # Their ids are 1, 2, 3 as their slots are.
+            connection.executemany("INSERT INTO chatlog_log VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.execute("INSERT INTO chatlog_filed SELECT room, slot, id FROM chatlog_log")
+            connection.execute("INSERT INTO chatlog_filing SELECT max(id) FROM chatlog_log")
         connection.close()
 
     async def read_back(self, member: Member) -> int:

@@ -52,12 +52,17 @@ def fill(folder: Path) -> None:
             )
             for n in range(ENTRIES)
         ]
-        for table, rows in (("chatlog_entry", entries[:-RECENT]), ("chatlog_recent", entries[-RECENT:])):
-            connection.executemany(
-                f"INSERT INTO {table} (room, slot, author, content, at, session, seq, key, hash)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                rows,
-            )
+        connection.executemany(
+            "INSERT INTO chatlog_log (room, slot, author, content, at, session, seq, key, hash)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            entries,
+        )
+        # Those that came last are not filed.
+        upto = ENTRIES - RECENT
+        connection.execute(
+            f"INSERT INTO chatlog_filed SELECT room, slot, id FROM chatlog_log WHERE id <= {upto}"
+        )
+        connection.execute(f"INSERT INTO chatlog_filing VALUES ({upto})")
         connection.executemany(
             "INSERT INTO mediachat_chat (id, client_id, timezone, created_at, last_message_at, active_at,"
             " unread, delivered, media_bytes) VALUES (?, ?, 'Europe/Paris', 1, NULL, 1, 0, 0, ?)",
@@ -118,8 +123,10 @@ class MovingTests(TestCase):
 
     def rows(self, table: str, order: str) -> Any:
         """All rows of both sides, in the same order."""
+        entries = "(SELECT room, slot, author, content, at, session, seq, key, hash FROM chatlog_log)"
+        source = entries if table == "chatlog_entry" else table
         with closing(sqlite3.connect(self.folder / "test.sqlite3")) as connection:
-            ours = connection.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall()
+            ours = connection.execute(f"SELECT * FROM {source} ORDER BY {order}").fetchall()
         theirs = self.cluster.execute(f"SELECT * FROM {table} ORDER BY {order}", self.name)
         return ours, [tuple(row) for row in theirs]
 
@@ -236,7 +243,7 @@ class MovingTests(TestCase):
         await poll(lambda: program.over or self.count("chatlog_entry") > 2000, "it moves")
         await program.kill()
         with closing(sqlite3.connect(self.folder / "test.sqlite3")) as connection, connection:
-            connection.execute("UPDATE chatlog_entry SET author = 'bob' WHERE room = 1 AND slot = 1")
+            connection.execute("UPDATE chatlog_log SET author = 'bob' WHERE room = 1 AND slot = 1")
         program = self.migrate()
         self.assertEqual(await program.exit(), 1, program.story())
         self.assertIn("chatlog_entry has 30,000 rows here and 30,000 in the target", program.errors[0])

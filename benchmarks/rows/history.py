@@ -29,8 +29,10 @@ _NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE
 _CHATLOG = (
     "INSERT INTO chatlog_room (id, name, epoch, head, hash, first)"
     " VALUES (1, 'bench', printf('%032x', 1), :count, printf('%032x', :count), 1)",
-    f"{_NUMBERS} INSERT INTO chatlog_entry (room, slot, author, content, at, session, seq, hash)"
-    " SELECT 1, i, 'ana', printf('entry %100d', i), i, 'session', i, printf('%032x', i) FROM n",
+    f"{_NUMBERS} INSERT INTO chatlog_log (id, room, slot, author, content, at, session, seq, hash)"
+    " SELECT i, 1, i, 'ana', printf('entry %100d', i), i, 'session', i, printf('%032x', i) FROM n",
+    f"{_NUMBERS} INSERT INTO chatlog_filed (room, slot, id) SELECT 1, i, i FROM n",
+    "INSERT INTO chatlog_filing VALUES (:count)",
 )
 _MEDIACHAT = (
     "INSERT INTO mediachat_chat"

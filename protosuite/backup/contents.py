@@ -14,20 +14,55 @@ from urllib.parse import quote
 
 from attrs import define, field
 
-from protosuite.chatlog.chain import Head, Verifier
-from protosuite.chatlog.wire import Entry
+from protosuite.chatlog.chain import Head, Verifier, entry_of
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST_BROKEN = 100  # rooms that are told
 _PULSE = 100_000  # steps of SQLite's machine: some milliseconds
-# All messages up to a point, each once and by its own chat, and nothing else: an index of theirs, as a table.
+# All rows of a table up to a point, each once and by its own columns, and nothing else: an index, as a table.
 _IS_FILED = """
-    WITH filing AS (SELECT coalesce(max(upto), 0) AS upto FROM mediachat_filing)
-    SELECT (SELECT count(*) FROM mediachat_filed) = (SELECT count(*) FROM mediachat_message WHERE id <= upto)
-        AND NOT EXISTS (SELECT 1 FROM mediachat_filed f LEFT JOIN mediachat_message m ON m.id = f.id
-            WHERE m.chat_id IS NOT f.chat_id OR m.id > upto)
+    WITH filing AS (SELECT coalesce(max(upto), 0) AS upto FROM {filing})
+    SELECT (SELECT count(*) FROM {filed}) = (SELECT count(*) FROM {rows} WHERE id <= upto)
+        AND NOT EXISTS (SELECT 1 FROM {filed} f LEFT JOIN {rows} r ON r.id = f.id
+            WHERE {differs} OR r.id > upto)
     FROM filing
 """
+_FILED = {  # by what tells that it should be so
+    "mediachat_filed": (
+        _IS_FILED.format(
+            filed="mediachat_filed",
+            filing="mediachat_filing",
+            rows="mediachat_message",
+            differs="r.chat_id IS NOT f.chat_id",
+        ),
+        "messages of the media chat are not filed under their chats",
+    ),
+    "chatlog_filed": (
+        _IS_FILED.format(
+            filed="chatlog_filed",
+            filing="chatlog_filing",
+            rows="chatlog_log",
+            differs="r.room IS NOT f.room OR r.slot IS NOT f.slot",
+        ),
+        "entries of the chat log are not filed under their rooms",
+    ),
+}
+
+# Where entries are, of the newest schema and of older ones: those of a room up to its head, and all above.
+_FIELDS = "author, content, at, session, seq, key, hash"
+_LOGS = {
+    "chatlog_log": (
+        f"SELECT f.slot, {_FIELDS} FROM chatlog_filed f JOIN chatlog_log ON chatlog_log.id = f.id"
+        " WHERE f.room = ? ORDER BY f.slot",
+        f"SELECT room, slot, {_FIELDS} FROM chatlog_log"
+        " WHERE id > (SELECT coalesce(max(upto), 0) FROM chatlog_filing) ORDER BY room, slot",
+    ),
+    "chatlog_recent": (
+        f"SELECT slot, {_FIELDS} FROM chatlog_entry WHERE room = ? ORDER BY slot",
+        f"SELECT room, slot, {_FIELDS} FROM chatlog_recent ORDER BY room, slot",
+    ),
+    "chatlog_entry": (f"SELECT slot, {_FIELDS} FROM chatlog_entry WHERE room = ? ORDER BY slot", None),
+}
 
 
 class Unsound(Exception):
@@ -42,6 +77,27 @@ class Chains:
     entries: int = 0
     hashes: int = 0
     broken: list[str] = field(factory=list)
+
+
+class _ByRoom:
+    """Rows whose first value is a room, in the order of the rooms, in which they are asked for, too."""
+
+    def __init__(self, rows: Iterator[Any]) -> None:
+        self._rows = rows
+        self._next: Any = None
+
+    def of(self, room: int) -> Iterator[Any]:
+        """The rest of each row of a room."""
+        if self._next is None:
+            self._next = next(self._rows, None)
+        while self._is_next(lambda its: its < room):  # of no room that there is, or behind a problem
+            self._next = next(self._rows, None)
+        while self._is_next(lambda its: its == room):
+            yield self._next[1:]
+            self._next = next(self._rows, None)
+
+    def _is_next(self, check: Callable[[int], bool]) -> bool:
+        return self._next is not None and isinstance(self._next[0], int) and check(self._next[0])
 
 
 class Contents:
@@ -74,8 +130,9 @@ class Contents:
         foreign = "SELECT name FROM sqlite_schema WHERE type NOT IN ('table', 'index')"
         if (found := next(self._rows(foreign), None)) is not None:
             raise Unsound(f"it has {found[0]!r}, which is none of the suite's tables")
-        if self._has("mediachat_filed") and not next(self._rows(_IS_FILED))[0]:
-            raise Unsound("messages of the media chat are not filed under their chats")
+        for table, (is_filed, problem) in _FILED.items():
+            if self._has(table) and not next(self._rows(is_filed))[0]:
+                raise Unsound(problem)
 
     def schema(self) -> str:
         """The schema that it says that it has; an empty text if it is not a suite's."""
@@ -88,10 +145,13 @@ class Contents:
         found = Chains()
         if not self._has("chatlog_room"):
             return found
-        for id, name, *room in self._rows("SELECT id, name, epoch, first, head, hash FROM chatlog_room"):
+        log = next((log for table, log in _LOGS.items() if self._has(table)), _LOGS["chatlog_log"])
+        held, above = log[0], _ByRoom(iter(()) if log[1] is None else self._rows(log[1]))
+        rooms = "SELECT id, name, epoch, first, head, hash FROM chatlog_room ORDER BY id"
+        for id, name, *room in self._rows(rooms):
             found.rooms += 1
             try:
-                problem = self._chain(found, id, *room)
+                problem = self._chain(found, self._rows(held, id), above.of(id), *room)
             except (TypeError, ValueError, Unsound) as error:  # a value that is not of its column's type
                 problem = str(error)
             if problem is not None and len(found.broken) < _MOST_BROKEN:
@@ -113,12 +173,22 @@ class Contents:
                 raise Unsound(f"the media messages with the SHA-256 {digest} are not of one size")
             yield digest, size
 
-    def _chain(self, found: Chains, room: int, epoch: str, first: int, head: int, hash: str) -> str | None:
+    def _chain(
+        self,
+        found: Chains,
+        held: Iterator[Any],
+        above: Iterator[Any],
+        epoch: str,
+        first: int,
+        head: int,
+        hash: str,
+    ) -> str | None:
         """Count what is right in a room, up to the first problem: what that is, if there is one."""
         verifier = Verifier(epoch)
         last = Head(first - 1, epoch if first == 1 else hash)
-        for table in self._logs():
-            for entry in self._entries(table, room):
+        for rows in (held, above):
+            for row in rows:
+                entry = entry_of(row)
                 problem = verifier.problem(entry)
                 if problem is None and entry.slot != last.slot + 1:
                     problem = f"slot {entry.slot} comes after slot {last.slot}"
@@ -128,23 +198,9 @@ class Contents:
                 found.hashes += verifier.checked
                 verifier.checked = 0
                 last = Head(entry.slot, entry.hash)
-            if table == "chatlog_entry" and last != Head(head, hash):
+            if rows is held and last != Head(head, hash):
                 return f"it ends with slot {last.slot}, not as slot {head} should"
         return None
-
-    def _logs(self) -> Iterator[str]:
-        """Where the entries of a room are: up to its head, and, unless the schema is older, above it."""
-        yield "chatlog_entry"
-        if self._has("chatlog_recent"):
-            yield "chatlog_recent"
-
-    def _entries(self, table: str, room: int) -> Iterator[Entry]:
-        query = (
-            f"SELECT slot, author, content, at, session, seq, key, hash FROM {table}"
-            " WHERE room = ? ORDER BY slot"
-        )
-        for slot, author, content, at, session, seq, key, hash in self._rows(query, room):
-            yield Entry(slot, author, content, at, session, seq, key, hash=hash)
 
     def _has(self, table: str) -> bool:
         query = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"

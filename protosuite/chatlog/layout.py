@@ -1,10 +1,10 @@
 """Where entries go when they are committed, and where they are found, with either engine.
 
-With PostgreSQL they go where they stay. With SQLite that would be another page for each room, and what is
-written to the disk are pages: fifty appends in fifty rooms were a hundred. So they come into `recent` first,
-one behind the other, and once they are :data:`MOST`, or that long, all are merged into `entries`, by room and
-slot, as in a log-structured merge tree: each page that is written then takes many. The slots of a room up to
-its head are in `entries`, those above it in `recent`.
+With PostgreSQL they are in `entries`, by room and slot. With SQLite that would be another page for each room,
+and what is written to the disk are pages: fifty appends in fifty rooms were a hundred. So they come into one
+`log`, one behind the other, and stay there; and once they are :data:`MOST`, or that long, their places in it
+are `filed` by room and slot, all at once, each page then taking many. The slots of a room up to its head are
+filed. Those above it are looked for in what came into the log behind the last that `filing` has.
 """
 
 from __future__ import annotations
@@ -18,22 +18,35 @@ from sqlalchemy import bindparam as given
 
 from protosuite.chatlog.chain import Head
 from protosuite.chatlog.heads import End
-from protosuite.chatlog.tables import FIELDS, entries, recent, rooms
+from protosuite.chatlog.tables import FIELDS, entries, filed, filing, log, rooms
 from protosuite.storage import sqlite
 from protosuite.storage.prepared import ManyRows, Prepared, PreparedQuery
 
-MOST = 2000  # entries that wait to be merged: 5 ms of the writer's thread, where they are of 50 rooms
-MOST_CHARACTERS = 1 << 20  # in those: 20 ms
+MOST = 2000  # entries that are not filed: 2 ms of the writer's thread, where they are of 50 rooms
+MOST_CHARACTERS = 1 << 20  # in those: 1 ms to look through
 
 Row = tuple[Any, ...]  # the id of a room, and what FIELDS says
 _CONTENT = 1 + FIELDS.index("content")
 
-_newest = sa.select(sa.func.max(recent.c.slot)).where(recent.c.room == rooms.c.id).scalar_subquery()
-LATEST = sa.func.coalesce(_newest, rooms.c.head)  # the last slot of a room, wherever it is
+# With SQLite, all that are filed: as `entries` has them, and read in their order from the table of places.
+held = (
+    sa.select(filed.c.room, filed.c.slot, *(log.c[name] for name in FIELDS[1:]))
+    .join_from(filed, log, log.c.id == filed.c.id)
+    .subquery("held")
+)
+_UPTO = sa.select(sa.func.coalesce(sa.func.max(filing.c.upto), 0)).scalar_subquery()
 
 
 class Layout(Protocol):
-    """One engine's. Within the transaction of a connection that writes."""
+    """One engine's. Within a transaction, of a connection that writes where something is changed."""
+
+    @property
+    def held(self) -> sa.FromClause:
+        """The entries of rooms up to their heads: `room`, and what FIELDS says."""
+
+    @property
+    def latest(self) -> sa.ColumnElement[Any]:
+        """The last slot of a room, wherever it is."""
 
     def version(self, connection: Connection) -> int:
         """Another number than before if somebody else has written, as far as the engine can tell."""
@@ -47,9 +60,21 @@ class Layout(Protocol):
     def put(self, connection: Connection, rows: Sequence[Row], moved: Mapping[int, Head]) -> None:
         """Store entries, each behind those of its room, which end as `moved` says then."""
 
+    def between(self, room: int, head: int, low: int, high: int) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+        """The entries of a room, which has this head, between two slots."""
+
+    def settle(self, connection: Connection) -> None:
+        """Have no entries above the heads of their rooms."""
+
+    def delete(self, connection: Connection, room: int, end: int) -> None:
+        """Delete the entries of a room below `end`, all being settled."""
+
 
 class InPlace:
     """For PostgreSQL: by room and slot at once."""
+
+    held = entries
+    latest = rooms.c.head
 
     # Built once: putting a statement together takes longer than carrying it out.
     _ENDS = PreparedQuery(
@@ -83,25 +108,36 @@ class InPlace:
         self._PUT.many(connection, rows)
         self._MOVE.many(connection, [(id, head.slot, head.hash) for id, head in moved.items()])
 
+    def between(self, room: int, head: int, low: int, high: int) -> sa.Select[Any]:
+        return _of(entries, room, low, high)
 
-class Merged:
-    """For SQLite: behind one another first. Statements go to the driver: SQLAlchemy takes 20 µs for each.
+    def settle(self, connection: Connection) -> None:
+        """They are where they stay."""
 
-    How much text waits is known for what came since this was made.
+    def delete(self, connection: Connection, room: int, end: int) -> None:
+        connection.execute(sa.delete(entries).where(entries.c.room == room, entries.c.slot < end))
+
+
+class Filed:
+    """For SQLite: behind one another. Statements go to the driver: SQLAlchemy takes 20 µs for each.
+
+    How many are not filed, and how long those are, is known for what came since this was made.
     """
 
-    _PUT = ManyRows(recent, "room", *FIELDS)
-    _END = (
-        "SELECT r.id, coalesce(e.slot, r.head), coalesce(e.hash, r.hash)"
-        " FROM chatlog_room r LEFT JOIN chatlog_recent e ON e.room = r.id"
-        " AND e.slot = (SELECT max(slot) FROM chatlog_recent WHERE room = r.id) WHERE r.name = ?"
-    )
-    _KNOWN = " UNION ALL ".join(
-        f"SELECT {', '.join(FIELDS)} FROM {table} WHERE room = ? AND key = ?"
-        for table in ("chatlog_recent", "chatlog_entry")
+    held = held
+    latest = sa.func.coalesce(
+        sa.select(sa.func.max(log.c.slot))
+        .where(log.c.id > _UPTO, log.c.room == rooms.c.id)
+        .scalar_subquery(),
+        rooms.c.head,
     )
 
+    _PUT = ManyRows(log, "room", *FIELDS)
+    _ROOM = "SELECT id, head, hash FROM chatlog_room WHERE name = ?"
+    _KNOWN = f"SELECT {', '.join(FIELDS)} FROM chatlog_log WHERE room = ? AND key = ?"
+
     def __init__(self) -> None:
+        self._upto: int | None = None  # what is filed, if that has been looked up
         self._characters = 0
 
     def version(self, connection: Connection) -> int:
@@ -110,34 +146,71 @@ class Merged:
 
     def ends(self, connection: Connection, names: Sequence[str]) -> dict[str, End]:
         execute = sqlite.driver(connection).execute
-        found = ((name, execute(self._END, (name,)).fetchone()) for name in names)
-        return {name: (row[0], Head(*row[1:])) for name, row in found if row is not None}
+        found = {name: row for name in names if (row := execute(self._ROOM, (name,)).fetchone()) is not None}
+        above = {room: Head(*last) for room, *last in execute(_ABOVE)} if found else {}
+        return {name: (id, above.get(id) or Head(*head)) for name, (id, *head) in found.items()}
 
     def known(self, connection: Connection, room: int, keys: Iterable[str]) -> list[Row]:
         execute = sqlite.driver(connection).execute
-        return [row for key in keys for row in execute(self._KNOWN, (room, key, room, key))]
+        return [row for key in keys for row in execute(self._KNOWN, (room, key))]
 
     def put(self, connection: Connection, rows: Sequence[Row], moved: Mapping[int, Head]) -> None:
         self._characters += sum(len(row[_CONTENT]) for row in rows)
-        last = self._PUT.put(connection, rows)  # ids begin at 1 where nothing is left
-        if last >= MOST or self._characters >= MOST_CHARACTERS:
-            merge(connection)
-            self._characters = 0
+        last = self._PUT.put(connection, rows)
+        if self._upto is None:
+            (self._upto,) = sqlite.driver(connection).execute(f"SELECT {_UPTO_HERE}").fetchone()
+        if last - self._upto >= MOST or self._characters >= MOST_CHARACTERS:
+            file(connection)
+            self._upto, self._characters = None, 0  # nobody knows whether that is committed
+
+    def between(self, room: int, head: int, low: int, high: int) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+        parts = []
+        if low <= head:
+            parts.append(_of(held, room, low, high))
+        if high > head or not parts:
+            parts.append(_of(log, room, low, high).where(log.c.id > _UPTO))
+        return parts[0] if len(parts) == 1 else sa.union_all(*parts)
+
+    def settle(self, connection: Connection) -> None:
+        file(connection)
+        self._upto = None
+
+    def delete(self, connection: Connection, room: int, end: int) -> None:
+        self._upto = None
+        execute = sqlite.driver(connection).execute
+        for statement in _DELETE:
+            execute(statement, (room, end))
+        for statement in _NEWEST:  # the next entry gets the number behind the last that there is
+            execute(statement)
 
 
-def merge(connection: Connection) -> None:
-    """Put what is in `recent` where it stays. With PostgreSQL, where nothing is, this does nothing."""
+def file(connection: Connection) -> None:
+    """File what is not filed. With PostgreSQL, where nothing has to be, this does nothing."""
     if connection.dialect.name == "sqlite":
-        for statement in _MERGE:
+        for statement in _FILE:
             sqlite.driver(connection).execute(statement)
 
 
-_COLUMNS = f"room, {', '.join(FIELDS)}"
-_MERGE = (
-    f"INSERT INTO chatlog_entry ({_COLUMNS}) SELECT {_COLUMNS} FROM chatlog_recent ORDER BY room, slot",
-    # `hash` is that of the row with the largest slot, which SQLite promises for a lone max().
-    "UPDATE chatlog_room SET head = last.slot, hash = last.hash"
-    " FROM (SELECT room, max(slot) AS slot, hash FROM chatlog_recent GROUP BY room) AS last"
-    " WHERE id = last.room",
-    "DELETE FROM chatlog_recent",
+def _of(table: sa.FromClause, room: int, low: int, high: int) -> sa.Select[Any]:
+    query = sa.select(*(table.c[name] for name in FIELDS))
+    return query.where(table.c.room == room, table.c.slot.between(low, high))
+
+
+_UPTO_HERE = "(SELECT coalesce(max(upto), 0) FROM chatlog_filing)"
+_REST = f"FROM chatlog_log WHERE id > {_UPTO_HERE}"
+# `hash` is that of the row with the largest slot, which SQLite promises for a lone max().
+_ABOVE = f"SELECT room, max(slot), hash {_REST} GROUP BY room"
+_NEWEST = (
+    "DELETE FROM chatlog_filing",
+    "INSERT INTO chatlog_filing SELECT id FROM chatlog_log ORDER BY id DESC LIMIT 1",
+)
+_FILE = (
+    f"INSERT INTO chatlog_filed (room, slot, id) SELECT room, slot, id {_REST} ORDER BY room, slot",
+    "UPDATE chatlog_room SET head = above.slot, hash = above.hash"
+    f" FROM (SELECT room, max(slot) AS slot, hash {_REST} GROUP BY room) AS above WHERE id = above.room",
+    *_NEWEST,
+)
+_DELETE = (
+    "DELETE FROM chatlog_log WHERE id IN (SELECT id FROM chatlog_filed WHERE room = ?1 AND slot < ?2)",
+    "DELETE FROM chatlog_filed WHERE room = ?1 AND slot < ?2",
 )

@@ -13,16 +13,13 @@ from twisted.python.failure import Failure
 
 from protosuite.chatlog.chain import Append, Fields, Head, entry_of, extend
 from protosuite.chatlog.heads import End, Heads
-from protosuite.chatlog.layout import LATEST, InPlace, Layout, Merged, merge
-from protosuite.chatlog.tables import FIELDS, entries, recent, rooms
+from protosuite.chatlog.layout import Filed, InPlace, Layout
+from protosuite.chatlog.tables import rooms
 from protosuite.chatlog.wire import Entry, encode_entry
 from protosuite.errors import BadRequest
 from protosuite.storage import Database, engines
 from protosuite.storage.locking import Rows
 from protosuite.storage.upsert import insert
-
-_FIELDS = [entries.c[name] for name in FIELDS]
-_RECENT = [recent.c[name] for name in FIELDS]
 
 _SEED = ""  # the name under which it is
 _COUNT = sa.select(sa.func.count()).select_from(rooms).where(rooms.c.name != _SEED)
@@ -89,7 +86,7 @@ class ChatLogStore:
         self._database = database
         self._max_rooms = max_rooms
         self._is_file = engines.is_file(database.url)
-        self._layout: Layout = Merged() if self._is_file else InPlace()
+        self._layout: Layout = Filed() if self._is_file else InPlace()
         self._is_alone = is_alone
         self._heads = Heads() if is_alone else Heads(most=0)
         self._version = 0  # of the database, for the writer's thread
@@ -109,7 +106,7 @@ class ChatLogStore:
         """A room; `epoch` is what it will get if there is none of that name yet."""
 
         def work(connection: Connection) -> RoomState:
-            query = sa.select(rooms.c.epoch, LATEST, rooms.c.first).where(rooms.c.name == room)
+            query = sa.select(rooms.c.epoch, self._layout.latest, rooms.c.first).where(rooms.c.name == room)
             row = connection.execute(query).first()
             return RoomState(epoch) if row is None else RoomState(*row)
 
@@ -119,7 +116,7 @@ class ChatLogStore:
         """Those of these rooms that are stored."""
 
         def work(connection: Connection) -> dict[str, RoomState]:
-            query = sa.select(rooms.c.name, rooms.c.epoch, LATEST, rooms.c.first)
+            query = sa.select(rooms.c.name, rooms.c.epoch, self._layout.latest, rooms.c.first)
             found = connection.execute(query.where(rooms.c.name.in_(names)))
             return {name: RoomState(*state) for name, *state in found}
 
@@ -159,7 +156,7 @@ class ChatLogStore:
         """The entries from `low` to `high`, or as many of the newest of them as are within both bounds."""
 
         def work(connection: Connection) -> Page:
-            found, first = _read(connection, room, low, high, most, max_bytes, sa.desc("slot"))
+            found, first = _read(connection, self._layout, room, low, high, most, max_bytes, sa.desc("slot"))
             return Page(found[::-1], high - len(found) + 1, first)
 
         return self._database.read(work)
@@ -168,7 +165,7 @@ class ChatLogStore:
         """The entries from `low` to `high`, or as many of the oldest of them as are within both bounds."""
 
         def work(connection: Connection) -> Page:
-            found, first = _read(connection, room, low, high, most, max_bytes, sa.asc("slot"))
+            found, first = _read(connection, self._layout, room, low, high, most, max_bytes, sa.asc("slot"))
             return Page(found, max(low, first), first)
 
         return self._database.read(work)
@@ -180,13 +177,13 @@ class ChatLogStore:
         """
 
         def work(connection: Connection) -> dict[str, int]:
-            return dict(_sweep(connection, keep, before))
+            return dict(_sweep(connection, self._layout, keep, before))
 
         return self._database.write(work, Rows(rooms.c.name))
 
     def tidy(self) -> Deferred[None]:
-        """Put all entries by room and slot, so that a file that nobody serves has one table of them."""
-        return self._database.write(merge) if self._is_file else succeed(None)
+        """Have all entries found in one way in a file that nobody serves."""
+        return self._database.write(self._layout.settle) if self._is_file else succeed(None)
 
 
 class _Commit:
@@ -273,7 +270,14 @@ class _Commit:
 
 
 def _read(
-    connection: Connection, room: str, low: int, high: int, most: int, max_bytes: int, order: Any
+    connection: Connection,
+    layout: Layout,
+    room: str,
+    low: int,
+    high: int,
+    most: int,
+    max_bytes: int,
+    order: Any,
 ) -> tuple[list[bytes], int]:
     """Encoded entries between two slots, in `order`, and the lowest slot that the room holds."""
     row = connection.execute(
@@ -281,7 +285,7 @@ def _read(
     ).first()
     if row is None:
         return [], 1
-    query = _between(row.id, row.head, low, high).order_by(order).limit(most)
+    query = layout.between(row.id, row.head, low, high).order_by(order).limit(most)
     found: list[bytes] = []
     size = 0
     result = connection.execute(query)
@@ -295,25 +299,17 @@ def _read(
     return found, row.first
 
 
-def _between(room: int, head: int, low: int, high: int) -> sa.Select[Any] | sa.CompoundSelect[Any]:
-    """The entries of a room between two slots: those up to `head` are in one table, the others in another."""
-    parts = []
-    if low <= head:
-        parts.append(sa.select(*_FIELDS).where(entries.c.room == room, entries.c.slot.between(low, high)))
-    if high > head or not parts:
-        parts.append(sa.select(*_RECENT).where(recent.c.room == room, recent.c.slot.between(low, high)))
-    return parts[0] if len(parts) == 1 else sa.union_all(*parts)
-
-
-def _sweep(connection: Connection, keep: int, before: int) -> Iterable[tuple[str, int]]:
-    merge(connection)
-    oldest = entries.alias()
-    overdue = [oldest.c.at < before]
+def _sweep(connection: Connection, layout: Layout, keep: int, before: int) -> Iterable[tuple[str, int]]:
+    layout.settle(connection)
+    held = layout.held
+    # Asked for each room, not joined: SQLite would begin with the entries, and read them all.
+    oldest = held.alias()
+    its_first = oldest.c.room == rooms.c.id, oldest.c.slot == rooms.c.first
+    overdue = [sa.select(oldest.c.at).where(*its_first).scalar_subquery() < before]
     if keep:
-        overdue.append(rooms.c.first <= rooms.c.head - keep)
+        overdue.insert(0, rooms.c.first <= rooms.c.head - keep)
     query = (
         sa.select(rooms.c.id, rooms.c.name, rooms.c.head, rooms.c.first)
-        .join(oldest, sa.and_(oldest.c.room == rooms.c.id, oldest.c.slot == rooms.c.first))
         .where(sa.or_(*overdue))
         .limit(100)
         .with_for_update(of=rooms, skip_locked=True)  # what another node writes to can wait
@@ -322,13 +318,13 @@ def _sweep(connection: Connection, keep: int, before: int) -> Iterable[tuple[str
     for id, name, head, first in connection.execute(query).all():
         if left <= 0:
             return
-        ages = sa.select(entries.c.slot, entries.c.at).where(entries.c.room == id, entries.c.slot >= first)
+        ages = sa.select(held.c.slot, held.c.at).where(held.c.room == id, held.c.slot >= first)
         end = first
-        for slot, at in connection.execute(ages.order_by(entries.c.slot).limit(left)):
+        for slot, at in connection.execute(ages.order_by(held.c.slot).limit(left)):
             if at >= before and not (keep and slot <= head - keep):
                 break
             end = slot + 1
         left -= end - first
-        connection.execute(sa.delete(entries).where(entries.c.room == id, entries.c.slot < end))
+        layout.delete(connection, id, end)
         connection.execute(sa.update(rooms).where(rooms.c.id == id).values(first=end))
         yield name, end

@@ -1,7 +1,7 @@
 """The tables of the chat log.
 
-An entry comes into :data:`recent`, where it is the last of all rooms, and later, with many others, into
-:data:`entries`, where it is the last of its room: see :mod:`.layout`.
+With PostgreSQL the entries are in :data:`entries`, with SQLite in :data:`log`, of which :data:`filed` says
+where those of a room are: see :mod:`.layout`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
 
 from protosuite.storage import metadata
+from protosuite.storage.schema import only_on
 
 rooms = Table(
     "chatlog_room",
@@ -19,7 +20,7 @@ rooms = Table(
     Column("id", Integer, primary_key=True),
     Column("name", String(64), nullable=False, unique=True),
     Column("epoch", String(32), nullable=False),
-    Column("head", BigInteger, nullable=False),  # the last slot in `entries`
+    Column("head", BigInteger, nullable=False),  # the last slot; with SQLite the last that is filed
     Column("hash", String(32), nullable=False),  # its hash; the epoch if there is none
     Column("first", BigInteger, nullable=False),  # the lowest slot that is still held
 )
@@ -49,8 +50,34 @@ entries = Table(
     Column("slot", BigInteger, primary_key=True, autoincrement=False),
     *_content(),
     _keys("chatlog_entry"),
-    sqlite_with_rowid=False,  # clustered by slot: a page of history is read from one place
+    info=only_on("postgresql"),
 )
+log = Table(
+    "chatlog_log",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("room", Integer, nullable=False),
+    Column("slot", BigInteger, nullable=False),
+    *_content(),
+    _keys("chatlog_log"),
+    info=only_on("sqlite"),
+)
+filed = Table(
+    "chatlog_filed",
+    metadata,
+    Column("room", Integer, primary_key=True, autoincrement=False),
+    Column("slot", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", BigInteger, nullable=False),  # in the log
+    sqlite_with_rowid=False,
+    info=only_on("sqlite"),
+)
+filing = Table(
+    "chatlog_filing",
+    metadata,
+    Column("upto", BigInteger, primary_key=True, autoincrement=False),  # the last of the log that is filed
+    info=only_on("sqlite"),
+)
+# Nothing is in it: nodes of the version before this one look whether there is.
 recent = Table(
     "chatlog_recent",
     metadata,
@@ -60,6 +87,7 @@ recent = Table(
     *_content(),
     Index("ix_chatlog_recent_slot", "room", "slot", unique=True),
     _keys("chatlog_recent"),
+    info=only_on("postgresql"),
 )
 
 FIELDS = ("slot", "author", "content", "at", "session", "seq", "key", "hash")  # as an Entry has them

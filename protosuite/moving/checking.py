@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy import Connection, Table
-
-from protosuite.moving.copying import Moved
+from sqlalchemy import Connection, FromClause
 
 _AT_ONCE = 1000  # rows in memory
 
@@ -22,9 +21,9 @@ class Content:
     sum: str
 
 
-def content(connection: Connection, table: Table, looked: Moved) -> Content:
-    """Read all of a table; `looked` is told how it goes."""
-    columns = [table.c[name] for name in sorted(table.c.keys())]
+def content(connection: Connection, rows: FromClause, looked: Callable[[int], object]) -> Content:
+    """Read all of a table; `looked` is told how many rows more have been read."""
+    columns = [rows.c[name] for name in sorted(rows.c.keys())]
     result = connection.execution_options(yield_per=_AT_ONCE).execute(sa.select(*columns))
     count = total = 0
     for part in result.partitions():
@@ -32,5 +31,5 @@ def content(connection: Connection, table: Table, looked: Moved) -> Content:
             hash = hashlib.sha256(repr(tuple(row)).encode(errors="surrogatepass"))
             total += int.from_bytes(hash.digest(), "big")
         count += len(part)
-        looked(table.name, len(part))
+        looked(len(part))
     return Content(count, f"{total % (1 << 256):064x}")

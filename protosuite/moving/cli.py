@@ -9,6 +9,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +25,7 @@ import protosuite.counter.store
 import protosuite.mediachat.store
 import protosuite.numbers.store  # noqa: F401 - all of them declare tables
 from protosuite import program
-from protosuite.chatlog.layout import merge
+from protosuite.chatlog.layout import file as file_entries
 from protosuite.errors import StartError, StorageError
 from protosuite.logs import first_line, redacted
 from protosuite.moving import copying
@@ -124,7 +125,7 @@ class _Move:
             # As a writer that keeps all others out: nobody adds to what has been moved.
             with source.at_start() as here, self._alone(others):
                 self._check_schema(here, file)
-                merge(here)  # the target has no place for entries that wait for it
+                file_entries(here)  # what is not filed would not be found
                 self._move(here, target, str(file), began)
         finally:
             for each in (source, target, others):
@@ -164,7 +165,7 @@ class _Move:
             migrate.bring_up_to_date(there)
             is_resumed = copying.prepare(there, file)
         counts = {
-            table: here.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+            table: here.execute(sa.select(sa.func.count()).select_from(copying.found(table))).scalar_one()
             for table in copying.tables()
         }
         self._begin("moving", sum(counts.values()))
@@ -192,12 +193,13 @@ class _Move:
             self._advance(table.name, len(batch))
 
     def _checked(self, here: Connection, target: Transactions, table: Table) -> Content:
+        advance = partial(self._advance, table.name)
         with target.at_start() as there:
             from protosuite.storage import postgresql
 
             postgresql.take_time(there)
-            theirs = content(there, table, self._advance)
-        ours = content(here, table, self._advance)
+            theirs = content(there, table, advance)
+        ours = content(here, copying.found(table), advance)
         if ours != theirs:
             raise Failed(
                 f"{table.name} has {ours.rows:,} rows here and {theirs.rows:,} in the target, and they are"

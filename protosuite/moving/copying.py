@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Column, Connection, MetaData, String, Table, Text
 from sqlalchemy.exc import DBAPIError
 
+from protosuite.chatlog import layout
+from protosuite.chatlog.tables import entries, recent
 from protosuite.errors import StartError
 from protosuite.logs import first_line
 from protosuite.storage import metadata
@@ -29,17 +31,15 @@ progress = Table(
 )
 
 
-class Moved(Protocol):
-    """Told how it goes."""
-
-    def __call__(self, table: str, rows: int) -> None:
-        """So many rows more of a table are in the target."""
-
-
 def tables() -> list[Table]:
     """What is moved, those that others refer to first. What a node has committed last stays with its node."""
     there = (table for table in metadata.sorted_tables if is_on(table, "postgresql"))
-    return [table for table in there if table is not writers]
+    return [table for table in there if table not in (writers, recent)]
+
+
+def found(table: Table) -> sa.FromClause:
+    """The rows of a table as they are found in the source, with the same names."""
+    return layout.held if table is entries else table
 
 
 def prepare(target: Connection, source: str) -> bool:
@@ -70,9 +70,10 @@ def reached(target: Connection, table: Table) -> list[Any] | None:
 
 def batches(source: Connection, table: Table, after: Sequence[Any] | None) -> Iterator[list[dict[str, Any]]]:
     """The rows of a table after a key, in parts that memory has room for."""
-    key = list(table.primary_key)
+    rows = found(table)
+    key = [rows.c[column.name] for column in table.primary_key]
     while True:
-        query = sa.select(table).order_by(*key).limit(_BATCH)
+        query = sa.select(rows).order_by(*key).limit(_BATCH)
         if after is not None:
             query = query.where(sa.tuple_(*key) > sa.tuple_(*map(sa.literal, after)))
         batch = _bounded(source, query)

@@ -51,7 +51,9 @@ class WholeTests(BackupCase):
 
     def test_nothing_in_it(self) -> None:
         """R9: a suite that nobody has used yet is backed up like any other."""
-        for table in ("chatlog_entry", "chatlog_room", "mediachat_filed", "mediachat_filing"):
+        for table in ("chatlog_log", "chatlog_filed", "chatlog_filing", "chatlog_room"):
+            self.execute(f"DELETE FROM {table}")
+        for table in ("mediachat_filed", "mediachat_filing"):
             self.execute(f"DELETE FROM {table}")
         for table in ("mediachat_message", "mediachat_chat"):
             self.execute(f"DELETE FROM {table}")
@@ -61,13 +63,14 @@ class WholeTests(BackupCase):
 
     def test_a_room_without_entries(self) -> None:
         """A room that was swept to its end is right, with the hash that its last entry had."""
-        self.execute("DELETE FROM chatlog_entry WHERE room = 1")
+        for table in ("chatlog_log", "chatlog_filed"):
+            self.execute(f"DELETE FROM {table} WHERE room = 1")
         self.execute("UPDATE chatlog_room SET first = head + 1 WHERE id = 1")
         self.assertTrue(self.examined(self.backup()).is_right)
 
     def test_an_older_schema(self) -> None:
         """A backup from before there were tables that there are now is right without them."""
-        for revision in ("0003", "0001"):
+        for revision in ("0014", "0012", "0003", "0001"):
             migrate.downgrade(self.database, revision)
             report = self.examined(self.backup())
             self.assertTrue(report.is_right, report)
@@ -307,7 +310,7 @@ class HostileDatabaseTests(HarmCase):
 
     def test_what_runs(self) -> None:
         """R25: a database that brings triggers or views of its own is refused."""
-        trigger = "CREATE TRIGGER evil AFTER INSERT ON counter BEGIN DELETE FROM chatlog_entry; END"
+        trigger = "CREATE TRIGGER evil AFTER INSERT ON counter BEGIN DELETE FROM chatlog_log; END"
         self.assertIn("'evil'", self.wrong(trigger).problems[0])
         self.assertIn("'view'", self.wrong("DROP TRIGGER evil", "CREATE VIEW view AS SELECT 1").problems[0])
 
@@ -321,7 +324,7 @@ class HostileDatabaseTests(HarmCase):
             "hash = ''",
             "at = 1.5",
         ):
-            self.wrong(f"UPDATE chatlog_entry SET {change} WHERE room = 2 AND slot = 3")
+            self.wrong(f"UPDATE chatlog_log SET {change} WHERE room = 2 AND slot = 3")
             self.setUp()
         for change in ("head = 'x'", "first = 'x'", "first = 0", "epoch = x'00'", "hash = 'x'", "head = 31"):
             self.wrong(f"UPDATE chatlog_room SET {change} WHERE id = 2")
@@ -330,14 +333,34 @@ class HostileDatabaseTests(HarmCase):
     def test_entries_that_are_not_there(self) -> None:
         """A hole in a log, its end or its beginning cut off are told with the room."""
         for slots in ("slot = 7", "slot > 20", "slot < 3"):
-            report = self.wrong(f"DELETE FROM chatlog_entry WHERE room = 2 AND {slots}")
+            tables = "chatlog_log", "chatlog_filed"
+            report = self.wrong(*(f"DELETE FROM {table} WHERE room = 2 AND {slots}" for table in tables))
             self.assertIn("room 'main' of the chat log", report.chains.broken[0])
             self.setUp()
-        report = self.wrong("UPDATE chatlog_recent SET slot = slot + 1 WHERE room = 2 AND slot = 30")
+        report = self.wrong("UPDATE chatlog_log SET slot = slot + 1 WHERE room = 2 AND slot = 30")
         self.assertIn("slot 31 comes after slot 29", report.chains.broken[0])
         self.setUp()
-        report = self.wrong("DROP TABLE chatlog_entry", "UPDATE chatlog_room SET head = 0, hash = epoch")
-        self.assertIn("no such table: chatlog_entry", report.chains.broken[0])
+        report = self.wrong("DROP TABLE chatlog_log", "UPDATE chatlog_room SET head = 0, hash = epoch")
+        self.assertIn("no such table: chatlog_log", report.problems[0])
+
+    def test_entries_that_are_not_filed(self) -> None:
+        """Entries that nobody would find in their rooms are told."""
+        for change in (
+            "DELETE FROM chatlog_filed WHERE room = 2 AND slot = 7",
+            "UPDATE chatlog_filed SET room = 9 WHERE room = 2 AND slot = 7",
+            "UPDATE chatlog_filed SET slot = 99 WHERE room = 2 AND slot = 7",
+            "UPDATE chatlog_filed SET id = id + 1 WHERE room = 2 AND slot = 7",
+            "UPDATE chatlog_log SET room = 1 WHERE room = 2 AND slot = 7",
+            "UPDATE chatlog_filing SET upto = upto + 1",
+            "UPDATE chatlog_filing SET upto = upto - 1",
+            "DELETE FROM chatlog_filing",
+            "DELETE FROM chatlog_log WHERE room = 2 AND slot = 7",
+            "DROP TABLE chatlog_filing",
+        ):
+            self.assertIn(
+                "filed" if "DROP" not in change else "filing", self.wrong(change).problems[0], change
+            )
+            self.setUp()
 
     def test_messages_that_are_not_filed(self) -> None:
         """Messages that nobody would find in their chats are told."""
@@ -412,7 +435,7 @@ class LostBeforeTests(BackupCase):
 
     def test_a_broken_room(self) -> None:
         """A log that was broken when it was backed up is told as that."""
-        self.execute("UPDATE chatlog_entry SET content = 'forged' WHERE room = 2 AND slot = 3")
+        self.execute("UPDATE chatlog_log SET content = 'forged' WHERE room = 2 AND slot = 3")
         report = self.examined(self.backup())
         self.assertEqual(report.problems, [])
         (broken,) = report.chains.broken

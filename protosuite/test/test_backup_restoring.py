@@ -114,7 +114,7 @@ class RestoringTests(RestoringCase):
         missing, damaged, *others = self.media
         self.path(missing).unlink()
         self.path(damaged).write_bytes(b"x")
-        self.execute("UPDATE chatlog_entry SET content = 'forged' WHERE room = 2 AND slot = 3")
+        self.execute("UPDATE chatlog_log SET content = 'forged' WHERE room = 2 AND slot = 3")
         report = self.restore(self.backup())
         self.assertEqual(
             (report.missing, report.damaged, len(report.chains.broken)), ([missing], [damaged], 1)

@@ -15,7 +15,7 @@ from protosuite.chatlog.chain import Append
 from protosuite.chatlog.client import ChatLogClientFactory, room_url
 from protosuite.chatlog.server import ChatLogService
 from protosuite.chatlog.store import ChatLogStore
-from protosuite.chatlog.tables import entries, recent, rooms
+from protosuite.chatlog.tables import filed, filing, log, rooms
 from protosuite.chatlog.view import Change
 from protosuite.chatlog.wire import ClientAppend, Entry
 from protosuite.config import ChatLogConfig
@@ -73,9 +73,8 @@ class ClientTests(SynchronousTestCase):
         return [entry.content for change in self.changes for entry in change.new]
 
     def stored(self) -> list[str]:
-        tables = (sa.select(table.c.content, table.c.slot) for table in (entries, recent))
         with self.database.at_start() as connection:
-            return list(connection.execute(sa.union_all(*tables).order_by("slot")).scalars())
+            return list(connection.execute(sa.select(log.c.content).order_by(log.c.slot)).scalars())
 
     def appended(self, text: str) -> Deferred[Entry]:
         """Append and let it travel."""
@@ -238,8 +237,8 @@ class ClientTests(SynchronousTestCase):
         self.line.cut()
         self.successResultOf(self.store.tidy())
         with self.database.at_start() as connection:
-            connection.execute(sa.delete(entries))
-            connection.execute(sa.delete(rooms))
+            for table in (log, filed, filing, rooms):
+                connection.execute(sa.delete(table))
         self.write("new")
         self.come_back()
         self.assertTrue(self.changes[-1].is_reset)
@@ -251,7 +250,7 @@ class ClientTests(SynchronousTestCase):
         self.write("one", "two", "three")
         self.successResultOf(self.store.tidy())
         with self.database.at_start() as connection:
-            connection.execute(sa.update(entries).where(entries.c.slot == 2).values(content="forged"))
+            connection.execute(sa.update(log).where(log.c.slot == 2).values(content="forged"))
         self.come_back()
         self.assertEqual(self.changes[-1].problems, ["slot 2 does not fit the hash of the log before it"])
 

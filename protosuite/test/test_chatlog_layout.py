@@ -1,4 +1,4 @@
-"""Where a store puts entries with SQLite: its tests once more with merges all the time, and the merges."""
+"""Where a store has entries with SQLite: its tests once more with filing all the time, and the filing."""
 
 from __future__ import annotations
 
@@ -12,44 +12,48 @@ from protosuite.test import test_chatlog_store as stores
 from protosuite.test.test_chatlog_store import EPOCH, NOW, append, decoded
 
 
-class Merging(stores.Fixture):
-    """Entries are merged all the time: what was stored by one commit is partly here and partly there."""
+class Filing(stores.Fixture):
+    """Entries are filed all the time: some of what is read is filed, some is not."""
 
     def setUp(self) -> None:
         self.patch(layout, "MOST", 3)
         super().setUp()
 
 
-class MergingCommitTests(Merging, stores.CommitTests):
+class FilingCommitTests(Filing, stores.CommitTests):
     """Slots are the same wherever entries are."""
 
 
-class MergingKeyTests(Merging, stores.KeyTests):
+class FilingKeyTests(Filing, stores.KeyTests):
     """Keys are known wherever entries are."""
 
 
-class MergingPageTests(Merging, stores.PageTests):
+class FilingPageTests(Filing, stores.PageTests):
     """Pages are the same wherever entries are."""
 
 
-class MergingSweepTests(Merging, stores.SweepTests):
+class FilingSweepTests(Filing, stores.SweepTests):
     """What is swept is the same wherever entries are."""
 
 
-class MergeTests(stores.Fixture):
-    """Entries come into a table of the newest, and go from there to their rooms."""
+class FiledTests(stores.Fixture):
+    """Entries stay where they came, and their places are filed by room and slot."""
 
     def tables(self) -> tuple[list[int], list[int], list[int]]:
-        """The slots of room 1 in either table, and the heads of all rooms."""
+        """The slots of room 1 that are filed and those that are not, and the heads of all rooms."""
         execute = self.raw().execute
+        rest = (
+            "SELECT slot FROM chatlog_log WHERE room = 1"
+            " AND id > (SELECT coalesce(max(upto), 0) FROM chatlog_filing) ORDER BY id"
+        )
         return (
-            [slot for (slot,) in execute("SELECT slot FROM chatlog_entry WHERE room = 1 ORDER BY slot")],
-            [slot for (slot,) in execute("SELECT slot FROM chatlog_recent WHERE room = 1 ORDER BY id")],
+            [slot for (slot,) in execute("SELECT slot FROM chatlog_filed WHERE room = 1 ORDER BY slot")],
+            [slot for (slot,) in execute(rest)],
             [head for (head,) in execute("SELECT head FROM chatlog_room ORDER BY id")],
         )
 
-    def test_merged_when_there_are_enough(self) -> None:
-        """R1: all go over in the commit that makes them many, and the next ones are few again."""
+    def test_filed_when_there_are_enough(self) -> None:
+        """R1: all are filed in the commit that makes them many, and the next ones are few again."""
         self.patch(layout, "MOST", 5)
         self.fill(3)
         self.fill(1, "other")
@@ -63,8 +67,8 @@ class MergeTests(stores.Fixture):
         self.assertEqual(self.tables()[2], [10, 2])
         self.assertIsNone(Verifier("r" * 32).first_problem(self.log()))
 
-    def test_merged_when_they_are_long(self) -> None:
-        """Long ones are merged before they are many: a merge keeps everybody else from writing."""
+    def test_filed_when_they_are_long(self) -> None:
+        """Long ones are filed before they are many: those that are not are looked through."""
         self.patch(layout, "MOST_CHARACTERS", 1000)
         self.fill(2, content="x" * 300)
         self.assertEqual(self.tables(), ([], [1, 2], [0]))
@@ -73,8 +77,8 @@ class MergeTests(stores.Fixture):
         self.fill(3, content="x" * 300)
         self.assertEqual(self.tables(), ([1, 2, 3, 4], [5, 6, 7], [4]))
 
-    def test_a_merge_that_fails(self) -> None:
-        """A merge that cannot be done takes the commit with it, and all is as it was before."""
+    def test_filing_that_fails(self) -> None:
+        """What cannot be filed takes the commit with it, and all is as it was before."""
         self.patch(layout, "MOST", 4)
         self.fill(3)
         self.raw().execute(
@@ -85,6 +89,18 @@ class MergeTests(stores.Fixture):
         self.raw().execute("DROP TRIGGER t")
         self.assertEqual(self.slots(append()), [4])
         self.assertEqual(self.tables(), ([1, 2, 3, 4], [], [4]))
+
+    def test_swept_to_the_end(self) -> None:
+        """Where the newest entries were deleted, what comes has their numbers in the log, and is found."""
+        self.patch(layout, "MOST", 4)
+        self.fill(2, "other")
+        self.fill(9)
+        self.assertEqual(self.successResultOf(self.store.sweep(0, NOW + 1)), {"other": 3, "r": 10})
+        self.assertEqual(self.tables(), ([], [], [2, 9]))
+        for slot in range(10, 30):
+            self.assertEqual(self.slots(append()), [slot])
+            self.assertEqual([entry.slot for entry in self.log()], [*range(10, slot + 1)])
+            self.assertLess(len(self.tables()[1]), 4)
 
     def test_any_order(self) -> None:
         """Whatever is asked for in whatever order, it is as with one table."""
@@ -104,8 +120,9 @@ class MergeTests(stores.Fixture):
                 log.append(outcome.entry)
                 self.assertEqual(outcome.entry.slot, len(log))
             if turn % 40 == 39:
-                swept = self.successResultOf(self.store.sweep(20, 0))
-                firsts |= swept
+                before = NOW + 1 if turn % 120 == 119 else 0  # all of it, once in a while
+                while swept := self.successResultOf(self.store.sweep(20, before)):
+                    firsts |= swept
             room, log = random.choice(sorted(logs.items()))
             first, low, high = (
                 firsts.get(room, 1),

@@ -886,12 +886,12 @@ class StopTests(Fixture):
         self.settle()
         self.successResultOf(done)
 
-    def test_entries_that_cannot_be_put_by_room(self) -> None:
-        """A stop ends all the same when entries cannot be put where they would be tidy, and says why."""
+    def test_entries_that_cannot_be_filed(self) -> None:
+        """A stop ends all the same when entries cannot be filed, and says why."""
         self.join().append("0")
         with self.workers.database.at_start() as connection:
             connection.exec_driver_sql(
-                "CREATE TRIGGER t BEFORE INSERT ON chatlog_entry BEGIN SELECT RAISE(ABORT, 'no'); END"
+                "CREATE TRIGGER t BEFORE INSERT ON chatlog_filed BEGIN SELECT RAISE(ABORT, 'no'); END"
             )
         self.successResultOf(self.service.stopService())
         with self.workers.database.at_start() as connection:

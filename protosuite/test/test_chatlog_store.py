@@ -393,7 +393,7 @@ class PlanTests(Fixture):
         seen = self.traced()
         self.commit(append("a", key="k"), append("a", key="m"), append("b", key="l"))
         lookups = [query for query in seen if query.startswith("SELECT")]
-        self.assertEqual(len(lookups), 5)  # the two rooms, and each key
+        self.assertEqual(len(lookups), 6)  # the two rooms, what is not filed, and each key
         for query in lookups:
             plan = [step[3] for step in self.raw().execute(f"EXPLAIN QUERY PLAN {query}")]
             steps = [step for step in plan if " USING " in step]
@@ -403,7 +403,7 @@ class PlanTests(Fixture):
                 self.assertTrue(all(step.endswith("(room=? AND key=?)") for step in steps), plan)
 
     def test_pages_are_looked_up(self) -> None:
-        """A page is found by an index too, on both sides of where entries are merged and across."""
+        """A page is found by an index too, and what is not filed is all that is looked through and sorted."""
         self.patch(layout, "MOST", 11)
         for _ in range(3):
             self.fill(6)
@@ -426,7 +426,23 @@ class PlanTests(Fixture):
             steps = [step for step in plan if " USING " in step]
             self.assertTrue(steps)
             self.assertTrue(all("SEARCH" in step for step in steps), (query, plan))
-            self.assertFalse([step for step in plan if "TEMP B-TREE" in step], plan)
+            looks_through = int("chatlog_filing" in query)
+            self.assertEqual(sum("TEMP B-TREE" in step for step in plan), looks_through, plan)
+            through = sum("chatlog_log USING INTEGER PRIMARY KEY (rowid>?)" in step for step in plan)
+            self.assertEqual(through, looks_through, plan)
+
+    def test_sweeps_look_at_rooms(self) -> None:
+        """A sweep reads what it deletes, and of other rooms no more than when they begin."""
+        for room in "abc":
+            self.fill(20, room)
+        for keep, before in ((0, NOW), (5, NOW), (5, 0)):
+            seen = self.traced()
+            self.successResultOf(self.store.sweep(keep, before))
+            queries = [query for query in seen if query.startswith(("SELECT", "DELETE FROM chatlog_log"))]
+            self.assertTrue(queries)
+            for query in queries:
+                plan = [step[3] for step in self.raw().execute(f"EXPLAIN QUERY PLAN {query}")]
+                self.assertLessEqual({step for step in plan if "SCAN" in step}, {"SCAN chatlog_room"}, query)
 
 
 class FileTests(Fixture):
@@ -439,14 +455,12 @@ class FileTests(Fixture):
         seen = self.traced()
         self.assertEqual(self.slots(append(), append()), [2, 3])
         self.assertEqual(self.words(seen), ["BEGIN", "PRAGMA", "INSERT", "COMMIT"])
-        self.raw().execute(
-            "CREATE TRIGGER t BEFORE INSERT ON chatlog_recent BEGIN SELECT RAISE(ABORT, ''); END"
-        )
+        self.raw().execute("CREATE TRIGGER t BEFORE INSERT ON chatlog_log BEGIN SELECT RAISE(ABORT, ''); END")
         self.failureResultOf(self.store.commit([append()], {"r": EPOCH}, NOW))
         self.raw().execute("DROP TRIGGER t")
         seen = self.traced()
         self.assertEqual(self.slots(append()), [4])
-        self.assertEqual(self.words(seen), ["BEGIN", "PRAGMA", "SELECT", "INSERT", "COMMIT"])
+        self.assertEqual(self.words(seen), ["BEGIN", "PRAGMA", "SELECT", "SELECT", "INSERT", "COMMIT"])
 
     def words(self, statements: list[str]) -> list[str]:
         """The first word of each."""
@@ -468,7 +482,7 @@ class FileTests(Fixture):
         """A batch that fails half way leaves nothing: neither entries nor rooms nor a moved head."""
         self.fill(2)
         self.raw().executescript(
-            "CREATE TRIGGER t BEFORE INSERT ON chatlog_recent WHEN NEW.content = 'bad' "
+            "CREATE TRIGGER t BEFORE INSERT ON chatlog_log WHEN NEW.content = 'bad' "
             "BEGIN SELECT RAISE(ABORT, 'refused'); END"
         )
         failing = self.store.commit(
@@ -482,26 +496,29 @@ class FileTests(Fixture):
 
     def test_two_writers(self) -> None:
         """Two that write to one file at the same time cannot give one slot, or take one key, twice."""
-        self.commit(append(key="k"))
-        ours, theirs = self.raw(), self.raw()
+        other = self.open_database(self.folder)
+        self.addCleanup(other.close)
+        ours, theirs = (ChatLogStore(each, 100, is_alone=True) for each in (self.database, other))
+        for slot in range(1, 9):  # each believes that it is alone
+            (outcome,) = self.commit(append(), store=ours if slot % 3 else theirs)
+            assert isinstance(outcome, Committed)
+            self.assertEqual(outcome.slot, slot)
+        self.assertIsNone(Verifier("r" * 32).first_problem(self.log()))
+        self.commit(append(key="k"), store=ours)
+        one, two = self.raw(), self.raw()
+        one.isolation_level = two.isolation_level = None
+        two.execute("PRAGMA busy_timeout = 0")
         put = (
-            "INSERT INTO chatlog_recent (room, slot, author, content, at, session, seq, key, hash) "
+            "INSERT INTO chatlog_log (room, slot, author, content, at, session, seq, key, hash) "
             "VALUES (1, ?, 'b', 'y', 0, 's', 0, ?, '')"
         )
-        ours.isolation_level = theirs.isolation_level = None
-        theirs.execute("PRAGMA busy_timeout = 0")
-        head = "SELECT max(slot) FROM chatlog_recent WHERE room = 1"
-        slots = [connection.execute(head).fetchone()[0] + 1 for connection in (ours, theirs)]
-        self.assertEqual(slots, [2, 2])  # both believe that it is theirs
-        ours.execute("BEGIN IMMEDIATE")
-        ours.execute(put, (slots[0], None))
+        one.execute("BEGIN IMMEDIATE")
+        one.execute(put, (10, None))
         with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
-            theirs.execute(put, (slots[1], None))
-        ours.execute("COMMIT")
-        with self.assertRaisesRegex(sqlite3.IntegrityError, r"UNIQUE.*room.*slot"):
-            theirs.execute(put, (slots[1], None))
+            two.execute(put, (10, None))
+        one.execute("COMMIT")
         with self.assertRaisesRegex(sqlite3.IntegrityError, r"UNIQUE.*room.*key"):
-            theirs.execute(put, (9, "k"))
+            two.execute(put, (11, "k"))
 
     def test_a_full_disk(self) -> None:
         """A full disk is a StorageError, and when there is room again it is as if nothing had been."""

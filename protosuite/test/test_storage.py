@@ -354,7 +354,10 @@ class SchemaTests(Fixture):
         with self.database.at_start() as connection:
             for table in self.reflected(connection):
                 if connection.execute(select(table)).first() is None:
-                    connection.execute(table.insert().values({c.name: _some(c) for c in table.columns}))
+                    values = {c.name: _some(c) for c in table.columns}
+                    if table.name == "chatlog_recent":
+                        values["key"] = "2"  # another one than in chatlog_entry
+                    connection.execute(table.insert().values(values))
 
     def empty(self) -> None:
         with self.database.at_start() as connection:
@@ -362,12 +365,17 @@ class SchemaTests(Fixture):
                 connection.execute(table.delete())
 
     def rows(self) -> dict[str, list[Any]]:
-        """What is in every table."""
+        """What is in every table; entries of the chat log, for which SQLite had others, under one name."""
+        found: dict[str, list[Any]] = {}
         with self.database.at_start() as connection:
-            return {
-                table.name: [row._asdict() for row in connection.execute(select(table))]
-                for table in self.reflected(connection)
-            }
+            for table in self.reflected(connection):
+                is_one = connection.dialect.name == "sqlite" and table.name in _ENTRIES
+                name = "chatlog_entry" if is_one else table.name
+                rows = [row._asdict() for row in connection.execute(select(table))]
+                found[name] = found.get(name, []) + rows
+        for entry in found.get("chatlog_entry", []):
+            entry.pop("id", None)  # it is of one of those tables
+        return found
 
     def test_a_second_start_changes_nothing(self) -> None:
         """A database that is up to date is left as it is, data included."""
@@ -403,9 +411,10 @@ class FileSchemaTests(Fixture):
         declared = sqlite3.connect(beside)
         self.addCleanup(declared.close)
         expected = _indexes(declared.execute(_INDEXES))
-        for index in (index for table in metadata.tables.values() for index in table.indexes):
-            if not is_on(index, "sqlite"):
-                del expected[str(index.name)]
+        for table in metadata.tables.values():
+            for index in table.indexes:
+                if not (is_on(table, "sqlite") and is_on(index, "sqlite")):
+                    del expected[str(index.name)]
         self.assertEqual(found, expected)
 
     def test_ids_are_not_given_again(self) -> None:
@@ -421,6 +430,7 @@ class FileSchemaTests(Fixture):
             self.assertIn("AUTOINCREMENT", connection.exec_driver_sql(table).scalar())
 
 
+_ENTRIES = ("chatlog_entry", "chatlog_recent", "chatlog_log")
 _INDEXES = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL"
 
 
