@@ -28,7 +28,8 @@ from protosuite.config import SERVICES
 reactor: Any = _reactor
 
 BIN = Path(sys.executable).parent
-LIMIT = 120  # seconds for a test, or for one thing it waits for: far more than any of them takes
+LIMIT = 180  # seconds for a test: far more than any of them takes
+_PATIENCE = LIMIT / 2  # for one thing it waits for: what did not come is told before the test is over
 
 READY = "ready; data in"  # in the line that the suite logs when it serves
 SIGNS = ("Traceback", "Unhandled", " critical ")  # of what should not be in a log
@@ -64,7 +65,7 @@ class Watched:
 
         It fails if the end comes before, unless what is waited for comes `after_end`, and if neither comes.
         """
-        deadline = reactor.seconds() + LIMIT
+        deadline = reactor.seconds() + _PATIENCE
         while not is_there(found := find()):
             if self.over and not after_end:
                 raise AssertionError(f"this ended before what was waited for: {self.story()}")
@@ -74,7 +75,7 @@ class Watched:
                 await change.addTimeout(max(0, deadline - reactor.seconds()), reactor)
             except DeferredTimeout:
                 raise AssertionError(
-                    f"what was waited for did not come in {LIMIT} s: {self.story()}"
+                    f"what was waited for did not come in {_PATIENCE:g} s: {self.story()}"
                 ) from None
         assert found is not None
         return found
@@ -86,10 +87,10 @@ class Watched:
 
 async def poll(find: Callable[[], T | None], what: str) -> T:
     """What `find` returns once that :func:`is there <is_there>`, for what tells nobody when it changes."""
-    deadline = reactor.seconds() + LIMIT
+    deadline = reactor.seconds() + _PATIENCE
     while not is_there(found := find()):
         if reactor.seconds() > deadline:
-            raise AssertionError(f"not within {LIMIT} s: {what}")
+            raise AssertionError(f"not within {_PATIENCE:g} s: {what}")
         await deferLater(reactor, 0.01)
     assert found is not None
     return found

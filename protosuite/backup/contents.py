@@ -87,17 +87,18 @@ class _ByRoom:
         self._next: Any = None
 
     def of(self, room: int) -> Iterator[Any]:
-        """The rest of each row of a room."""
+        """The rest of each row of a room. Those of no room, or behind a problem in one, are left out."""
+        while (row := self._peek()) is not None and row[0] <= room:
+            self._next = None
+            if row[0] == room:
+                yield row[1:]
+
+    def _peek(self) -> Any:
         if self._next is None:
             self._next = next(self._rows, None)
-        while self._is_next(lambda its: its < room):  # of no room that there is, or behind a problem
-            self._next = next(self._rows, None)
-        while self._is_next(lambda its: its == room):
-            yield self._next[1:]
-            self._next = next(self._rows, None)
-
-    def _is_next(self, check: Callable[[int], bool]) -> bool:
-        return self._next is not None and isinstance(self._next[0], int) and check(self._next[0])
+        if self._next is not None and not isinstance(self._next[0], int):
+            raise Unsound("an entry of the chat log has something else for a room")
+        return self._next
 
 
 class Contents:

@@ -185,10 +185,9 @@ class Filed:
 
 
 def file(connection: Connection) -> None:
-    """File what is not filed. With PostgreSQL, where nothing has to be, this does nothing."""
-    if connection.dialect.name == "sqlite":
-        for statement in _FILE:
-            sqlite.driver(connection).execute(statement)
+    """File what is not filed, with SQLite."""
+    for statement in _FILE:
+        sqlite.driver(connection).execute(statement)
 
 
 def _of(table: sa.FromClause, room: int, low: int, high: int) -> sa.Select[Any]:

@@ -305,9 +305,11 @@ def _sweep(connection: Connection, layout: Layout, keep: int, before: int) -> It
     # Asked for each room, not joined: SQLite would begin with the entries, and read them all.
     oldest = held.alias()
     its_first = oldest.c.room == rooms.c.id, oldest.c.slot == rooms.c.first
-    overdue = [sa.select(oldest.c.at).where(*its_first).scalar_subquery() < before]
+    its_at = sa.select(oldest.c.at).where(*its_first).scalar_subquery()
+    overdue = [its_at < before]
     if keep:
-        overdue.insert(0, rooms.c.first <= rooms.c.head - keep)
+        is_there = its_at.is_not(None)  # else there would be no getting on with the room
+        overdue.append(sa.and_(rooms.c.first <= rooms.c.head - keep, is_there))
     query = (
         sa.select(rooms.c.id, rooms.c.name, rooms.c.head, rooms.c.first)
         .where(sa.or_(*overdue))

@@ -26,6 +26,15 @@ rooms = Table(
 )
 
 
+def _one_behind_the_other() -> list[Column[Any]]:
+    return [
+        Column("id", Integer, primary_key=True),
+        Column("room", Integer, nullable=False),
+        Column("slot", BigInteger, nullable=False),
+        *_content(),
+    ]
+
+
 def _content() -> list[Column[Any]]:
     return [
         Column("author", String(64), nullable=False),
@@ -55,10 +64,7 @@ entries = Table(
 log = Table(
     "chatlog_log",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("room", Integer, nullable=False),
-    Column("slot", BigInteger, nullable=False),
-    *_content(),
+    *_one_behind_the_other(),
     _keys("chatlog_log"),
     info=only_on("sqlite"),
 )
@@ -81,10 +87,7 @@ filing = Table(
 recent = Table(
     "chatlog_recent",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("room", Integer, nullable=False),
-    Column("slot", BigInteger, nullable=False),
-    *_content(),
+    *_one_behind_the_other(),
     Index("ix_chatlog_recent_slot", "room", "slot", unique=True),
     _keys("chatlog_recent"),
     info=only_on("postgresql"),

@@ -98,6 +98,12 @@ class BackupCase(SynchronousTestCase):
         ]
         self.done(ChatLogStore(self.database, 100).commit(batch, {room: (room * 32)[:32]}, 1000))
 
+    def unfile(self) -> None:
+        """Have no entry of the chat log filed, as if all had just come."""
+        for table in ("chatlog_filed", "chatlog_filing"):
+            self.execute(f"DELETE FROM {table}")
+        self.execute("UPDATE chatlog_room SET head = first - 1, hash = iif(first = 1, epoch, hash)")
+
     def add_media(self, content: bytes) -> str:
         """Store a media message, as the media chat does."""
         files = MediaFolder(self.source.data)

@@ -68,6 +68,15 @@ class WholeTests(BackupCase):
         self.execute("UPDATE chatlog_room SET first = head + 1 WHERE id = 1")
         self.assertTrue(self.examined(self.backup()).is_right)
 
+    def test_entries_that_are_not_filed(self) -> None:
+        """Entries that came last are found in their rooms, also behind a room that is broken."""
+        self.unfile()
+        chains = self.examined(self.backup()).chains
+        self.assertEqual((chains.entries, chains.hashes, chains.broken), (35, 34, []))
+        self.execute("UPDATE chatlog_log SET content = 'forged' WHERE room = 1 AND slot = 17")
+        chains = self.examined(self.backup()).chains
+        self.assertEqual((len(chains.broken), chains.rooms, chains.entries), (1, 2, 1 + 30))
+
     def test_an_older_schema(self) -> None:
         """A backup from before there were tables that there are now is right without them."""
         for revision in ("0014", "0012", "0003", "0001"):
@@ -329,6 +338,12 @@ class HostileDatabaseTests(HarmCase):
         for change in ("head = 'x'", "first = 'x'", "first = 0", "epoch = x'00'", "hash = 'x'", "head = 31"):
             self.wrong(f"UPDATE chatlog_room SET {change} WHERE id = 2")
             self.setUp()
+
+    def test_entries_of_no_room(self) -> None:
+        """An entry that came last and says something else for its room is told."""
+        self.unfile()
+        report = self.wrong("UPDATE chatlog_log SET room = 'x' WHERE room = 2 AND slot = 30")
+        self.assertIn("something else for a room", report.chains.broken[0])
 
     def test_entries_that_are_not_there(self) -> None:
         """A hole in a log, its end or its beginning cut off are told with the room."""

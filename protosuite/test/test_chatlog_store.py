@@ -7,12 +7,13 @@ import json
 import sqlite3
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, select
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.chatlog import layout
 from protosuite.chatlog.chain import Append, Verifier
 from protosuite.chatlog.store import ChatLogStore, Committed, Declined, Outcome, Page, RoomState
+from protosuite.chatlog.tables import rooms
 from protosuite.chatlog.wire import ClientAppend, Entry, ServerAck, encode_ack, from_server
 from protosuite.errors import StorageError
 from protosuite.storage import sqlite
@@ -368,6 +369,16 @@ class SweepTests(Fixture):
         self.assertEqual(self.slots(append()), [2501])
         self.sweep(1)
         self.assertEqual([len(self.log(room)) for room in "rabc"], [1, 1, 1, 1])
+
+    def test_a_beginning_that_is_not_there(self) -> None:
+        """A log whose beginning somebody took away is left alone: a sweep of it would never be done."""
+        self.fill(12)
+        self.assertEqual(self.sweep(12), {})
+        with self.database.at_start() as connection:
+            room = connection.execute(select(rooms.c.id).where(rooms.c.name == "r")).scalar_one()
+            self.store._layout.delete(connection, room, 9)
+        self.assertEqual(self.successResultOf(self.store.sweep(5, 0)), {})
+        self.assertEqual(self.slots(append()), [13])
 
     def test_pages_tell_what_is_held(self) -> None:
         """A page says the lowest slot held, and one from below it begins there."""
