@@ -26,8 +26,8 @@ from protosuite.backup.manifest import TooNew
 from protosuite.backup.packing import Packed, Source, pack
 from protosuite.backup.restoring import restore
 from protosuite.config import ConfigurationError
+from protosuite.config.mediachat import LOCAL
 from protosuite.errors import StartError
-from protosuite.mediachat.media.address import LOCAL
 from protosuite.program import EXIT_FAILED, EXIT_OK, Failed
 from protosuite.storage import engines
 

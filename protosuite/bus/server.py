@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
@@ -18,8 +18,6 @@ from protosuite.bus import bus_pb2 as pb
 from protosuite.bus.delivery import Subscriber
 from protosuite.bus.exchange import Exchange
 from protosuite.bus.local_exchange import LocalExchange
-from protosuite.bus.shared_exchange import SharedExchange
-from protosuite.bus.shared_store import SharedStore
 from protosuite.bus.store import BusStore
 from protosuite.bus.topics import check_content_type, check_topic
 from protosuite.bus.wire import FROM_CLIENT, Decoder, Malformed, encode_reply, plain_echoes
@@ -30,6 +28,9 @@ from protosuite.figures import Figure
 from protosuite.net.connection import PacedConnection
 from protosuite.net.listening import ListeningService
 
+if TYPE_CHECKING:
+    from protosuite.bus.shared_store import SharedStore
+
 _BATCH_BYTES = 64 << 10  # of events in one write: what a transport takes before it says that it is enough
 _INT32 = range(-(2**31), 2**31)
 
@@ -37,7 +38,8 @@ _INT32 = range(-(2**31), 2**31)
 class BusService(ListeningService):
     """The exchange with its connections. `wall` gives seconds since the epoch.
 
-    A :class:`SharedStore` is for one of several nodes, which hear of each other by the `fabric`.
+    A :class:`~.shared_store.SharedStore` is for one of several nodes, which hear of each other by the
+    `fabric`.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class BusService(ListeningService):
             self.exchange = LocalExchange(config, store, reactor, wall)
         else:
             assert fabric is not None, "several nodes have to hear of each other"
+            from protosuite.bus.shared_exchange import SharedExchange  # which a node alone has no use for
+
             self.exchange = SharedExchange(config, store, reactor, wall, fabric)
         self.latency = self.exchange.latency
         self._expiring = LoopingCall(self.exchange.expire)

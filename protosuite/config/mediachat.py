@@ -8,6 +8,8 @@ from protosuite.config.service import WebConfig, listening_first, listening_on
 from protosuite.hours import Hours, parse
 from protosuite.settings import count, opening, seconds, secret, setting, size
 
+LOCAL = "local"  # of `media`: in the data folder
+
 
 @frozen(kw_only=True, field_transformer=listening_first)
 class MediaChatConfig(WebConfig):
@@ -54,7 +56,7 @@ class MediaChatConfig(WebConfig):
         "Texts of one connection that wait to be stored; above it the connection is not read.",
     )
     media: str = setting(
-        "local",
+        LOCAL,
         secret(
             "local, the path of a folder from / on, or a URL as s3://BUCKET/PREFIX?endpoint=https://HOST",
             r"local|/[^\x00\n]*|s3://[^\x00\n\s]+",

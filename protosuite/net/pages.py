@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from functools import cache
 from hashlib import blake2b
 from html import escape
 from pathlib import Path
@@ -55,7 +56,7 @@ class Pages(_Folder):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._pages = {name: self._files.pop(name) for name in list(self._files) if name.endswith(".html")}
-        self.putChild(b"assets", _Folder(ASSETS))
+        self.putChild(b"assets", _assets())
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         if path == b"" and not request.postpath:  # a second slash leads nowhere
@@ -65,6 +66,11 @@ class Pages(_Folder):
     def send(self, request: Request, name: str) -> bytes:
         """Answer with one of the pages, to somebody who may see it."""
         return _send(request, self._pages[name])
+
+
+@cache
+def _assets() -> _Folder:
+    return _Folder(ASSETS)  # once for all pages
 
 
 class _Page(Resource):
@@ -80,7 +86,8 @@ class _Page(Resource):
 
 def _load(path: Path) -> _File:
     data = path.read_bytes()
-    type = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    # Python's own table: to ask for what the machine adds to it would read its files, at each start.
+    type = _TYPES.get(path.suffix) or mimetypes.types_map.get(path.suffix, "application/octet-stream")
     if type.startswith("text/"):
         type += "; charset=utf-8"
     return _File(type.encode(), data, b'"' + blake2b(data, digest_size=8).hexdigest().encode() + b'"')

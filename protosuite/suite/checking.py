@@ -9,12 +9,12 @@ from typing import Any
 from protosuite import fabric
 from protosuite.auth import tokens
 from protosuite.config import Config
+from protosuite.config.mediachat import LOCAL
 from protosuite.errors import StartError
 from protosuite.net import exposure
 from protosuite.net.listening import server_endpoint
 from protosuite.storage import engines
 
-_HERE = "local"  # of [mediachat] media
 MEDIA_TO_ITSELF = (
     "[mediachat] media = local: what is sent to this node other nodes do not have; name a folder that all of"
     " them share, or a bucket"
@@ -66,7 +66,7 @@ async def warnings(config: Config, reactor: Any) -> list[str]:
 
 
 def _wrong_with_media(media: str) -> str | None:
-    if media == _HERE:
+    if media == LOCAL:
         return None
     from protosuite.mediachat.media.address import problem
 
@@ -75,7 +75,7 @@ def _wrong_with_media(media: str) -> str | None:
 
 def has_media_to_itself(config: Config) -> bool:
     """Whether this is one node of several whose media the others would not have."""
-    is_here = config.mediachat.media == _HERE
+    is_here = config.mediachat.media == LOCAL
     return "mediachat" in config.suite.services and config.suite.fabric != fabric.LOCAL and is_here
 
 

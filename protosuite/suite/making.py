@@ -18,6 +18,7 @@ from protosuite.suite.shared import Shared
 
 if TYPE_CHECKING:
     from protosuite.bus.server import BusService
+    from protosuite.bus.shared_store import SharedStore
 
 log = Logger(namespace="protosuite.suite")
 
@@ -28,12 +29,13 @@ log = Logger(namespace="protosuite.suite")
 def make_bus(config: Config, shared: Shared) -> BusService:
     """The bus, on which all others publish: it is made before them."""
     from protosuite.bus.server import BusService
-    from protosuite.bus.shared_store import SharedStore
     from protosuite.bus.store import BusStore
 
     fabric, database = shared.fabric, shared.database
     store: BusStore | SharedStore = BusStore(database)
     if fabric is not None and fabric.is_shared:
+        from protosuite.bus.shared_store import SharedStore
+
         # All nodes publish one after the other. Who waits for that keeps nobody else waiting.
         own = database if engines.is_file(database.url) else database.beside(shared.pools.make("bus-writer"))
         store = SharedStore(database, own, fabric.node, config.bus.node_timeout, shared.wall)

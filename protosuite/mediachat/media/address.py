@@ -8,8 +8,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 from attrs import frozen
 
-LOCAL = "local"
-
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9!_.*'()-]+")
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
