@@ -20,7 +20,7 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 SIZES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Histogram:
     """How often a value was at most each of `bounds`. One thread adds to it, any may read it."""
 

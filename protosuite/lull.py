@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 _TURNS = 8  # most turns of the reactor that those who came first wait for others
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Lull:
     """Tells when a turn of the reactor has brought nobody more, or after a few turns.
 

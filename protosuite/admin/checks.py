@@ -20,7 +20,7 @@ from protosuite.storage.workers import Calls
 _IDLE = 5.0  # seconds without a write after which one is made, to see whether it can be
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Checks:
     """The looks at `database` and at `folder`, whose disk must have `min_free` bytes.
 

@@ -33,7 +33,7 @@ class Look:
     ask: Callable[[], Deferred[Findings]]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Asked:
     """A look as it stands: at most one is under way, however long it takes."""
 

@@ -14,7 +14,7 @@ COARSE = 360  # points of STEP seconds each: an hour
 Values = Mapping[str, float | None]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Series:
     """Points of many values by name. A name may be absent from a point, or have None: there was nothing.
 

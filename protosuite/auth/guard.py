@@ -29,7 +29,7 @@ class Revoked(Unauthenticated):
         super().__init__("the token has been revoked")
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Hold:
     """Somebody who wants to know when a token is no longer good. It is told once."""
 

@@ -27,7 +27,7 @@ B = TypeVar("B", bound=BestEffort)
 _MATCHES_KEPT = 10_000  # topics whose matches are remembered until a subscription changes
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Topic:
     sequence: int = 0
     is_stored: bool = False  # the store has a sequence of it
@@ -43,7 +43,7 @@ class Published:
     owed: tuple[Owed, ...]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Broker:
     """All topics and subscriptions.
 

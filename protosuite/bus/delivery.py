@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 OVERHEAD = 200  # bytes that the objects take around what an event says
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Event:
     """What was published: `sequence` is its place in its topic, `order` among all of this process."""
 
@@ -49,7 +49,7 @@ def _passes_nothing_on(data: bytes) -> bool:
     return False
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Subscriber:
     """A connection as the broker sees it: its subscriptions, and whose turn it is among them.
 
@@ -89,14 +89,14 @@ class Subscriber:
         self._turns.pop(subscription, None)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Dropped:
     """How many events all best-effort subscriptions have lost."""
 
     count: int = 0
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class BestEffort:
     """A subscription whose events are dropped, oldest first, when they are not taken."""
 

@@ -33,7 +33,7 @@ class Limits:
     window_bytes: int = 8 << 20
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Owed:
     """An event that `durable` is owed, by the number under which it is stored and acknowledged."""
 
@@ -42,7 +42,7 @@ class Owed:
     event: Event
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Consumer:
     """A subscriber's share in a durable subscription."""
 
@@ -84,7 +84,7 @@ class Consumer:
         return Delivery(owed.event, self.pattern, owed.id, 0)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Durable:
     """A durable subscription. `owed` counts all that is stored or being stored for it."""
 

@@ -17,7 +17,7 @@ from protosuite.bus.durable import Consumer, Durable, Owed
 _MOST = 500  # events that are taken at once
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Leased(Durable):
     """A durable subscription. `may_have_more`: there may be something in the database that nobody has."""
 

@@ -25,7 +25,7 @@ _COLUMNS = owed_events.c
 _FIELDS = (_COLUMNS.topic, _COLUMNS.payload, _COLUMNS.content_type, _COLUMNS.sequence, _COLUMNS.published_at)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Lease:
     """A wish for up to `most` events of a durable subscription. `told` gets it back, and why it failed."""
 

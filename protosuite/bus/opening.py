@@ -10,7 +10,7 @@ from attrs import define, field
 from protosuite.bus.delivery import BestEffort, Delivery, Event
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Opening(BestEffort):
     """Until :meth:`open` it only gathers: what to begin with is still being read."""
 

@@ -36,7 +36,7 @@ _SEQUENCES = sa.select(topics.c.topic, topics.c.sequence).where(
 )
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Publication:
     """What a connection has published: `told` gets the event with its place, or why it has none."""
 
@@ -48,7 +48,7 @@ class Publication:
     event: Event | None = None  # once it is stored
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Batch:
     """What is published together. `owed`: the last id of what each durable subscription got, and how many."""
 

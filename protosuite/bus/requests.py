@@ -30,7 +30,7 @@ class Kind(Enum):
     FENCE = "subscribe or unsubscribe"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Request:
     """A request and who wants to know: `settle` gets the answer, or the exception in its place, once."""
 

@@ -41,7 +41,7 @@ class Restored:
     forgotten: int
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Batch:
     """What is stored at once: each event's copies, with who is told; topics to be forgotten, by sequence."""
 

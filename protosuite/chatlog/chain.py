@@ -32,7 +32,7 @@ class Head:
     hash: str
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Append:
     """An append that the sequencer has accepted, from the connection `session` of `room`."""
 

@@ -36,7 +36,7 @@ _TOO_BIG = 1009  # the close code of RFC 6455
 _TEMPORARY = ("storage", "overloaded")  # what the server may be able to do later
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Update:
     """A request for entries. `answer` is whoever waits for the reply, if it is not the view alone."""
 
@@ -46,7 +46,7 @@ class _Update:
     passes: bool = False  # by the view
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Append:
     """An entry that is not acknowledged. It carries a key, so sending it again is harmless."""
 

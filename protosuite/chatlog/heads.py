@@ -13,7 +13,7 @@ _MOST = 4096  # rooms; those that were written to last are kept
 End = tuple[int, Head]  # the id of a room, and its head
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Heads:
     """Ends of rooms by name, as the last commit left them: the next one need not read them.
 

@@ -17,7 +17,7 @@ from protosuite.chatlog.wire import ClientAppend
 from protosuite.errors import BadRequest
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Rounds:
     """The writers of a room that have something ready, and who of them is still to come in this round."""
 
@@ -44,7 +44,7 @@ class _Rounds:
             self.current.remove(writer)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Writer:
     """One connection's appends that wait, in order. Whoever reads the connection bounds `ready`."""
 
@@ -81,7 +81,7 @@ class Writer:
                 self.ready.append((at, Append(self.room, self.session, following)))
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Sequencer:
     """The appends of all rooms that wait to be committed."""
 

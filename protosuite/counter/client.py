@@ -16,7 +16,7 @@ from protosuite.errors import OutcomeUnknown, Overloaded
 from protosuite.net.reconnect import GREETING, ResumingClientFactory, Status
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Increment:
     amount: int
     answer: Deferred[int]

@@ -15,7 +15,7 @@ Answer = Callable[[list[int], PeerFault | None], None]
 OVERFLOW = PeerFault("overflow", f"the counter would pass {MAX}")
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Group:
     """Increments that somebody asked for together: `answer` gets the total after each, in their order.
 
@@ -61,7 +61,7 @@ class Operation:
         return any(not group.is_over for group, _ in self.parts)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Combiner:
     """Groups that wait, in their order. One operation is under way at a time; it is of all that wait.
 

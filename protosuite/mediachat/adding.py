@@ -57,7 +57,7 @@ _CHANGE_HERE = (
 )
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Adding:
     """A message that is to be stored. `outcome` is what the last attempt made of it; `told` is told that."""
 

@@ -40,7 +40,7 @@ from protosuite.net.websocket_client import WebSocketClient, connect, ended_by, 
 _MAX_MESSAGE = 1 << 20  # bytes; media come in frames of 64 KiB, and a text may be a little more
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Text:
     """A text without a status. It carries a key, so sending it again is harmless."""
 

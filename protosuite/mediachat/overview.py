@@ -35,7 +35,7 @@ class Tally:
             self.media_bytes += message.size or 0
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Asked(Generic[T]):
     """What `ask` has told last: seconds ago. Whatever it asks may hang, so it is asked one at a time."""
 

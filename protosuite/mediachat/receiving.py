@@ -42,7 +42,7 @@ Take = Callable[[Received], object]
 Coming = Callable[[MediaFromDesk, int], None]  # media, and how many of their bytes have been written
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Item:
     """Something that came, or is coming."""
 

@@ -29,7 +29,7 @@ _READ = 4 * _FRAME  # bytes read at once, which is also what is held in memory
 _HASHED = 4 << 20  # bytes hashed at once, between two looks whether that is still wanted
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Job:
     """One file, and who waits for it."""
 

@@ -22,7 +22,7 @@ from protosuite.mediachat.tables import Message, New
 from protosuite.mediachat.wire import Status, encode_stored
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Turn:
     """One message. It waits while it has neither `new`, to be stored, nor an `answer`.
 

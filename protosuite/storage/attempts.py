@@ -43,7 +43,7 @@ class _Cut(Exception):
         self.result = result
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Attempts:
     """The transactions of one engine. `timeout` bounds each, with all its attempts, in seconds.
 

@@ -42,7 +42,7 @@ class _Request:
     outcome: Any = None
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Database:
     """Runs work on connections in threads and answers with Deferreds in the reactor.
 

@@ -50,7 +50,7 @@ class Transactions(Protocol):
         """Close all connections."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class FileTransactions:
     """Those of SQLite that read: they wait for nobody."""
 
@@ -80,7 +80,7 @@ class FileTransactions:
         self.engine.dispose()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class FileWriting(FileTransactions):
     """Those of SQLite that write, one after the other, on one connection that is kept.
 

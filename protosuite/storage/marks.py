@@ -32,7 +32,7 @@ def _new_id() -> str:
     return secrets.token_hex(16)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Mark:
     """The row of one writer, and the number of its commits. `wall` gives seconds since the epoch."""
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from protosuite.figures import SIZES, Figure, Histogram, counter, histogram
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Measures:
     """How its work went. The writer's thread adds to what is about commits, the reactor's to the rest."""
 

@@ -36,7 +36,7 @@ from protosuite.mediachat.wire import Head
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class FilePart:
     """An upload in one connection's hands: a :class:`.Part` of `folder`."""
 

@@ -36,7 +36,7 @@ from protosuite.mediachat.wire import Head
 _TRIES = 10  # to open a part that gets another name while it is looked for
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class SharedPart(FilePart):
     """A :class:`.FilePart` whose name says how much of it another node may rely on."""
 
