@@ -86,8 +86,9 @@ class _Page(Resource):
 
 def _load(path: Path) -> _File:
     data = path.read_bytes()
-    # Python's own table: to ask for what the machine adds to it would read its files, at each start.
-    type = _TYPES.get(path.suffix) or mimetypes.types_map.get(path.suffix, "application/octet-stream")
+    # What the machine adds to Python's own table is in files, which are not to be read at each start.
+    type = _TYPES.get(path.suffix) or mimetypes.types_map.get(path.suffix)
+    type = type or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     if type.startswith("text/"):
         type += "; charset=utf-8"
     return _File(type.encode(), data, b'"' + blake2b(data, digest_size=8).hexdigest().encode() + b'"')

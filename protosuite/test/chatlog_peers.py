@@ -26,7 +26,7 @@ from protosuite.testing import HandWorker
 from protosuite.testing.memory import begin_file
 
 
-@define(eq=False, repr=False)
+@define(eq=False)
 class Breakable(Database):
     """A database that fails while a test says so."""
 

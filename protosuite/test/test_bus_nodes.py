@@ -28,7 +28,7 @@ from protosuite.testing import HandWorker
 from protosuite.testing.memory import begin_file
 
 
-@define(eq=False, slots=False, repr=False)
+@define(eq=False, slots=False)
 class Moody(Database):
     """A database that can be away."""
 
