@@ -64,7 +64,8 @@ class Fabric(Protocol):
     def enter(self, group: str, who: str) -> None:
         """`who` is in `group` on this node, until it leaves or the node is silent for too long.
 
-        Entering twice is as once.
+        Entering twice is as once. Listeners of the topic `group` on other nodes are woken, with 0, when they
+        would find it; so they are when somebody leaves.
         """
 
     def leave(self, group: str, who: str) -> None:

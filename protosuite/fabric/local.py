@@ -50,7 +50,9 @@ class LocalFabric:
         """Leave."""
         if self in self._hub.nodes:
             self._hub.nodes.remove(self)
-        self._groups.clear()
+        left, self._groups = self._groups, {}
+        for group in left:
+            self.publish(group, 0)
         return succeed(None)
 
     def publish(self, topic: str, number: int) -> None:
@@ -76,6 +78,7 @@ class LocalFabric:
     def enter(self, group: str, who: str) -> None:
         """`who` is in `group` here."""
         self._groups.setdefault(group, set()).add(who)
+        self.publish(group, 0)
 
     def leave(self, group: str, who: str) -> None:
         """`who` is not there any more."""
@@ -83,6 +86,7 @@ class LocalFabric:
         members.discard(who)
         if not members:
             self._groups.pop(group, None)
+        self.publish(group, 0)
 
     def present(self, group: str) -> Deferred[Mapping[str, frozenset[str]]]:
         """Who is in `group`, and where."""

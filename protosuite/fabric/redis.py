@@ -42,7 +42,7 @@ class RedisFabric:
         self._is_flushing = False
         self._turn: Any = None  # the call that begins to send
         self._sending: Deferred[None] = succeed(None)  # what was begun
-        self._commands = Link(address, timing.timeout, reactor, random, on_up=self._can_tell)
+        self._commands = Link(address, timing.timeout, reactor, random, on_up=self._returned)
         self._pushes = Link(
             address,
             timing.timeout,
@@ -55,7 +55,9 @@ class RedisFabric:
         self._subscriptions = Subscriptions(
             self._pushes.tell, f"{address.prefix}/wake/", self._everybody, reactor
         )
-        self.presence = Presence(self._commands, self.node, timing.presence_ttl, reactor)
+        self.presence = Presence(
+            self._commands, self.node, timing.presence_ttl, reactor, lambda group: self.publish(group, 0)
+        )
         self._catching_up = LoopingCall(self._subscriptions.catch_up_all)
         self._catching_up.clock = reactor
 
@@ -79,8 +81,8 @@ class RedisFabric:
         if self._catching_up.running:
             self._catching_up.stop()
         self._subscriptions.stop()
-        await self._send_last()
         await self.presence.stop().addTimeout(self._timing.timeout, self._reactor, lambda *_: None)
+        await self._send_last()
         await gatherResults([self._commands.stop(), self._pushes.stop()])
 
     @property
@@ -104,7 +106,7 @@ class RedisFabric:
     def publish(self, topic: str, number: int) -> None:
         """Wake the others. It is combined with what else this turn has for them."""
         self.outgoing.put(topic, number)
-        self._can_tell(is_new=False)
+        self._can_tell()
 
     async def _send_last(self) -> None:
         """Send what waits, which others need not find out by themselves, if that can be done at once."""
@@ -115,9 +117,12 @@ class RedisFabric:
         if self._turn is not None:
             self._turn.cancel()
 
-    def _can_tell(self, is_new: bool = True) -> None:
-        if is_new:
-            self.presence.refresh()
+    def _returned(self) -> None:
+        self.presence.returned()
+        self._subscriptions.catch_up_all()  # who has asked meanwhile who is where was not told
+        self._can_tell()
+
+    def _can_tell(self) -> None:
         if not self._is_flushing and self._commands.is_up:
             self._is_flushing = True
             self._turn = self._reactor.callLater(0, self._flush)

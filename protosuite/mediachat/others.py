@@ -36,15 +36,10 @@ class Others:
         desks: Audience,
         failed: Callable[[str, Failure], None],
     ) -> None:
-        self.whereabouts = Whereabouts(fabric, reactor, desks.tell_presence, failed)
+        self.whereabouts = Whereabouts(fabric, desks.tell_presence, failed)
         self.following = Following(cuts, fabric, reactor, desks, failed)
         self._hearing = Hearing(cuts, fabric, talks, failed)
         self._desks = desks
-
-    def stop(self) -> None:
-        """Hear and tell nothing more."""
-        self.following.end()
-        self.whereabouts.stop()
 
     def entered(self, chat_id: int, count: int) -> None:
         """A client has come with one more connection, the `count`-th here. Its chat may be new."""
@@ -80,6 +75,6 @@ class Others:
             self.following.begin()
 
     def desks_departed(self) -> None:
-        """The last console is gone."""
+        """The last console is gone, or the service stops: nothing more is told here."""
         self.whereabouts.end()
         self.following.end()

@@ -90,7 +90,7 @@ class MediaChatService(WebService):
         if self._sweeping.running:
             self._sweeping.stop()
         if self._others is not None:
-            self._others.stop()
+            self._others.desks_departed()
         for upload in list(self._uploads):
             upload.abandon()
         return Deferred.fromCoroutine(self._stop())

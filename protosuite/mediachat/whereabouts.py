@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from protosuite.fabric import Fabric
@@ -15,7 +13,6 @@ from protosuite.fabric.interface import Away
 
 _TOPIC = "mediachat.here."
 _GROUPS = 32  # whose chats are asked for together: one that comes or goes costs a look at that part of all
-_MOMENT = 0.1  # seconds for which those who come and go are collected, to be told of together
 
 
 class Whereabouts:
@@ -28,21 +25,16 @@ class Whereabouts:
     def __init__(
         self,
         fabric: Fabric,
-        reactor: Any,
         changed: Callable[[int], None],
         failed: Callable[[str, Failure], None],
     ) -> None:
         self._fabric = fabric
-        self._reactor = reactor
         self._changed = changed
         self._failed = failed
         self._elsewhere: dict[int, Counter[int]] = {}  # by group: connections of each chat to other nodes
         self._is_on = False
         self._known: set[int] = set()  # groups that the fabric has told of since that
         self._asking: dict[int, bool] = {}  # groups it is asked for now, and whether to ask once more
-        self._moved: dict[int, None] = {}  # groups in which somebody has come or gone here
-        self._moves = 0
-        self._telling: IDelayedCall | None = None
 
     def count(self, chat_id: int) -> int:
         """With how many connections a client is at other nodes, as far as is known."""
@@ -58,12 +50,10 @@ class Whereabouts:
     def entered(self, chat_id: int, count: int) -> None:
         """A client has come with one more connection, and has `count` here now."""
         self._fabric.enter(_name(_group(chat_id)), f"{chat_id}.{count}")
-        self._tell_soon(_group(chat_id))
 
     def departed(self, chat_id: int, count: int) -> None:
         """One of its connections is gone, and `count` are left here."""
         self._fabric.leave(_name(_group(chat_id)), f"{chat_id}.{count + 1}")
-        self._tell_soon(_group(chat_id))
 
     def begin(self) -> None:
         """Somebody wants to be told."""
@@ -79,13 +69,6 @@ class Whereabouts:
             for group in range(_GROUPS):
                 self._fabric.unsubscribe(_name(group), self)
         self._known.clear()
-
-    def stop(self) -> None:
-        """Tell nobody anything more."""
-        self.end()
-        if self._telling is not None:
-            self._telling.cancel()
-            self._telling = None
 
     # A listener of the fabric.
 
@@ -127,18 +110,6 @@ class Whereabouts:
     def _not_found(self, failure: Failure, group: int) -> None:
         if not failure.check(Away):
             self._failed("who is connected elsewhere cannot be found", failure)
-
-    def _tell_soon(self, group: int) -> None:
-        self._moved[group] = None
-        if self._telling is None:
-            self._telling = self._reactor.callLater(_MOMENT, self._tell)
-
-    def _tell(self) -> None:
-        self._telling = None
-        self._moves += 1
-        moved, self._moved = self._moved, {}
-        for group in moved:
-            self._fabric.publish(_name(group), self._moves)
 
 
 _NOBODY: Counter[int] = Counter()

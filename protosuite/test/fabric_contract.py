@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from protosuite.fabric import Fabric
+from protosuite.fabric.interface import Away
 
 _TOPICS = [f"topic.{n}" for n in range(5)]
 
@@ -63,6 +64,25 @@ class Reader:
     def is_current(self) -> bool:
         """Whether it knows everything that it wants to."""
         return all(number == self.truth.numbers.get(topic, 0) for topic, number in self.known.items())
+
+
+class Seer:
+    """A listener on one node who looks who is in a group whenever it is woken, and at no other time."""
+
+    def __init__(self, fabric: Fabric, group: str) -> None:
+        self.fabric = fabric
+        self.seen: dict[str, frozenset[str]] | None = None  # None: it has not been answered yet
+        fabric.subscribe(group, self)
+
+    def woken(self, topic: str, number: int) -> None:
+        self.fabric.present(topic).addCallbacks(self._found, lambda failure: failure.trap(Away))
+
+    def catch_up(self, topics: Collection[str]) -> None:
+        for topic in topics:
+            self.woken(topic, 0)
+
+    def _found(self, found: Mapping[str, frozenset[str]]) -> None:
+        self.seen = dict(found)
 
 
 class Contract:
@@ -154,6 +174,23 @@ class Contract:
         await self.until(lambda: _is(here("room"), {"ana": frozenset({two.node})}), "they left")
         await one.stop()
         await self.until(lambda: _is(here("elsewhere"), {}), "the node left")
+
+    async def test_presence_wakes(self) -> None:
+        """Who looks when woken sees who has come and gone: nobody is woken before that can be seen."""
+        for _ in range(10):
+            one, two = await self.nodes(2)
+            groups = [f"room.{n}" for n in range(10)]  # of which the fabric may tell one after the other
+            seers = [Seer(two, group) for group in groups]
+            await self.until(lambda: all(seer.seen == {} for seer in seers), "they look")  # noqa: B023
+            for group in groups:
+                one.enter(group, "ana")
+            ana = {"ana": frozenset({one.node})}
+            await self.until(lambda: all(seer.seen == ana for seer in seers), "she came")  # noqa: B023
+            for group in groups[:5]:
+                one.leave(group, "ana")
+            await self.until(lambda: all(seer.seen == {} for seer in seers[:5]), "she left")  # noqa: B023
+            await one.stop()
+            await self.until(lambda: all(seer.seen == {} for seer in seers), "her node left")  # noqa: B023
 
 
 async def _is(finding: Any, expected: object) -> bool:

@@ -121,12 +121,6 @@ class NodesFixture(Fixture):
             for socket in self.sockets:
                 socket.pipe.pump()
 
-    def moment(self) -> None:
-        """Those who come and go are told of."""
-        self.settle()
-        self.clock.advance(0.1)
-        self.settle()
-
     def catch_up(self) -> None:
         """Some wake-ups may have been lost."""
         for node in self.nodes:
@@ -223,7 +217,7 @@ class TellingTests(NodesFixture):
         console, ana = self.watch(1), self.at(1).client(7)
         self.at(0).client(8)
         self.at(0).tell("hi")
-        self.moment()
+        self.settle()
         console.hear(), ana.heard()
         for _ in range(2):
             for number in (0, 1, 9):
@@ -279,7 +273,7 @@ class TellingTests(NodesFixture):
         database.no_reads = StorageError("broken")
         socket = self.connect("/console/ws")
         ana.lose()
-        self.moment()
+        self.settle()
         self.assertEqual(socket.heard(), [])
         database.no_reads = None
         self.clock.advance(1)
@@ -338,7 +332,7 @@ class TellingTests(NodesFixture):
         self.assertIn("mediachat.chat.1", fabric._listeners)
         ana.lose()
         console.socket.lose()
-        self.moment()
+        self.settle()
         self.assertEqual((fabric._listeners, fabric._groups), ({}, {}))
         others: Any = self.nodes[1].service._others
         before = others.following.read
@@ -354,7 +348,7 @@ class WhereTests(NodesFixture):
         console = self.watch(0)
         one, two, three = self.at(0).client(7), self.at(1).client(7), self.at(1).client(7)
         self.at(2).client(8)
-        self.moment()
+        self.settle()
         for number in range(3):
             self.assertEqual(self.counts(number), {1: 3, 2: 1})
         self.assertEqual(console.hear().connected, {1: 3, 2: 1})
@@ -365,10 +359,10 @@ class WhereTests(NodesFixture):
         del fabric.present
         two.lose()
         one.lose()
-        self.moment()
+        self.settle()
         self.assertEqual((console.hear().connected, self.counts(2)), ({1: 1, 2: 1}, {1: 1, 2: 1}))
         three.lose()
-        self.moment()
+        self.settle()
         self.assertEqual((console.hear().connected, self.counts(2)), ({1: 0, 2: 1}, {1: 0, 2: 1}))
 
     def test_said_to_somebody_elsewhere(self) -> None:
@@ -377,14 +371,14 @@ class WhereTests(NodesFixture):
         path, body = "/chats/1/messages", {"text": "hi"}
         self.assertEqual(self.at(1).ask("POST", path, body).status, 201)
         ana.lose()
-        self.moment()
+        self.settle()
         self.assertEqual(self.at(1).ask("POST", path, body).status, 202)
 
     def test_a_node_that_dies(self) -> None:
         """Who was at a node that is gone is no longer there, as soon as the fabric has forgotten it."""
         console = self.watch(0)
         self.at(1).client(7)
-        self.moment()
+        self.settle()
         self.assertEqual(console.hear().connected, {1: 1})
         self.nodes[1].fabric.stop()
         self.catch_up()
@@ -394,11 +388,11 @@ class WhereTests(NodesFixture):
         """R33: while the fabric is away what was known last counts, and everything else goes on."""
         console = self.watch(0)
         ana = self.at(1).client(7)
-        self.moment()
+        self.settle()
         for node in self.nodes:
             node.fabric.is_away = True
         ana.lose()
-        self.moment()
+        self.settle()
         self.assertEqual(console.hear().connected, {1: 1})
         self.assertEqual(self.at(1).ask("POST", "/chats/1/messages", {"text": "hi"}).status, 202)
         for node in self.nodes:
@@ -420,9 +414,9 @@ class WhereTests(NodesFixture):
 
         self.patch(fabric, "present", slow)
         self.at(1).client(7)
-        self.moment()
+        self.settle()
         self.at(2).client(7)
-        self.moment()
+        self.settle()
         self.assertEqual(len(waiting), 1)
         while waiting:
             answer, found = waiting.pop(0)

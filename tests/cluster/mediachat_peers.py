@@ -200,7 +200,10 @@ class Console(Watched):
         self.leaving = False
         self.line: _Line | None = None
         self._suites = suites
-        self._told: set[int] = set()  # chats that it was told of as they are, since it asked last
+        # Chats of which it was told what is unread, and who is there, since it asked last: newer than what it
+        # is answered.
+        self._unread_told: set[int] = set()
+        self._connected_told: set[int] = set()
         self._high: dict[int, int] = {}  # up to there it has all of each chat, whatever it was told besides
 
     async def stay(self) -> None:
@@ -233,12 +236,15 @@ class Console(Watched):
 
     async def _catch_up(self, suite: Suite) -> bool:
         """Ask for what was missed; whether that came."""
-        self._told.clear()
+        self._unread_told.clear()
+        self._connected_told.clear()
         if (answer := await ask(suite, "GET", "/chats?limit=100")) is None or answer[0] != 200:
             return False
         for chat in answer[1]["items"]:
-            if chat["id"] not in self._told:
-                self.unread[chat["id"]], self.connected[chat["id"]] = chat["unread"], chat["connected"]
+            if chat["id"] not in self._unread_told:
+                self.unread[chat["id"]] = chat["unread"]
+            if chat["id"] not in self._connected_told:
+                self.connected[chat["id"]] = chat["connected"]
             if not await self._catch_up_chat(suite, chat["id"]):
                 return False
         return True
@@ -266,9 +272,11 @@ class Console(Watched):
                 self.unread[chat] += 1
         elif said["type"] == "chat":
             chat = said["chat"]["id"]
-            self._told.add(chat)
+            self._unread_told.add(chat)
+            self._connected_told.add(chat)
             self.unread[chat], self.connected[chat] = said["chat"]["unread"], said["connected"]
         elif said["type"] == "presence":
+            self._connected_told.add(said["chat"])
             self.connected[said["chat"]] = said["connected"]
         self.changed()
 

@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from protosuite.fabric import Fabric, Timing, make
 from protosuite.fabric.interface import Away
-from protosuite.test.fabric_contract import Contract, Reader, Truth
+from protosuite.test.fabric_contract import Contract, Reader, Seer, Truth
 from tests.cluster.redis import Redis
 from tests.processes import LIMIT, reactor
 
@@ -150,6 +150,62 @@ class TroubleTests(OverRedis):
         node._commands.stop()
         await self.until(lambda: self.is_gone(two, "ana"), "her node is forgotten")
         self.assertEqual(self.redis.ask("DBSIZE"), ":0")
+
+    async def lasting(self) -> tuple[Fabric, Fabric]:
+        """Nodes that tell of each who is there but once, as long as they are connected."""
+        one, two = (self.node(timing=Timing(0.5, 3600, 3600)) for _ in range(2))
+        await self.until(lambda: one.is_reachable and two.is_reachable, "they are connected")
+        return one, two
+
+    async def test_seen_late(self) -> None:
+        """R33: who comes, or looks, while a node is cut off is told of, or told, as soon as it is back."""
+        one, two = await self.lasting()
+        coming, looking = self.commands(one), self.commands(two)
+        seer = Seer(two, "room")
+        await self.until(lambda: seer.seen == {}, "nobody is there")
+        coming.drop()  # the other node stays connected, and has no reason of its own to look
+        one.enter("room", "ana")
+        await self.until(lambda: seer.seen == {"ana": frozenset({one.node})}, "she is seen")
+        self.redis.ask("ZADD", "protosuite/here/room", "9e15", f"{one.node} bob")  # and it is not told of him
+        looking.drop()  # what it hears with stands
+        await self.until(lambda: seer.seen == dict.fromkeys(["ana", "bob"], frozenset({one.node})), "he too")
+        self.redis.ask("DEL", "protosuite/here/room")  # as if it had been away for longer than is remembered
+        seer.woken("room", 0)
+        await self.until(lambda: seer.seen == {}, "they are forgotten")
+        coming.drop()
+        await self.until(lambda: seer.seen == {"ana": frozenset({one.node})}, "she is seen again")
+
+    async def test_come_while_others_are_told_of(self) -> None:
+        """Whoever comes while a node tells Redis of those before is seen as they are."""
+        one, two = await self.lasting()
+        seer, node = Seer(two, "room"), self.presence(one)
+        await self.until(lambda: seer.seen == {}, "nobody is there")
+        for n in range(100):  # a command each, one after the other
+            one.enter(f"room-{n}", "ana")
+        await self.until(lambda: not node._entering, "they are being told of")
+        self.assertIsNotNone(node._telling)
+        one.enter("room", "ana")
+        await self.until(lambda: seer.seen == {"ana": frozenset({one.node})}, "she is seen")
+
+    async def test_refused(self) -> None:
+        """Who comes while Redis takes nothing, for want of memory, is told of when it does again."""
+        one, two = await self.nodes(2)
+        seer, node = Seer(two, "room"), self.presence(one)
+        await self.until(lambda: seer.seen == {}, "nobody is there")
+        self.redis.ask("CONFIG", "SET", "maxmemory", "1")
+        one.enter("room", "ana")
+        await self.until(lambda: node._entering == {} and node._telling is None, "it is refused")
+        self.assertEqual(seer.seen, {})
+        self.redis.ask("CONFIG", "SET", "maxmemory", "0")
+        await self.until(lambda: seer.seen == {"ana": frozenset({one.node})}, "she is seen")
+
+    def presence(self, fabric: Any) -> Any:
+        """What it tells of who is there."""
+        return fabric.presence
+
+    def commands(self, fabric: Any) -> Any:
+        """The connection over which a node tells and asks."""
+        return fabric._commands
 
     async def test_catch_up_interval(self) -> None:
         """Where wake-ups are lost and nobody knows, listeners are told to catch up now and then."""
