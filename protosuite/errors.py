@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class PeerFault(Exception):
     """The peer sent what it may not. It gets `code` and `message`; the stream then ends.
@@ -40,6 +42,12 @@ class StorageError(Exception):
 
 class StorageFull(StorageError):
     """There is no room on the disk. Writing goes on by itself when there is."""
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether there was no room: on the disk, for the database or a file, or in what its owner may have."""
+    no_room = errno.ENOSPC, errno.EDQUOT
+    return isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in no_room)
 
 
 class CommitUnknown(StorageError):

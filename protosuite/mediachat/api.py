@@ -203,9 +203,10 @@ class _Messages(Api):
         before = integer(request, "before", 0, MAX_ID)
         after = integer(request, "after", 0, MAX_ID)
         offset = integer(request, "offset", 0, MAX_ID)
-        store = self._service.store
-        found = await store.page(chat_id, limit, before=before, after=after, offset=offset or 0)
-        if found is None or not await _may_read(self._service, request, chat_id):
+        store, found = self._service.store, None
+        if await _may_read(self._service, request, chat_id):
+            found = await store.page(chat_id, limit, before=before, after=after, offset=offset or 0)
+        if found is None:
             raise Problem(404, f"there is no chat {chat_id}")
         if sum(len(each.text or each.name or "") for each in found) <= _AT_ONCE:
             return _items(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +11,7 @@ from attrs import define
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from protosuite.errors import BadRequest, Overloaded, StorageFull
+from protosuite.errors import BadRequest, Overloaded, is_full
 from protosuite.figures import Histogram
 from protosuite.mediachat.adding import Added
 from protosuite.mediachat.media.interface import WrongHash
@@ -134,6 +133,6 @@ def _why(failure: Failure) -> tuple[str, str]:
         return "taken-over", "another connection goes on with this upload"
     if isinstance(error, Overloaded):
         return "overloaded", "too much waits to be stored: try again"
-    if isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+    if is_full(error):
         return "full", "there is no room for it now"
     return "storage", "it cannot be stored now"

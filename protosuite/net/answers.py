@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
 import json
 from collections.abc import Awaitable, Callable, Iterable
@@ -14,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from protosuite.errors import Forbidden, Overloaded, StorageError, StorageFull, Unauthenticated
+from protosuite.errors import Forbidden, Overloaded, StorageError, Unauthenticated, is_full
 
 log = Logger()
 
@@ -92,7 +91,7 @@ def refuse(request: Request, error: Exception) -> bytes:
         request.setHeader(b"WWW-Authenticate", b"Bearer")
     elif isinstance(error, Forbidden):
         status, detail, code = 403, error.message, error.code
-    elif isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+    elif is_full(error):
         status, detail = 507, "there is no room for it now"
     elif isinstance(error, Overloaded):
         status, detail = 503, "too much waits to be done: try again"

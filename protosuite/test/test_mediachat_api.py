@@ -681,10 +681,18 @@ class PostingTests(ApiCase):
 
     def test_disk_full(self) -> None:
         """R6: with no room it is 507 at once, also while the client is held, and then all works again."""
+        self.no_room(errno.ENOSPC)
+
+    def test_disk_quota(self) -> None:
+        """R6: so it is where there is room, but not for who runs the suite."""
+        self.no_room(errno.EDQUOT)
+
+    def no_room(self, number: int) -> None:
+        """A post, whose first write fails for that."""
         real = FilePart.write
 
         def full(*arguments: Any) -> None:
-            raise OSError(errno.ENOSPC, "no room")
+            raise OSError(number, "no room")
 
         self.threads.by_hand()
         self.patch(FilePart, "write", full)

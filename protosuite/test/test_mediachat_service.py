@@ -386,13 +386,21 @@ class MediaTests(Fixture):
 
     def test_disk_full(self) -> None:
         """R6: with no room an upload ends with ``full``, is read to its end, and leaves nothing behind."""
+        self.no_room(errno.ENOSPC)
+
+    def test_disk_quota(self) -> None:
+        """R6: so it does where there is room, but not for who runs the suite."""
+        self.no_room(errno.EDQUOT)
+
+    def no_room(self, number: int) -> None:
+        """An upload, whose first write fails for that."""
         self.service = self.start(max_unwritten=64 << 10)
         socket = self.client()
         self.threads.by_hand()
         real = FilePart.write
 
         def full(*arguments: Any) -> None:
-            raise OSError(errno.ENOSPC, "no room")
+            raise OSError(number, "no room")
 
         self.patch(FilePart, "write", full)
         socket.begin(200_000, upload="u")

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from protosuite.auth.guard import Guard
 from protosuite.auth.rules import ROLES, may
+from protosuite.mediachat.store import MediaChatStore
 from protosuite.net.access import COOKIE, own_path
 from protosuite.test.bearers import Bearers
 from protosuite.test.mediachat_peers import PNG, Answer, Fixture, Socket
@@ -165,6 +166,21 @@ class RouteTests(Guarded):
             first, second = (re.sub("[0-9]+", "N", answer.fields["detail"]) for answer in answers)
             self.assertEqual(first, second)
         self.assertIn("GET /media/2: may not read the messages and media", self.logged())
+
+    def test_nothing_is_read_for_others(self) -> None:
+        """R24: messages of another client's are not looked up: how long that takes would tell of them."""
+        pages = []
+        real = MediaChatStore.page
+
+        def page(store: MediaChatStore, chat_id: int, *arguments: Any, **named: Any) -> Any:
+            pages.append(chat_id)
+            return real(store, chat_id, *arguments, **named)
+
+        self.patch(MediaChatStore, "page", page)
+        statuses = [
+            self.ask_as(self.tokens["client"], f"GET /messages?chat_id={chat}").status for chat in (1, 2, 99)
+        ]
+        self.assertEqual((statuses, pages), ([200, 404, 404], [1]))
 
     def test_names_that_are_not_numbers(self) -> None:
         """R24: no other writing of a client id is that of the token."""
