@@ -76,7 +76,10 @@ return window.streams.flatMap((each) => each.getTracks()).every((track) => track
 """
 
 # So many seconds have been recorded, or more: a slow browser is not seen in each of them.
+# The time of the recording that goes on: that of one before it is still in the hidden page.
 RUNS = r"""
+const { hidden, dataset } = document.querySelector("#recorder");
+if (hidden || dataset.state !== "recording") return false;
 const time = document.querySelector("#recorder .time").textContent.match(/(\d+):(\d\d)/);
 const [, minutes, seconds] = time ?? [0, 0, 0];
 return 60 * minutes + Number(seconds) >= arguments[0]

@@ -18,7 +18,8 @@ from tests.faults.place import Place, run
 from tests.processes import Program
 
 async def main():
-    program = Program(place, "sleep", "1000", folder=Path())
+    program = Program(place, "sh", "-c", "echo runs; exec sleep 1000", folder=Path())
+    await program.says("runs")  # so it has asked by now to end with its parent
     print("started", program.pid, flush=True)
     await program.exit()
 
