@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from inspect import isawaitable
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -151,7 +151,7 @@ class TroubleTests(OverRedis):
         await self.until(lambda: self.is_gone(two, "ana"), "her node is forgotten")
         self.assertEqual(self.redis.ask("DBSIZE"), ":0")
 
-    async def lasting(self) -> tuple[Fabric, Fabric]:
+    async def lasting(self) -> tuple[Any, Any]:
         """Nodes that tell of each who is there but once, as long as they are connected."""
         one, two = (self.node(timing=Timing(0.5, 3600, 3600)) for _ in range(2))
         await self.until(lambda: one.is_reachable and two.is_reachable, "they are connected")
@@ -160,7 +160,7 @@ class TroubleTests(OverRedis):
     async def test_seen_late(self) -> None:
         """R33: who comes, or looks, while a node is cut off is told of, or told, as soon as it is back."""
         one, two = await self.lasting()
-        coming, looking = self.commands(one), self.commands(two)
+        coming, looking = one._commands, two._commands
         seer = Seer(two, "room")
         await self.until(lambda: seer.seen == {}, "nobody is there")
         coming.drop()  # the other node stays connected, and has no reason of its own to look
@@ -178,34 +178,26 @@ class TroubleTests(OverRedis):
     async def test_come_while_others_are_told_of(self) -> None:
         """Whoever comes while a node tells Redis of those before is seen as they are."""
         one, two = await self.lasting()
-        seer, node = Seer(two, "room"), self.presence(one)
+        seer, telling = Seer(two, "room"), one.presence
         await self.until(lambda: seer.seen == {}, "nobody is there")
         for n in range(100):  # a command each, one after the other
             one.enter(f"room-{n}", "ana")
-        await self.until(lambda: not node._entering, "they are being told of")
-        self.assertIsNotNone(node._telling)
+        await self.until(lambda: not telling._entering, "they are being told of")
+        self.assertIsNotNone(telling._telling)
         one.enter("room", "ana")
         await self.until(lambda: seer.seen == {"ana": frozenset({one.node})}, "she is seen")
 
     async def test_refused(self) -> None:
         """Who comes while Redis takes nothing, for want of memory, is told of when it does again."""
         one, two = await self.nodes(2)
-        seer, node = Seer(two, "room"), self.presence(one)
+        seer, telling = Seer(two, "room"), cast(Any, one).presence
         await self.until(lambda: seer.seen == {}, "nobody is there")
         self.redis.ask("CONFIG", "SET", "maxmemory", "1")
         one.enter("room", "ana")
-        await self.until(lambda: node._entering == {} and node._telling is None, "it is refused")
+        await self.until(lambda: telling._entering == {} and telling._telling is None, "it is refused")
         self.assertEqual(seer.seen, {})
         self.redis.ask("CONFIG", "SET", "maxmemory", "0")
         await self.until(lambda: seer.seen == {"ana": frozenset({one.node})}, "she is seen")
-
-    def presence(self, fabric: Any) -> Any:
-        """What it tells of who is there."""
-        return fabric.presence
-
-    def commands(self, fabric: Any) -> Any:
-        """The connection over which a node tells and asks."""
-        return fabric._commands
 
     async def test_catch_up_interval(self) -> None:
         """Where wake-ups are lost and nobody knows, listeners are told to catch up now and then."""
