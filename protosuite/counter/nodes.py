@@ -104,13 +104,10 @@ class AskingConnection(CounterConnection):
 
     def __init__(self, service: NodesCounterService, total: RedisTotal) -> None:
         super().__init__(service)
+        self._add = lambda increment: None  # there is no ledger here that could add one at once
         self._total = total
         self._book = service.book
         self._asked: deque[Group] = deque()  # bounded by max_backlog, as the replies are
-
-    def received(self, data: bytes) -> None:
-        if not self._leaving:
-            self._received_run(data)  # there is no ledger here that could add one at once
 
     def _apply(self, increments: Sequence[int]) -> None:
         self._unsent += REPLY_SIZE * len(increments)

@@ -54,6 +54,7 @@ class Fixture(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
+        self.clock.advance(1)  # when a connection was heard last is never 0 outside tests
         self.writer = HandWorker(at_once=True)
         self.database = self.open_database(self.mktemp(), self.writer)
         self.addCleanup(self.database.close)
@@ -381,6 +382,22 @@ class AlwaysTests(Fixture):
         mend()
         self.assertEqual(Raw(self.service).add(10).replies(), [10])  # what was refused has not counted
         self.assertEqual(self.stored(), 10)
+
+    def test_nothing_is_added_once_it_closes(self) -> None:
+        """Who is closed for a failure, or owed its last replies, has nothing added that it still sends."""
+        cut, refused = Raw(self.service).add(1), Raw(self.service).add(1)
+        mend = self.break_store()
+        cut.add(1)
+        mend()
+        self.assertTrue(cut.transport.disconnecting)
+        self.writer.at_once = False
+        refused.add(1)
+        refused.protocol.dataReceived(b"x" * 16)
+        cut.add(5)
+        refused.add(5)
+        self.writer.at_once = True
+        self.finish()
+        self.assertEqual((cut.replies(), refused.replies(), self.service.ledger.total), ([1], [2, 3], 3))
 
     def test_a_failure_refuses_what_came_behind_it(self) -> None:
         """What was asked for while a commit that fails was under way is refused with it."""
