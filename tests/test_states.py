@@ -163,7 +163,7 @@ class CounterPeer:
             return state == "closed"
         if protocol.is_owed():
             return state == ("leaving" if protocol._leaving else "commit awaited")
-        return state == ("answering" if protocol._heard else "opened")
+        return state == ("answering" if protocol.heard else "opened")
 
 
 class CounterStateTests(counter.Fixture):
@@ -235,7 +235,7 @@ class BusPeer:
             return state == "closed"
         if protocol.must_wait() or protocol._held:
             return state == ("leaving" if protocol._leaving else "publish waits")
-        return state == ("answering" if protocol._heard else "opened")
+        return state == ("answering" if protocol.heard else "opened")
 
 
 def said_by_bus(messages: list[Any]) -> str:

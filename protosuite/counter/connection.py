@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from protosuite.config import CounterConfig
 from protosuite.counter.ledger import Book
-from protosuite.counter.wire import REPLY_SIZE, REQUEST_SIZE, RequestDecoder, encode_replies, encode_reply
+from protosuite.counter.wire import RequestDecoder, encode_replies
 from protosuite.errors import PeerFault
 from protosuite.net.connection import PacedConnection, Registry
+
+
+class Batching(Protocol):
+    """What has requests wait for the end of a turn of the reactor."""
+
+    def answer(self) -> None:
+        """Add those that wait, and answer them."""
 
 
 class Counting(Registry, Protocol):
@@ -31,42 +38,19 @@ class CounterConnection(PacedConnection):
     """One client's connection. It is not read while its replies are not, or while many wait for a commit."""
 
     unfinished_code = "frame-timeout"
+    batch: Batching | None = None  # what reads requests in our place, and hands on what is none
 
     def __init__(self, service: Counting) -> None:
         super().__init__(service, service.reactor, service.config, service.config.frame_timeout)
         self._service = service
         self._decoder = RequestDecoder()
         self._ledger = service.ledger
-        self._add: Callable[[int], int | None] = service.ledger.add
-        self._seconds = service.reactor.seconds
         self._waits = service.always
         self._unsent = 0  # bytes of replies that wait for a commit
         self._leaving = False  # finish when those have been sent
 
     def opened(self) -> None:
         self.start_pacing()
-
-    def dataReceived(self, data: bytes) -> None:
-        # One frame at a time is what most clients send. All that has to be done for one is done here, with
-        # few calls: an answer takes 7.5 µs of a worker's processor time instead of 8.5.
-        total = None
-        if self._heard and self._rate is None and not (self._leaving or self.finishing):
-            increment = self._decoder.single(data)
-            if increment is not None:
-                total = self._add(increment)
-        if total is None:  # something else than one good frame, or not in the midst of a conversation
-            super().dataReceived(data)
-            return
-        traffic = self.traffic
-        traffic.received += REQUEST_SIZE
-        traffic.messages += 1
-        self._heard = self._seconds()
-        reply = encode_reply(total)
-        if self._waits:
-            self._wait(reply)
-        else:
-            traffic.sent += REPLY_SIZE
-            self.transport.write(reply)
 
     def received(self, data: bytes) -> None:
         """Bytes came, however they are cut."""
@@ -87,19 +71,15 @@ class CounterConnection(PacedConnection):
     def _apply(self, increments: Sequence[int]) -> None:
         totals, fault = self._ledger.apply(increments)
         if totals:
-            self._answer(encode_replies(totals))
+            self.answer(encode_replies(totals))
         if fault is not None:
             raise fault
 
-    def _answer(self, replies: bytes) -> None:
+    def answer(self, replies: bytes) -> None:
         """Send what is known, or have it wait for its commit."""
         if not self._waits:
             self.send(replies)
             return
-        self._wait(replies)
-
-    def _wait(self, replies: bytes) -> None:
-        """Send these when what is in them has been stored."""
         self._unsent += len(replies)
         self._service.answer_when_stored(self, replies)
         if self.must_wait():
@@ -141,8 +121,24 @@ class CounterConnection(PacedConnection):
         self._service.refused(self, fault)
         self._leave()
 
+    def can_be_batched(self) -> bool:
+        """Whether a whole request, if one comes now, needs nothing but to be added and answered."""
+        is_open = bool(self.heard) and not (self._leaving or self.finishing)
+        return is_open and self._rate is None and not self._decoder.is_within_frame
+
+    def finish(self) -> None:
+        self._end_batching()
+        super().finish()
+
+    def _end_batching(self) -> None:
+        """Nothing more is added that is read in our place; what has been read is answered."""
+        if self.batch is not None:
+            batch, self.batch = self.batch, None
+            batch.answer()
+
     def _leave(self) -> None:
         """Close after every reply that is owed."""
+        self._end_batching()
         self._leaving = True
         self.unfinished.stop()
         if not self._unsent:

@@ -45,9 +45,6 @@ class Book(Protocol):
     def apply(self, increments: Sequence[int]) -> tuple[list[int], PeerFault | None]:
         """Add each in turn. Returns what :func:`outcomes` does."""
 
-    def add(self, increment: int) -> int | None:
-        """Add one: the total then, or None where :meth:`apply` has to say why not."""
-
 
 @define
 class Ledger:
@@ -65,12 +62,3 @@ class Ledger:
             self.total = totals[-1]
             self.requests += len(totals)
         return totals, fault
-
-    def add(self, increment: int) -> int | None:
-        """Add one: the total then, or None where :meth:`apply` has to say why not."""
-        total = self.total + increment
-        if total > MAX or self.is_closed:
-            return None
-        self.total = total
-        self.requests += 1
-        return total

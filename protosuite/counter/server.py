@@ -11,6 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from protosuite.config import CounterConfig
+from protosuite.counter.batching import Batch
 from protosuite.counter.connection import CounterConnection
 from protosuite.counter.ledger import Book, Ledger
 from protosuite.counter.overview import figures, overview
@@ -20,6 +21,8 @@ from protosuite.figures import Figure
 from protosuite.lull import Lull
 from protosuite.net.connection import Connection
 from protosuite.net.listening import ConnectionFactory, ListeningService, Publish, unheard
+from protosuite.net.prompt import PromptServer
+from protosuite.net.turns import at_end
 
 if TYPE_CHECKING:
     from protosuite.counter.crew import Crew
@@ -48,6 +51,8 @@ class CounterService(ListeningService):
         self.config = config
         self.ledger: Book = Ledger(0)
         self._crew = self._make_crew() if config.workers > 1 else None
+        self.batch = Batch(self)
+        self._batches = at_end(reactor, self.batch.answer)
         self.always = config.durability == "always"
         self.storing_fails = False
         self.is_taken = False  # by another process
@@ -88,6 +93,8 @@ class CounterService(ListeningService):
         super()._opened(port, endpoint)
         if self._crew is not None and self._crew.takes(endpoint):
             port.transport = self._crew.transport
+        elif self._batches and getattr(port, "transport", None) is PromptServer:
+            port.transport = self.batch.transport
 
     def startService(self) -> None:
         super().startService()

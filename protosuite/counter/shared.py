@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from mmap import mmap
 
 from protosuite.counter.ledger import outcomes
-from protosuite.counter.wire import MAX
 from protosuite.errors import PeerFault, StartError
 
 # Of <pthread.h>, as glibc and musl have them.
@@ -90,20 +89,6 @@ class SharedLedger:
                 self._words[_TOTAL] = totals[-1]
                 self._words[_REQUESTS] += len(totals)
         return totals, fault
-
-    def add(self, increment: int) -> int | None:
-        """Add one: the total then, or None where :meth:`apply` has to say why not."""
-        # As in `apply`, but written out: an answer costs this much. Between the calls nothing can be raised.
-        if self._lock(self._mutex):
-            self._take_over()
-        words = self._words
-        total: int = words[_TOTAL] + increment
-        is_good = total <= MAX and not words[_CLOSED]
-        if is_good:
-            words[_TOTAL] = total
-            words[_REQUESTS] += 1
-        self._unlock(self._mutex)
-        return total if is_good else None
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

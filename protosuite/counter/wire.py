@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from xxhash import xxh64_intdigest
 
@@ -22,14 +22,21 @@ def encode_request(increment: int) -> bytes:
     return _REQUEST.pack(increment, xxh64_intdigest(b"%d" % increment))
 
 
-def encode_reply(total: int) -> bytes:
-    """The reply to one request."""
-    return _REPLY.pack(total)
-
-
 def encode_replies(totals: Sequence[int]) -> bytes:
     """The replies to as many requests, in one piece."""
     return struct.pack(f">{len(totals)}Q", *totals)
+
+
+def encode_each(totals: Iterable[int]) -> Iterator[bytes]:
+    """The replies to as many requests, one by one."""
+    return map(_REPLY.pack, totals)
+
+
+def decode_request(request: bytes) -> int:
+    """The increment of a whole request, or -1 if its hash is not that of the increment."""
+    increment: int
+    increment, digest = _REQUEST.unpack(request)
+    return increment if xxh64_intdigest(b"%d" % increment) == digest else -1
 
 
 class RequestDecoder:
@@ -42,14 +49,6 @@ class RequestDecoder:
     def is_within_frame(self) -> bool:
         """Whether a frame has been begun and not finished."""
         return bool(self._rest)
-
-    def single(self, data: bytes) -> int | None:
-        """The increment, if `data` is one good frame and none has begun; else None, for :meth:`feed`."""
-        if self._rest or len(data) != REQUEST_SIZE:
-            return None
-        increment: int
-        increment, digest = _REQUEST.unpack(data)
-        return increment if xxh64_intdigest(b"%d" % increment) == digest else None
 
     def feed(self, data: bytes) -> Iterator[Sequence[int]]:
         """The increments that `data` completes, as one run.

@@ -16,6 +16,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogBeginner
 
 from protosuite.config import CounterConfig
+from protosuite.counter.batching import Batch
 from protosuite.counter.connection import CounterConnection
 from protosuite.counter.crew import encode
 from protosuite.counter.ledger import Book
@@ -25,7 +26,7 @@ from protosuite.figures import Traffic
 from protosuite.net.channel import Channel
 from protosuite.net.connection import Connection
 from protosuite.net.prompt import PromptServer
-from protosuite.net.turns import make_brief
+from protosuite.net.turns import at_end, make_brief
 
 _CHANNEL, _MEMORY = 3, 4
 _TELLING = 0.2  # seconds from one time that the figures are told, if they have changed, to the next
@@ -42,6 +43,8 @@ class Serving:
         self.ledger: Book = ledger
         self.traffic = Traffic()
         self.config = CounterConfig()
+        self.batch = Batch(self)
+        self._transport = self.batch.transport if at_end(reactor, self.batch.answer) else PromptServer
         self._told = Traffic()
         self._numbers: dict[Connection, int] = {}
         self._connections: dict[int, CounterConnection] = {}
@@ -84,7 +87,7 @@ class Serving:
         self._numbers[connection], self._connections[number] = number, connection
         accepted = socket.socket(fileno=descriptor)
         port: Any = None
-        connection.makeConnection(PromptServer(accepted, connection, client, port, number, self.reactor))
+        connection.makeConnection(self._transport(accepted, connection, client, port, number, self.reactor))
 
     def _tell_figures(self) -> None:
         traffic, told = self.traffic, self._told
@@ -129,7 +132,7 @@ def main() -> None:
     from twisted.internet import reactor as _reactor
 
     reactor: Any = _reactor
-    make_brief(reactor)
+    make_brief(reactor, yields=True)
     serving = Serving(reactor, socket.socket(fileno=_CHANNEL), SharedLedger(_MEMORY))
     observer: Any = serving.failed
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)

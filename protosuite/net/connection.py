@@ -67,7 +67,7 @@ class Connection(Protocol):
         self._abort: IDelayedCall | None = None
         self._slowed: IDelayedCall | None = None  # runs while it is not read for its rate
         self._watch: IDelayedCall | None = None  # for the first message, then for silence
-        self._heard = 0.0
+        self.heard = 0.0  # when something came last; 0 until the first whole message has
         self._holds = 0
         self._is_unknown = False  # the address is yet to come
         self._peer_finished = False
@@ -115,9 +115,9 @@ class Connection(Protocol):
 
     def greeted(self) -> None:
         """The first whole message has come; every one may call this."""
-        if not self._heard and not self.finishing:
+        if not self.heard and not self.finishing:
             self._stop_watching()
-            self._heard = self.clock.seconds()
+            self.heard = self.clock.seconds()
             self._watch = self.clock.callLater(self._limits.idle_timeout, self._look_for_silence)
 
     def spend(self, messages: int = 1) -> None:
@@ -179,8 +179,8 @@ class Connection(Protocol):
         self._read_on()
 
     def _read_on(self) -> None:
-        if self._heard:
-            self._heard = self.clock.seconds()  # the silence was ours
+        if self.heard:
+            self.heard = self.clock.seconds()  # the silence was ours
         if not self._peer_finished:  # else there is nothing left to read
             self.transport.resumeProducing()
             self.reads_again()
@@ -198,7 +198,7 @@ class Connection(Protocol):
 
     def _look_for_silence(self) -> None:
         seconds = self._limits.idle_timeout
-        rest = self._heard + seconds - self.clock.seconds()
+        rest = self.heard + seconds - self.clock.seconds()
         if rest > 0 or self._holds or self.is_owed():
             self._watch = self.clock.callLater(rest if rest > 0 else seconds, self._look_for_silence)
         else:
@@ -228,8 +228,8 @@ class Connection(Protocol):
             self._learn_address()
             if not self._is_let_in():
                 return
-        if self._heard:
-            self._heard = self.clock.seconds()
+        if self.heard:
+            self.heard = self.clock.seconds()
         self.arrived(data)
 
     def arrived(self, data: bytes) -> None:

@@ -81,7 +81,7 @@ LAYERS = [
     },
     {"shared_exchange"},
     {"turns", "catching_up", "others", "local_exchange", "upkeep"},
-    {"following", "hearing", "whereabouts"},
+    {"following", "hearing", "whereabouts", "batching"},
     {"exchange", "room", "media.upload", "sending", "overview", "connection", "crew", "redis_total"},
     {"shared_store"},
     {"agreeing", "marking", "promised"},

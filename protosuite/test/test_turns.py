@@ -14,7 +14,7 @@ from twisted.python import log
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from protosuite.net.turns import make_brief
+from protosuite.net.turns import at_end, make_brief
 
 
 class Listener(Protocol):
@@ -74,6 +74,20 @@ class TurnTests(SynchronousTestCase):
         self.assertNotEqual(self.reactor.doIteration, self.before)
         other = object()
         make_brief(other)
+        self.assertFalse(at_end(other, int))
+
+    def test_the_end_of_a_turn(self) -> None:
+        """What is for the end of a turn is called behind all that the turn brings, in both kinds of turn."""
+        for yields in (False, True):
+            make_brief(self.reactor, yields)
+            seen: list[bytes] = []
+            listener = Listener(seen.append)
+            _, peer = self.connect(listener)
+            self.assertTrue(at_end(self.reactor, lambda seen=seen: seen.append(b"end")))  # type: ignore[misc]
+            peer.send(b"x")
+            self.reactor.doIteration(0)
+            self.reactor.doIteration(0)
+            self.assertEqual(seen, [b"x", b"end", b"end"])
 
     def test_read(self) -> None:
         """What comes is read, and what is waited for is written."""

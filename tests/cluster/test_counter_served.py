@@ -221,7 +221,7 @@ class Peer:
             return state == "closed"
         if self.protocol.is_owed():
             return state == ("leaving" if self.protocol._leaving else "total awaited")
-        return state == ("answering" if self.protocol._heard else "opened")
+        return state == ("answering" if self.protocol.heard else "opened")
 
 
 class StateTests(Fixture):
