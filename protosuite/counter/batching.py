@@ -65,17 +65,20 @@ class Batch:
 
     def answer(self) -> None:
         """Add what has been asked for, and answer. At the end of each turn."""
-        while self._asked:
+        if self._asked:
             asked, increments = self._asked[:], self._increments[:]
             self._asked.clear()
             self._increments.clear()
-            totals, fault = self._service.ledger.apply(increments)
-            self._count(len(totals) + (fault is not None))
-            self._reply(asked, totals)
-            if fault is not None:  # of the first that was not added; those behind it may yet be
-                self._asked += asked[len(totals) + 1 :]
-                self._increments += increments[len(totals) + 1 :]
-                asked[len(totals)][0].refuse(fault)
+            self._add(asked, increments)
+
+    def _add(self, asked: list[tuple[CounterConnection, Send]], increments: list[int]) -> None:
+        totals, fault = self._service.ledger.apply(increments)
+        self._count(len(totals) + (fault is not None))
+        self._reply(asked, totals)
+        if fault is not None:
+            asked[len(totals)][0].refuse(fault)
+            for place in range(len(totals) + 1, len(asked)):  # each by itself: it may yet be added
+                self._add(asked[place : place + 1], increments[place : place + 1])
 
     def _count(self, requests: int) -> None:
         traffic = self._service.traffic

@@ -104,7 +104,6 @@ class AskingConnection(CounterConnection):
 
     def __init__(self, service: NodesCounterService, total: RedisTotal) -> None:
         super().__init__(service)
-        self._add = lambda increment: None  # there is no ledger here that could add one at once
         self._total = total
         self._book = service.book
         self._asked: deque[Group] = deque()  # bounded by max_backlog, as the replies are

@@ -181,6 +181,17 @@ class BatchTests(BatchCase):
         self.turn(2)
         self.assertEqual([client.replies()[1:] for client in clients], [["end"], [0], ["end"], [0]])
 
+    def test_many_refused(self) -> None:
+        """However many cannot be added, each is looked at twice at most: thousands may ask in one turn."""
+        clients = [self.client() for _ in range(6)]
+        self.service.ledger.total = MAX
+        runs = self.runs()
+        for client in clients:
+            client.ask(1)
+        self.turn(2)
+        self.assertEqual(runs, [[1] * 6, *[[1]] * 5])
+        self.assertEqual([client.replies()[1:] for client in clients], [["end"]] * 6)
+
     def test_a_stop_in_the_same_turn(self) -> None:
         """What was read before a stop is answered before the close; what comes behind is not added."""
         client = self.client().ask(5)
