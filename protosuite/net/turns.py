@@ -33,7 +33,7 @@ def make_brief(reactor: Any, yields: bool = False) -> None:
 
 def at_end(reactor: Any, call: Callable[[], object]) -> bool:
     """Have `call` called at the end of each turn; False if that cannot be, for the reactor is not brief."""
-    turn = reactor.doIteration if hasattr(reactor, "doIteration") else None
+    turn = getattr(reactor, "doIteration", None)
     if isinstance(turn, _Turn):
         turn.ending.append(call)
         return True

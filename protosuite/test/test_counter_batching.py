@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import socket
-from itertools import pairwise
 from typing import Any
 
 from attrs import evolve
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.config import CounterConfig
 from protosuite.counter.server import CounterService
 from protosuite.counter.store import CounterStore
 from protosuite.counter.wire import MAX, ReplyDecoder, encode_request
 from protosuite.net.turns import make_brief
+from protosuite.test.counter_cuttings import any_requests, cuttings
+from protosuite.test.turning import own_epoll
 from protosuite.testing import HandWorker, database, decoded
 
 
@@ -59,12 +59,7 @@ class BatchCase(SynchronousTestCase):
     """A service whose reactor turns when a test says so."""
 
     def setUp(self) -> None:
-        try:
-            from twisted.internet.epollreactor import EPollReactor
-        except ImportError:
-            raise SkipTest("there is no epoll here") from None
-        self.reactor: Any = EPollReactor()
-        self.addCleanup(self.reactor._poller.close)
+        self.reactor: Any = own_epoll(self)
         make_brief(self.reactor)
         self.writer = HandWorker(at_once=True)
         self.database = database(self.mktemp(), self.writer)
@@ -135,21 +130,16 @@ class BatchTests(BatchCase):
         self.assertEqual(totals, [[sum(runs[0][: place + 1])] for place in added])
 
     @settings(max_examples=60, deadline=None)
-    @given(
-        st.lists(st.integers(0, 9) | st.just(MAX) | st.none(), min_size=1, max_size=6),
-        st.sets(st.integers(1, 95)),
-        st.booleans(),
-    )
+    @any_requests
     def test_any_cutting(self, amounts: list[int | None], cuts: set[int], is_closed: bool) -> None:
         """R12: however requests are cut, the same is answered, counted, kept and refused."""
-        image = b"".join(b"x" * 16 if amount is None else encode_request(amount) for amount in amounts)
         outcomes = []
-        for edges in ((), range(16, len(image), 16), sorted(cut for cut in cuts if cut < len(image))):
+        for pieces in cuttings(amounts, cuts):
             service = self.make_service()
             client = self.client(service)
             service.ledger.is_closed = is_closed
-            for start, end in pairwise((0, *edges, len(image))):
-                client.socket.send(image[start:end])
+            for piece in pieces:
+                client.socket.send(piece)
                 self.turn(2)
             ledger, traffic = service.ledger, service.traffic
             messages = None if service.refusals else (traffic.messages, traffic.received)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from random import Random
 from typing import Any
 
 from attrs import evolve
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -23,6 +21,7 @@ from protosuite.counter.wire import MAX, ReplyDecoder, encode_replies, encode_re
 from protosuite.errors import OutcomeUnknown, Overloaded, StorageFull
 from protosuite.net.latencies import Latencies
 from protosuite.net.load import Load
+from protosuite.test.counter_cuttings import any_requests, cuttings
 from protosuite.testing import HandWorker, Line, MemoryTransport, database, decoded
 
 
@@ -94,21 +93,16 @@ class ServerTests(Fixture):
         self.assertEqual(Raw(self.service).add(1, 0, 10, 255).replies(), [1, 1, 11, 266])
 
     @settings(max_examples=150, deadline=None)
-    @given(
-        st.lists(st.integers(0, 9) | st.just(MAX) | st.none(), min_size=1, max_size=6),
-        st.sets(st.integers(1, 95)),
-        st.booleans(),
-    )
+    @any_requests
     def test_any_cutting(self, amounts: list[int | None], cuts: set[int], is_closed: bool) -> None:
         """R12: however requests are cut, the same is answered, counted, kept and refused."""
-        image = b"".join(b"x" * 16 if amount is None else encode_request(amount) for amount in amounts)
         outcomes = []
-        for edges in ((), range(16, len(image), 16), sorted(cut for cut in cuts if cut < len(image))):
+        for pieces in cuttings(amounts, cuts):
             service = CounterService(CounterConfig(), CounterStore(self.database), self.clock)
             service.ledger.is_closed = is_closed
             raw = Raw(service)
-            for start, end in pairwise((0, *edges, len(image))):
-                raw.protocol.dataReceived(image[start:end])
+            for piece in pieces:
+                raw.protocol.dataReceived(piece)
             ledger, traffic = service.ledger, service.traffic
             messages = None if service.refusals else traffic.messages
             closes = raw.transport.disconnecting

@@ -12,9 +12,10 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Server
 from twisted.python import log
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.net.turns import at_end, make_brief
+from protosuite.test.turning import own_epoll
 
 
 class Listener(Protocol):
@@ -37,12 +38,7 @@ class TurnTests(SynchronousTestCase):
     """Turns of a reactor of its own, with real sockets."""
 
     def setUp(self) -> None:
-        try:
-            from twisted.internet.epollreactor import EPollReactor
-        except ImportError:
-            raise SkipTest("there is no epoll here") from None
-        self.reactor: Any = EPollReactor()
-        self.addCleanup(self.reactor._poller.close)
+        self.reactor: Any = own_epoll(self)
         self.before = self.reactor.doIteration
         make_brief(self.reactor)
         self.events: list[Any] = []
