@@ -46,9 +46,14 @@ class MediaChatConfig(WebConfig):
         "Bytes of a posted file that have to come in a second, on the whole, after `handshake_timeout`.",
     )
     max_unwritten: int = setting(
-        512 << 10,
+        2 << 20,
         size(64 << 10, 1 << 30),
         "Bytes of one upload that wait for the disk; above it the connection is not read.",
+    )
+    max_unwritten_total: int = setting(
+        64 << 20,
+        size(1 << 20, 1 << 40),
+        "Bytes that wait for the disk of all uploads: each has its share of this, but 64 KiB at least.",
     )
     max_pending: int = setting(
         1000,

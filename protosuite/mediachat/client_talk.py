@@ -30,6 +30,7 @@ from protosuite.mediachat.conversation import (
 )
 from protosuite.mediachat.media.interface import MediaStore, Stored
 from protosuite.mediachat.media.upload import Upload
+from protosuite.mediachat.media.uploads import Uploads
 from protosuite.mediachat.tables import Chat, Message, New
 from protosuite.mediachat.telling import Telling
 from protosuite.mediachat.turns import Turn, Turns
@@ -50,6 +51,7 @@ class Office(turns.Office, Interface):
     config: MediaChatConfig
     folder: MediaStore
     calls: Calls
+    uploads: Uploads
     hours: dict[str, Hours]
     access: Access
 
@@ -64,12 +66,6 @@ class Office(turns.Office, Interface):
 
     def departed(self, talk: ClientTalk) -> None:
         """It is gone."""
-
-    def upload(self, talk: ClientTalk, chat_id: int, head: Head, behind: Upload | None) -> Upload:
-        """Begin to write a media message, when `behind` is in nobody's hands any more.
-
-        Another connection that sends the same one is told that it was taken over.
-        """
 
     def refused(self, talk: ClientTalk, status: Status) -> None:
         """A client was told of an error."""
@@ -109,6 +105,7 @@ class ClientTalk:
 
     def began(self, socket: WebSocket) -> None:
         self.socket = socket
+        socket.take_pieces(self._takes_pieces, self._piece)
         self._hold = self._office.access.guard.hold(self._who, self._expel)
         timeout = self._office.config.hello_timeout
         self._silence = self._office.reactor.callLater(timeout, socket.close, NO_HELLO, "no time zone came")
@@ -133,6 +130,22 @@ class ClientTalk:
             self._refuse_hello("a time zone comes first, as text")
         elif self._conversation is None:
             self._unread.append(data)
+        else:
+            now = self._office.now()
+            self._do(self._conversation.binary(data, now), now)
+
+    def _takes_pieces(self, size: int) -> bool:
+        """Whether a binary message of this size is some of the media that are coming."""
+        return self._upload is not None and self._conversation is not None and self._conversation.takes(size)
+
+    def _piece(self, data: bytes) -> None:
+        """Bytes of such a message came."""
+        assert self._conversation is not None
+        if not self.socket.is_open:
+            return
+        if self._upload is not None and self._conversation.goes_on(len(data)):
+            self._upload.feed(data)
+            self._pace()
         else:
             now = self._office.now()
             self._do(self._conversation.binary(data, now), now)
@@ -296,7 +309,7 @@ class ClientTalk:
 
     def _write(self, head: Head) -> None:
         assert self.chat is not None
-        self._upload = self._latest = self._office.upload(self, self.chat.id, head, self._latest)
+        self._upload = self._latest = self._office.uploads.begin(self.chat.id, head, self, self._latest)
 
     def upload_begun(self, upload: Upload, offset: int) -> None:
         """The file is open: bytes go on at `offset`."""
@@ -393,9 +406,10 @@ class ClientTalk:
 
     def _is_behind(self) -> bool:
         """Whether too much of its media is still to be written."""
-        uploads = [*self._finishing] if self._upload is None else [*self._finishing, self._upload]
-        unwritten = sum(upload.waiting for upload in uploads)
-        return len(self._finishing) >= _MOST_FINISHING or unwritten >= self._office.config.max_unwritten
+        unwritten = 0 if self._upload is None else self._upload.waiting
+        if self._finishing:
+            unwritten += sum(upload.waiting for upload in self._finishing)
+        return len(self._finishing) >= _MOST_FINISHING or unwritten >= self._office.uploads.allowance
 
     def _settle(self) -> None:
         """Something has been answered."""

@@ -132,6 +132,17 @@ class Conversation:
         """A binary frame came."""
         return [] if self._is_over else list(self._binary(data, now))
 
+    def takes(self, size: int) -> bool:
+        """Whether a binary frame of so many bytes would be kept. Then `binary` takes it in parts, too."""
+        return self._state is _Media.STORING and size <= self._left
+
+    def goes_on(self, size: int) -> bool:
+        """Whether so many bytes are kept, with more to come. Then they are counted, and that was all."""
+        if self._state is not _Media.STORING or size >= self._left:
+            return False
+        self._left -= size
+        return True
+
     def awaits(self, head: Head) -> bool:
         """Whether the client waits for the answer to this head. It may have thought better of it."""
         return self._state is _Media.WAITING and head is self._head

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from protosuite.errors import Overloaded, StorageError
 from protosuite.figures import Figure, Kind, counter, gauge, split
-from protosuite.mediachat.media.upload import Upload
+from protosuite.mediachat.media.uploads import Uploads
 from protosuite.mediachat.tables import Chat, Message
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ Free = Asked[int | None]
 
 
 def figures(
-    clients: int, desks: int, uploads: Collection[Upload], tally: Tally, awaiting: Awaiting, free: Free
+    clients: int, desks: int, uploads: Uploads, tally: Tally, awaiting: Awaiting, free: Free
 ) -> Iterator[Figure]:
     """For machines."""
     awaiting.refresh()
@@ -77,8 +77,7 @@ def figures(
     yield gauge("mediachat_clients", "Clients that are connected.", clients)
     yield gauge("mediachat_desks", "Consoles that are connected.", desks)
     yield gauge("mediachat_uploads", "Media messages that are being written.", len(uploads))
-    unwritten = sum(upload.waiting for upload in uploads)
-    yield gauge("mediachat_unwritten_bytes", "Bytes of media that wait for the disk.", unwritten)
+    yield gauge("mediachat_unwritten_bytes", "Bytes of media that wait for the disk.", uploads.unwritten)
     doc = "Messages that were stored, by who said them."
     yield split(Kind.COUNTER, "mediachat_messages_total", doc, "sender", tally.messages)
     yield counter("mediachat_media_bytes_total", "Bytes of media that were stored.", tally.media_bytes)
@@ -89,7 +88,7 @@ def figures(
 
 
 def overview(
-    connected: Mapping[int, Collection[object]], desks: int, uploads: Collection[Upload], awaiting: Awaiting
+    connected: Mapping[int, Collection[object]], desks: int, uploads: Uploads, awaiting: Awaiting
 ) -> Mapping[str, object]:
     """For people: who has waited for longest. `connected` has the connections of each chat."""
     awaiting.refresh()

@@ -15,7 +15,8 @@ from protosuite.auth.rules import Action
 from protosuite.config import MediaChatConfig
 from protosuite.errors import BadRequest, Forbidden, Unauthenticated
 from protosuite.mediachat.media.interface import Stored
-from protosuite.mediachat.media.upload import Sender, Upload
+from protosuite.mediachat.media.upload import Upload
+from protosuite.mediachat.media.uploads import Uploads
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.wire import KIND, NAME, Head
 from protosuite.messages import Rule, characters
@@ -35,9 +36,7 @@ class Office(Interface):
     config: MediaChatConfig
     store: MediaChatStore
     access: Access
-
-    def write(self, chat_id: int, head: Head, sender: Sender) -> Upload:
-        """Begin to write a media message."""
+    uploads: Uploads
 
 
 class Posting:
@@ -71,7 +70,7 @@ class Posting:
         except (Problem, Unauthenticated, Forbidden) as error:
             self._end(error)
             return
-        self._upload = self._office.write(chat_id, Head(self.name, length or 0, self.kind), self)
+        self._upload = self._office.uploads.begin(chat_id, Head(self.name, length or 0, self.kind), self)
         asking = self._office.store.check_room(chat_id, length or 0)
         asking.addErrback(self._fail)
 
@@ -117,7 +116,7 @@ class Posting:
             self._end(problem)
         if self._upload is not None and self._outcome is None:
             self._upload.feed(data)
-            if self._upload.waiting >= self._office.config.max_unwritten:
+            if self._upload.waiting >= self._office.uploads.allowance:
                 self._inflow.pause()
 
     def tell(self) -> int:
@@ -140,7 +139,7 @@ class Posting:
         """It is a new file."""
 
     def upload_relieved(self) -> None:
-        """All that came has been written."""
+        """More may come."""
         self._inflow.resume()
 
     def upload_done(self, upload: Upload, outcome: Stored | Failure) -> None:

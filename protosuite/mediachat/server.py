@@ -24,13 +24,13 @@ from protosuite.mediachat.client_talk import ClientTalk
 from protosuite.mediachat.desk_talk import DeskTalk
 from protosuite.mediachat.media.interface import MediaStore
 from protosuite.mediachat.media.sweep import sweep
-from protosuite.mediachat.media.upload import Sender, Upload
+from protosuite.mediachat.media.uploads import Uploads
 from protosuite.mediachat.others import Others
 from protosuite.mediachat.overview import SHOWN, Awaiting, Free, Tally, figures, overview
 from protosuite.mediachat.posting import posting
 from protosuite.mediachat.store import MediaChatStore
 from protosuite.mediachat.tables import Chat, Message
-from protosuite.mediachat.wire import KINDS, SUBPROTOCOL, Head, Status
+from protosuite.mediachat.wire import KINDS, SUBPROTOCOL, Status
 from protosuite.net.listening import Publish, unheard
 from protosuite.net.web_service import WebService
 from protosuite.net.websocket import text_frame
@@ -61,7 +61,6 @@ class MediaChatService(WebService):
         self.folder = folder
         self.calls = calls
         self.hours: dict[str, Hours] = {kind: getattr(config, f"hours_{kind}") for kind in ("text", *KINDS)}
-        self._random = random
         self._wall = wall
         self._publish = publish
         self._stop_timeout = stop_timeout
@@ -70,8 +69,7 @@ class MediaChatService(WebService):
         self._others: Others | None = None
         if fabric is not None and fabric.is_shared:
             self._others = Others(store.cuts, fabric, reactor, self._clients, self, self.failed)
-        self._uploads: dict[Upload, None] = {}
-        self._named: dict[tuple[int, str], Upload] = {}
+        self.uploads = Uploads(folder, calls, reactor, random, config)
         self._tally = Tally()
         self._awaiting = Awaiting(lambda: store.awaiting(SHOWN), reactor)
         self._free = Free(lambda: calls.run(folder.free), reactor)
@@ -91,7 +89,7 @@ class MediaChatService(WebService):
             self._sweeping.stop()
         if self._others is not None:
             self._others.desks_departed()
-        for upload in list(self._uploads):
+        for upload in self.uploads:
             upload.abandon()
         return Deferred.fromCoroutine(self._stop())
 
@@ -116,19 +114,19 @@ class MediaChatService(WebService):
 
     async def _end(self) -> None:
         """Until nothing is being written or read any more. A folder that hangs never comes to that."""
-        for upload in list(self._uploads):
+        for upload in self.uploads:
             await upload.closed
         self.folder.stop()
         await self.calls.idle()
 
     def figures(self) -> Iterator[Figure]:
         yield from super().figures()
-        own = (len(self._clients), len(self._desks), self._uploads, self._tally)
+        own = (len(self._clients), len(self._desks), self.uploads, self._tally)
         yield from figures(*own, self._awaiting, self._free)
         yield from self.folder.figures()
 
     def overview(self) -> Mapping[str, object]:
-        return overview(self._clients, len(self._desks), self._uploads, self._awaiting)
+        return overview(self._clients, len(self._desks), self.uploads, self._awaiting)
 
     # What the talks and the API need.
 
@@ -241,40 +239,6 @@ class MediaChatService(WebService):
         """Whether a client is there."""
         self._tell_desks({"type": "presence", "chat": chat_id, "connected": self.connected(chat_id)})
 
-    def upload(self, talk: ClientTalk, chat_id: int, head: Head, behind: Upload | None) -> Upload:
-        """Begin to write a media message of a client, when `behind` is in nobody's hands any more.
-
-        Another connection that sends the same one is told that it was taken over.
-        """
-        name = None if head.upload is None else (chat_id, head.upload)
-        if name is not None and (other := self._named.get(name)) is not None:
-            other.take_over()  # the client has come back on another connection
-            behind = other
-        return self.write(chat_id, head, talk, behind, name)
-
-    def write(
-        self,
-        chat_id: int,
-        head: Head,
-        sender: Sender,
-        behind: Upload | None = None,
-        name: tuple[int, str] | None = None,
-    ) -> Upload:
-        """Begin to write a media message."""
-        unique = f"{self._random.getrandbits(128):032x}"
-        upload = Upload(self.folder, self.calls, chat_id, head, unique, sender, behind)
-        self._uploads[upload] = None
-        if name is not None:
-            self._named[name] = upload
-
-        def closed(_: None) -> None:
-            del self._uploads[upload]
-            if name is not None and self._named.get(name) is upload:
-                del self._named[name]
-
-        upload.closed.addCallback(closed)
-        return upload
-
     def desk_refused(self, desk: DeskTalk, reason: Unauthenticated) -> None:
         """A console was told that its token is no longer good."""
         who = "" if desk.who is None else f", {desk.who.role} {desk.who.subject},"
@@ -297,5 +261,5 @@ class MediaChatService(WebService):
         return Deferred.fromCoroutine(self._sweep_all()).addErrback(partial(self.failed, "files not swept"))
 
     async def _sweep_all(self) -> None:
-        active = [upload.part for upload in self._uploads if upload.part is not None]
+        active = self.uploads.parts()
         await sweep(self.folder, self.calls, self.store, active, self._wall(), self.config.upload_ttl)

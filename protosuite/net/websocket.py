@@ -124,19 +124,21 @@ class WebSocket:
         self._message: StringIO | BytesIO | None = None  # whose fragments come
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._has_ended = False  # a message, since we looked
+        self._give_piece: Callable[[bytes], None] = talk.binary
         self._missing = 0  # bytes of the frame that is coming
         self._unfinished: Unfinished | None = None
         if limits.message_timeout is not None:
             self._unfinished = Unfinished(
                 clock,
                 limits.message_timeout,
-                lambda: not rules.frames.is_between_frames or self._message is not None,
+                lambda: not rules.is_between_frames or self._message is not None,
                 lambda: not self._paused and is_read(),
                 self._not_finished,
             )
         rules.take = self._take
         if isinstance(rules, ServerRules):
             rules.take_text = self._take_text
+            rules.take_piece = self._take_piece
         rules.frames.continued = self._decoder.getstate
 
     # For the talk.
@@ -201,6 +203,13 @@ class WebSocket:
                 self._transport.resumeProducing()
                 self.read_on()
 
+    def take_pieces(self, takes: Callable[[int], bool], give: Callable[[bytes], None]) -> None:
+        """From now on, on the server's side, hand on a binary message to `give` as its bytes come, if it is a
+        whole frame and `takes` says so of its size, with which it begins. Others are handed on as before.
+        """
+        if isinstance(self._rules, ServerRules):
+            self._rules.takes_pieces, self._give_piece = takes, give
+
     # For the owner of the transport.
 
     def begin(self) -> None:
@@ -218,16 +227,13 @@ class WebSocket:
         rules = self._rules
         self._heard = self._clock.seconds()
         self._pinged = None
-        rest = rules.pass_texts(data)
-        if rest:
-            rules.receive_data(rest)
-            if rules.frames.missing != self._missing:
-                self._missing = rules.frames.missing
-                expect(self._transport, self._missing)
-            if not self._begun and rules.state is not CONNECTING and rules.handshake_exc is None:
-                self.begin()
-        elif rules.is_open:
+        if not rules.receive(data):
             return  # nothing has been begun, and nothing is to be said: a third of the time of a small text
+        if rules.missing != self._missing:
+            self._missing = rules.missing
+            expect(self._transport, self._missing)
+        if not self._begun and rules.state is not CONNECTING and rules.handshake_exc is None:
+            self.begin()
         self._flush()
         if self._unfinished is not None and self.is_open:
             self._unfinished.look(self._has_ended)
@@ -295,6 +301,12 @@ class WebSocket:
             self._talk.text(text)
         except Exception:
             self._has_failed()
+
+    def _take_piece(self, data: bytes) -> None:
+        """Bytes have come of a message that is handed on so."""
+        self._has_ended = self._has_ended or not self._rules.missing
+        if not self._gone:
+            self._call(self._give_piece, data)
 
     def _hand_on(self, message: str | bytes) -> None:
         self._has_ended = True

@@ -26,11 +26,12 @@ log = Logger()
 
 MAX_CONTROL = 125  # bytes in a control frame (5.5)
 
-# A frame (5.2): its first byte if it is a whole text message; in the second what says that it is masked.
-_WHOLE_TEXT, _MASKED = 0x81, 0x80
+# A frame (5.2): its first byte if it is a whole message; in the second what says that it is masked.
+_WHOLE_TEXT, _WHOLE_BINARY, _MASKED = 0x81, 0x82, 0x80
 _MORE = 126  # in the place of a length: the length is in the next 2 bytes; one more: in the next 8
 _MOST = (1 << 16) - 1  # that 2 bytes can say
-_LEAST = 6  # bytes of a frame with a mask: either of the lengths that are looked at here is within them
+_LEAST = 6  # bytes of a frame with a mask: a length of 2 bytes is within them, too
+_MASK = 4  # bytes
 _HEAD_16, _HEAD_64 = struct.Struct(">BBH"), struct.Struct(">BBQ")
 
 
@@ -85,9 +86,20 @@ class _Rules(Protocol):
         self._state = state
         self.is_open = state is OPEN  # set here and not asked for: it is looked at several times a message
 
-    def pass_texts(self, data: bytes) -> bytes:
-        """Hand on what `data` begins with and needs no rules. What is left of it is for `receive_data`."""
-        return data
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether nothing has come of the next frame."""
+        return self.frames.is_between_frames
+
+    @property
+    def missing(self) -> int:
+        """Bytes of the data of the next frame that have not come; 0 while its header has not."""
+        return self.frames.missing
+
+    def receive(self, data: bytes) -> bool:
+        """Take what came. False if it was nothing but whole texts, and there is nothing to be done for it."""
+        self.receive_data(data)
+        return True
 
     def recv_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
@@ -106,22 +118,56 @@ class _Rules(Protocol):
 class ServerRules(_Rules, ServerProtocol):
     """The rules for a server.
 
-    A text that comes whole in one piece is handed to `take_text` without the package, which takes 20 µs for
-    the same. It is only looked at where nothing else can be meant: whatever is odd is the package's to judge.
+    What is plain goes without the package. A text that comes whole in one piece is handed to `take_text`: the
+    package takes 20 µs for the same. The bytes of a binary message of which `takes_pieces` says so, by its
+    size, are handed to `take_piece` as they come: the package would copy them three times.
+    It is only looked at where nothing else can be meant: whatever is odd is the package's to judge.
     """
 
     take_text: Callable[[str], None]
+    take_piece: Callable[[bytes], None]
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._longest = min(_MOST, self.max_fragment_size or 0)
+        self.takes_pieces: Callable[[int], bool] = lambda size: False
+        self._largest = self.max_fragment_size or 0
+        self._longest = min(_MOST, self._largest)
+        self._left = 0  # bytes that are to come of a binary message whose pieces are handed on
+        self._mask = b""  # of the next of them
 
-    def pass_texts(self, data: bytes) -> bytes:
-        """Hand on the texts that `data` begins with, as long as they are plain."""
-        if self.extensions or self.current_size is not None or self.frames.head or self.frames.buffer:
-            return data
+    @property
+    def is_between_frames(self) -> bool:
+        return not self._left and super().is_between_frames
+
+    @property
+    def missing(self) -> int:
+        return self._left or super().missing
+
+    def receive(self, data: bytes) -> bool:
+        missing = self.frames.missing
+        if 0 < missing < len(data):  # up to the end of a frame that the package has: the next may be plain
+            self.receive_data(data[:missing])
+            data = data[missing:]
+        is_more = missing > 0 or self._left > 0
+        rest = self._pass_plain(data)
+        if rest:
+            self.receive_data(rest)
+        return bool(rest) or is_more or self._left > 0 or not self.is_open
+
+    def _pass_plain(self, data: bytes) -> bytes:
+        """Hand on what `data` begins with, as long as it is plain, and give what is left."""
         at, end = 0, len(data)
-        while self.is_open and end - at >= _LEAST and data[at] == _WHOLE_TEXT:
+        if self._left:
+            at = self._pass_piece(data, 0)
+        elif self.extensions or self.current_size is not None or self.frames.head or self.frames.buffer:
+            return data
+        while self.is_open and end - at >= _LEAST:
+            if data[at] != _WHOLE_TEXT:
+                behind = self._begin_pieces(data, at)
+                if behind == at:
+                    break
+                at = behind
+                continue
             size, begin = data[at + 1] - _MASKED, at + 6  # behind a length of one byte and the mask
             if size >= _MORE:
                 if size > _MORE:
@@ -139,6 +185,36 @@ class ServerRules(_Rules, ServerProtocol):
             at = behind
             self.take_text(text)
         return data[at:]
+
+    def _begin_pieces(self, data: bytes, at: int) -> int:
+        """Where it goes on behind a binary message, or what has come of it; `at` if it is not plain."""
+        if data[at] != _WHOLE_BINARY:
+            return at
+        size, begin = data[at + 1] - _MASKED, at + 2
+        if size >= _MORE:
+            begin += 2 if size == _MORE else 8
+        behind = begin + _MASK
+        if behind > len(data):
+            return at
+        if size >= _MORE:
+            size = int.from_bytes(data[at + 2 : begin])
+            if size < _MORE:
+                return at
+        if not 0 < size <= self._largest or not self.takes_pieces(size):
+            return at
+        self._left, self._mask = size, data[begin:behind]
+        return self._pass_piece(data, behind)
+
+    def _pass_piece(self, data: bytes, at: int) -> int:
+        """Hand on what `data` has of a binary message from `at` on, and give where that ends."""
+        size = min(self._left, len(data) - at)
+        self._left -= size
+        if size and not self.eof_sent:  # which it is when the connection has failed
+            piece = apply_mask(memoryview(data)[at : at + size], self._mask)
+            turn = size % _MASK
+            self._mask = self._mask[turn:] + self._mask[:turn]
+            self.take_piece(piece)
+        return at + size
 
 
 class ClientRules(_Rules, ClientProtocol):

@@ -580,7 +580,7 @@ class SendTests(ClientCase):
         """What the server refuses while it is sent ends at once, and what comes behind it arrives."""
         answer = self.sent_upto(3)
         after = self.client.send_file(io.BytesIO(b"x"), "file", "b")
-        [upload] = self.service._uploads
+        [upload] = self.service.uploads
         self.server_talk().upload_done(upload, Failure(OSError(28, "no space")))
         self.line.pump()
         self.line._io.clientIO.producer.resumeProducing()
@@ -617,7 +617,7 @@ class SendTests(ClientCase):
             while not self.threads.tasks or "_read" not in str(self.threads.tasks[0].__closure__):
                 self.threads.run()
                 self.line.pump()
-                if self.service._uploads:
+                if self.service.uploads:
                     break
             path.write_bytes(content)
             for _ in range(20):

@@ -363,7 +363,7 @@ class MediaTests(Fixture):
         socket.binary(b"ab")
         self.settle()
         self.assertEqual(socket.statuses(), [("saved", 2)])
-        self.assertEqual(self.service._uploads, {})
+        self.assertEqual(len(self.service.uploads), 0)
 
     def test_not_read_while_the_disk_is_slow(self) -> None:
         """A connection whose bytes wait for the disk is not read, also when all of a file has come."""

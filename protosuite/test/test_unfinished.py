@@ -16,7 +16,7 @@ from protosuite.counter.wire import encode_request as encode_counter
 from protosuite.net.connection import PACE
 from protosuite.net.unfinished import Unfinished
 from protosuite.test.places_served import Running, make_bus, make_counter, make_numbers
-from protosuite.test.web_peers import Pipe, Served, frame, text
+from protosuite.test.web_peers import Piecemeal, Pipe, Served, frame, text
 
 SECONDS = 10
 STARTED = b'{"type":"start","client":"ana"}\n'
@@ -117,6 +117,21 @@ class ServiceTests(SynchronousTestCase):
     def test_bus(self) -> None:
         """R18: a message of the bus."""
         self.drip(make_bus, BusConfig(message_timeout=SECONDS), LONG, LONG, "message-timeout")
+
+    def test_pieces(self) -> None:
+        """R18: so does a message that is taken as it comes; and those that are whole in time may go on."""
+        served = Served(self, message_timeout=SECONDS, make=Piecemeal)
+        peer = served.open()
+        image = frame(Opcode.BINARY, b"hello")
+        peer.send(image[:-1])
+        for _ in range(20):
+            served.advance(9)
+            peer.send(image[-1:] + image[:-1])
+        self.assertEqual(served.talk.messages, [b"hello"] * 20)
+        served.advance(9)
+        self.assertIsNone(served.talk.code)
+        served.advance(1)
+        self.assertEqual(peer.close_code(), 1008)
 
     def test_in_time(self) -> None:
         """Messages that are whole in time may come one after the other, each cut in two, for ever."""

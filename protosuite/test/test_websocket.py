@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, product
 from typing import Any
 
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from protosuite.net.websocket import OVERRUN, Limits, text_frame
 from protosuite.net.websocket_client import WebSocketClient
 from protosuite.test.web_peers import (
     CHUNK,
+    Piecemeal,
     Pipe,
     Recorder,
     Served,
@@ -38,6 +40,12 @@ TEXT, BINARY, CONT, PING, PONG, CLOSE = (
     Opcode.PING,
     Opcode.PONG,
     Opcode.CLOSE,
+)
+# Talks that are told of a binary message when it is whole, or take all of them as they come, or some.
+TALKS: tuple[Callable[..., Recorder], ...] = (
+    Recorder,
+    Piecemeal,
+    partial(Piecemeal, takes=lambda size: size % 2 == 0),
 )
 DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate"
 
@@ -290,13 +298,14 @@ class MessageTests(SynchronousTestCase):
             for i, piece in enumerate(pieces):
                 opcode = CONT if i else TEXT if isinstance(message, str) else BINARY
                 stream += frame(opcode, piece, fin=i == len(pieces) - 1)
-        served = Served(self)
-        peer = served.open()
-        places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
-        for start, end in pairwise(places):
-            peer.send(stream[start:end])
-        self.assertEqual(served.talk.messages, messages)
-        served.assert_clean()
+        for make in TALKS:
+            served = Served(self, make=make)
+            peer = served.open()
+            places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+            for start, end in pairwise(places):
+                peer.send(stream[start:end])
+            self.assertEqual(served.talk.messages, messages)
+            served.assert_clean()
 
     @settings(max_examples=200, deadline=None)
     @given(
@@ -325,14 +334,101 @@ class MessageTests(SynchronousTestCase):
             ends.append(len(stream))
         places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
         outcomes = []
-        for pieces in (places, ends, range(len(stream) + 1)):
-            served = Served(self, max_message=1000)
+        for pieces, make in product((places, ends, range(len(stream) + 1)), TALKS):
+            served = Served(self, max_message=1000, make=make)
             peer = served.open()
             for start, end in pairwise(pieces):
                 peer.send(stream[start:end])
             outcomes.append((served.talk.heard[1:], peer.frames()))
             served.assert_clean()
-        self.assertEqual(outcomes, outcomes[:1] * 3)
+        self.assertEqual(outcomes, outcomes[:1] * len(outcomes))
+
+    def test_pieces(self) -> None:
+        """What a talk takes in pieces it gets as it comes, whichever of the three sorts of lengths it has."""
+        for size in (9, 125, 126, 65_535, 65_536, 70_000):
+            served = Served(self, make=Piecemeal, max_message=70_000)
+            peer = served.open()
+            data = bytes(n % 251 for n in range(size))
+            image = frame(BINARY, data)
+            head = len(image) - size
+            cuts = [0, head + 1, head + 4, head + 5, len(image)]
+            for number, (start, end) in enumerate(pairwise(cuts), 1):
+                peer.send(image[start:end])
+                self.assertEqual(len(served.talk.pieces), number)
+            self.assertEqual((b"".join(served.talk.pieces), served.talk.messages), (data, [data]))
+            peer.send(frame(BINARY, b"x" * 70_001))
+            self.assertEqual((peer.close_code(), len(served.talk.pieces)), (1009, 4))
+
+    def test_pieces_again(self) -> None:
+        """Behind a frame whose header was cut, and behind fragments, messages come in pieces again."""
+        fragments = frame(BINARY, b"c", fin=False) + frame(CONT, b"ut")
+        for before in (frame(BINARY, b"cut"), fragments, frame(PING, b"?")):
+            served = Served(self, make=Piecemeal)
+            peer = served.open()
+            after = frame(BINARY, b"after")
+            peer.send(before[:4])
+            peer.send(before[4:-1])
+            peer.send(before[-1:] + after[:-1])
+            self.assertEqual(served.talk.pieces[-1:], [b"afte"])
+            peer.send(after[-1:])
+            self.assertEqual(served.talk.messages[-1:], [b"after"])
+
+    def test_pieces_that_are_odd(self) -> None:
+        """A binary message that breaks a rule, is compressed, or of no size, is no matter of pieces."""
+        good = frame(BINARY, b"good")
+        for odd in (
+            frame(BINARY, b"x", mask=False),
+            frame(BINARY, b"x", rsv1=True),
+            frame(BINARY, b"", fin=False) + good,
+            b"\x82\xff" + b"\xff" * 8 + b"mask",
+        ):
+            served = Served(self, make=Piecemeal)
+            peer = served.open()
+            peer.send(good + odd)
+            self.assertEqual((served.talk.pieces, served.talk.messages), ([b"good"], [b"good"]))
+            self.assertIn(peer.close_code(), (1002, 1009))
+        served = Served(self, make=Piecemeal, compression=True)
+        peer = served.open(DEFLATE)
+        peer.send(frame(BINARY, deflated(b"abc" * 99), rsv1=True) + good + frame(BINARY, b""))
+        self.assertEqual((served.talk.pieces, served.talk.messages), ([], [b"abc" * 99, b"good", b""]))
+
+    def test_close_between_pieces(self) -> None:
+        """The rest of a message still comes when the talk has closed, and does not when it has failed."""
+
+        def closes(talk: Recorder, what: str, message: Any) -> None:
+            if message == b"go":
+                talk.socket.close(4001, "went")
+
+        def fails(talk: Recorder, what: str, message: Any) -> None:
+            if message == b"go":
+                raise RuntimeError(what)
+
+        for then, code, messages in ((closes, 4001, [b"going", "x"]), (fails, 1011, [])):
+            served = Served(self, then=then, make=Piecemeal)
+            peer = served.open()
+            stream = frame(BINARY, b"going")
+            peer.send(stream[:-3])
+            peer.send(stream[-3:] + text("x") + close(1000))
+            self.assertEqual((served.talk.messages, peer.close_code()), (messages, code))
+            self.assertTrue(peer.pipe.lost)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_lost_between_pieces(self) -> None:
+        """A connection that goes within a message, or that the peer ends there, ends the talk."""
+
+        def then(talk: Recorder, what: str, message: Any) -> None:
+            if message == b"go":
+                served.pipes[0].lose(ConnectionLost())
+
+        stream = frame(BINARY, b"go") + frame(BINARY, b"on")
+        served = Served(self, then=then, make=Piecemeal)
+        served.open().send(stream)
+        self.assertEqual((served.talk.pieces, served.talk.code), ([b"go"], 1006))
+        served = Served(self, make=Piecemeal)
+        peer = served.open()
+        peer.send(stream[:-1])
+        peer.finish()
+        self.assertEqual((served.talk.pieces, served.talk.code), ([b"go", b"o"], 1006))
 
     def test_one_frame_a_segment(self) -> None:
         """R12: a text within a fragmented message is refused where it begins a segment, too."""
@@ -410,9 +506,9 @@ class SizeTests(SynchronousTestCase):
 
         A piece of a hundred thousand small messages would hold up everybody.
         """
-        served = Served(self, max_message=300_000)
-        peer = served.open()
-        for image in (frame(BINARY, b"x" * 300_000), frame(TEXT, b"x" * 300_000)):
+        for image, make in product((frame(BINARY, b"x" * 300_000), frame(TEXT, b"x" * 300_000)), TALKS):
+            served = Served(self, max_message=300_000, make=make)
+            peer = served.open()
             head = len(image) - 300_000
             steps = [(head - 1, 0), (1, 300_000), (100_000, 200_000), (199_999, 1), (1, 0)]
             at = 0

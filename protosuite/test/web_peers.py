@@ -176,6 +176,7 @@ class Recorder:
 
     def __init__(self, then: Callable[[Recorder, str, Any], None] | None = None) -> None:
         self.heard: list[tuple[Any, ...]] = []
+        self.pieces: list[bytes] = []  # of messages that came in pieces
         self.socket: Any = None
         self._then = then
 
@@ -212,6 +213,38 @@ class Recorder:
     def code(self) -> int | None:
         """What it ended with."""
         return next((event[1] for event in self.heard if event[0] == "ended"), None)
+
+
+class Piecemeal(Recorder):
+    """One that takes binary messages of some sizes as they come, and hears of each when it is whole."""
+
+    def __init__(
+        self,
+        then: Callable[[Recorder, str, Any], None] | None = None,
+        takes: Callable[[int], bool] = lambda size: True,
+    ) -> None:
+        super().__init__(then)
+        self._takes = takes
+        self._size = 0
+        self._begun: list[bytes] = []
+
+    def began(self, socket: WebSocket) -> None:
+        super().began(socket)
+        socket.take_pieces(self._is_taken, self._piece)
+
+    def _is_taken(self, size: int) -> bool:
+        if not self._takes(size):
+            return False
+        self._size, self._begun = size, []
+        return True
+
+    def _piece(self, data: bytes) -> None:
+        self.pieces.append(data)
+        self._begun.append(data)
+        if sum(map(len, self._begun)) == self._size:
+            self._hear("binary", b"".join(self._begun))
+        elif self._then is not None:
+            self._then(self, "piece", data)
 
 
 def echo(talk: Recorder, what: str, message: Any) -> None:
@@ -267,6 +300,7 @@ class Served:
         compression: bool = False,
         origins: tuple[str, ...] = (),
         message_rate: int = 0,
+        make: Callable[..., Recorder] = Recorder,
         **limits: Any,
     ) -> None:
         self.case = case
@@ -277,6 +311,7 @@ class Served:
         self.connections: set[Any] = set()
         self.limits = Limits(**limits)
         self._then = then
+        self._make = make
         self.root = Root(Terms("echo", self.limits, origins, compression), self._talk)
         self.refusals: list[str] = []
         self.traffic = Traffic()
@@ -290,7 +325,7 @@ class Served:
         case.addCleanup(self.assert_clean)
 
     def _talk(self) -> Recorder:
-        talk = Recorder(self._then)
+        talk = self._make(then=self._then)
         self.talks.append(talk)
         return talk
 

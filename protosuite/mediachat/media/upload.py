@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol as Interface
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from protosuite.errors import StorageError
 from protosuite.mediachat.media.interface import MediaStore, Part, Stored
 from protosuite.mediachat.wire import Head
 from protosuite.storage.workers import Calls
+
+GATHER = 0.05  # seconds for which what has come waits for more, so that both are written with one call
 
 
 class Sender(Interface):
@@ -21,7 +25,7 @@ class Sender(Interface):
         """The file is open and goes on at `offset`."""
 
     def upload_relieved(self) -> None:
-        """Everything that waited has been written."""
+        """Something has been written, and more may come than waits now."""
 
     def upload_done(self, upload: Upload, outcome: Stored | Failure) -> None:
         """The file is whole, synced and in its place; or this went wrong, and nothing more is taken."""
@@ -38,12 +42,19 @@ class _End(Enum):
 
 
 class Upload:
-    """Writes in the threads of media, one call after the other, beginning when `behind` is closed."""
+    """Writes in the threads of media, one call after the other, beginning when `behind` is closed.
+
+    A call writes as much as has come, once that is half of `allowance`, the bytes that may wait, or the first
+    of it has waited for :data:`GATHER`. Each call takes the interpreter from thread to thread and back: with
+    256 KiB at a time uploads came at 410 MiB/s, and with a MiB at 500.
+    """
 
     def __init__(
         self,
         folder: MediaStore,
         calls: Calls,
+        clock: IReactorTime,
+        allowance: Callable[[], int],
         chat_id: int,
         head: Head,
         unique: str,
@@ -56,8 +67,13 @@ class Upload:
         self.closed: Deferred[None] = Deferred()  # fires when the file is in nobody's hands
         self._folder = folder
         self._calls = calls
+        self._clock = clock
+        self._allowance = allowance
         self._sender = sender
         self._pieces: list[bytes] = []
+        self._gathered = 0  # bytes in those
+        self._is_due = False  # whether they have waited long enough
+        self._gathering: IDelayedCall | None = None  # runs until then
         self._end = _End.OPEN
         self._why: TakenOver | None = None
         self._wake: Deferred[None] | None = None
@@ -72,7 +88,11 @@ class Upload:
         if self._end is _End.OPEN:
             self._pieces.append(data)
             self.waiting += len(data)
-            self._stir()
+            self._gathered += len(data)
+            if self._is_enough():
+                self._stir()
+            elif self._gathering is None:
+                self._gathering = self._clock.callLater(GATHER, self._due)
 
     def finish(self) -> None:
         """That was all."""
@@ -93,6 +113,15 @@ class Upload:
             self._end = end
             self._stir()
 
+    def _is_enough(self) -> bool:
+        """Whether it is time to write, or all is over."""
+        return self._is_due or self._end is not _End.OPEN or self._gathered * 2 >= self._allowance()
+
+    def _due(self) -> None:
+        self._gathering = None
+        self._is_due = True
+        self._stir()
+
     def _stir(self) -> None:
         if self._wake is not None:
             wake, self._wake = self._wake, None
@@ -107,11 +136,11 @@ class Upload:
         except Exception as error:
             outcome = error
             self._end = _End.ABANDON
-            self._pieces.clear()
             self.waiting = 0
             if self.part is not None:
                 may_be_over = isinstance(error, StorageError)  # then it can be gone on with
                 await self._calls.run(self.part.close, may_be_over).addErrback(lambda _: None)
+        self._take()  # which nobody wants any more
         self.closed.callback(None)
         if outcome is not None:
             self._sender.upload_done(self, Failure(outcome) if isinstance(outcome, Exception) else outcome)
@@ -124,7 +153,7 @@ class Upload:
             if not self.is_abandoned():
                 self._sender.upload_begun(self, part.offset)
             while self._pieces or self._end is _End.OPEN:
-                if self._pieces:
+                if self._is_enough():
                     await self._write(part)
                 else:
                     self._wake = Deferred()
@@ -135,8 +164,17 @@ class Upload:
         return self._why
 
     async def _write(self, part: Part) -> None:
-        pieces, self._pieces = self._pieces, []
-        await self._calls.run(part.write, pieces)
-        self.waiting -= sum(map(len, pieces))
-        if not self._pieces:
+        size = self._gathered
+        await self._calls.run(part.write, self._take())
+        self.waiting -= size
+        if self.waiting < self._allowance():
             self._sender.upload_relieved()
+
+    def _take(self) -> list[bytes]:
+        """All that has come and is not being written."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        pieces, self._pieces = self._pieces, []
+        self._gathered, self._is_due = 0, False
+        return pieces
