@@ -9,7 +9,8 @@ from typing import Any
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.tcp import Port, Server
 
-_USUAL, _MOST = 1 << 16, 1 << 18  # bytes that are received at once
+_HEADER = 14  # bytes of the header of a large frame of a WebSocket from a client
+_USUAL, _MOST = 1 << 16, (1 << 18) + _HEADER  # bytes that are received at once
 
 
 class PromptServer(Server):
@@ -40,9 +41,11 @@ class PromptServer(Server):
         Each time the interpreter is let go of, and taken by a thread that writes: uploads came at 398
         MiB/s with 64 KiB at once, and at 438 with 256. With a MiB they would come at 500, and each piece hold
         up everybody else for a millisecond. What comes behind those bytes may be thousands of small messages,
-        which take longer: of that no more is received than ever.
+        which take longer: of that no more is received than ever, and behind a large message only what says
+        how large the next one is. So a frame of 256 KiB comes in one piece: uploads came at 715 MiB/s so, and
+        at 670 where each piece had the end of one and the beginning of another.
         """
-        self.bufferSize = min(_USUAL + size, _MOST)
+        self.bufferSize = max(_USUAL, min(size + _HEADER, _MOST))
 
     def write(self, data: bytes) -> None:
         if not self._is_prompt or self._tempDataBuffer or self.dataBuffer or len(data) > self.SEND_LIMIT:

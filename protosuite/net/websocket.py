@@ -304,9 +304,13 @@ class WebSocket:
 
     def _take_piece(self, data: bytes) -> None:
         """Bytes have come of a message that is handed on so."""
-        self._has_ended = self._has_ended or not self._rules.missing
+        if not self._rules.missing:
+            self._has_ended = True
         if not self._gone:
-            self._call(self._give_piece, data)
+            try:
+                self._give_piece(data)
+            except Exception:
+                self._has_failed()
 
     def _hand_on(self, message: str | bytes) -> None:
         self._has_ended = True

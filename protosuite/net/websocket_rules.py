@@ -144,22 +144,28 @@ class ServerRules(_Rules, ServerProtocol):
         return self._left or super().missing
 
     def receive(self, data: bytes) -> bool:
+        if self._left:
+            at = self._pass_piece(data, 0)
+            self._pass_on(data[at:])
+            return True
         missing = self.frames.missing
-        if 0 < missing < len(data):  # up to the end of a frame that the package has: the next may be plain
+        if missing and missing < len(data):  # up to the end of a frame that it has: what follows may be plain
             self.receive_data(data[:missing])
             data = data[missing:]
-        is_more = missing > 0 or self._left > 0
-        rest = self._pass_plain(data)
-        if rest:
-            self.receive_data(rest)
-        return bool(rest) or is_more or self._left > 0 or not self.is_open
+        return self._pass_on(data) or missing > 0 or not self.is_open
+
+    def _pass_on(self, data: bytes) -> bool:
+        """Take what begins with a frame, or goes on with one that the package has. Whether more must come."""
+        if data:
+            data = self._pass_plain(data)
+            if data:
+                self.receive_data(data)
+        return bool(data) or self._left > 0
 
     def _pass_plain(self, data: bytes) -> bytes:
         """Hand on what `data` begins with, as long as it is plain, and give what is left."""
         at, end = 0, len(data)
-        if self._left:
-            at = self._pass_piece(data, 0)
-        elif self.extensions or self.current_size is not None or self.frames.head or self.frames.buffer:
+        if self.extensions or self.current_size is not None or self.frames.head or self.frames.buffer:
             return data
         while self.is_open and end - at >= _LEAST:
             if data[at] != _WHOLE_TEXT:
