@@ -201,3 +201,13 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual(told, [(0, 8 * MIB), (8 * MIB, 16 * MIB)])
         upload.abandon()
         self.work()
+
+    def test_disk_begins_behind_what_is_there(self) -> None:
+        """Of an upload that goes on, the disk is told of what comes, and not of what is there."""
+        told: list[tuple[int, int]] = []
+        self.patch(folder, "_begin_writing", lambda file, begin, end: told.append((begin, end)))
+        for size in (3, 8 * MIB):
+            part = self.folder.begin(1, Head("a", 1 << 30, "file", upload="u"), "1")
+            part.write([bytes(size)])
+            part.close(keep=True)
+        self.assertEqual(told, [(3, 8 * MIB + 3)])

@@ -49,7 +49,7 @@ class FilePart:
     offset: int = 0  # bytes that are there
     hash: Any = field(factory=sha256, repr=False)  # over those
     begin: bytes = b""  # the first bytes, by which the type is found
-    _begun: int = 0  # up to where the system has been told to write
+    begun: int = 0  # up to where the system has been told to write
 
     def write(self, pieces: Iterable[bytes]) -> None:
         """Append, and let the disk begin.
@@ -59,10 +59,10 @@ class FilePart:
         data = b"".join(pieces)
         self.file.write(data)
         self.see(data)
-        if self.offset - self._begun >= _AHEAD:
+        if self.offset - self.begun >= _AHEAD:
             self.file.flush()
-            _begin_writing(self.file.fileno(), self._begun, self.offset)
-            self._begun = self.offset
+            _begin_writing(self.file.fileno(), self.begun, self.offset)
+            self.begun = self.offset
 
     def see(self, piece: bytes) -> None:
         """These bytes are there."""
@@ -152,6 +152,7 @@ class MediaFolder:
             file.seek(0)
             while block := file.read(BLOCK):
                 part.see(block)
+            part.begun = part.offset
         except BaseException:
             part.close(keep=True)
             raise
