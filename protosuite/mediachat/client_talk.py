@@ -136,7 +136,7 @@ class ClientTalk:
 
     def _takes_pieces(self, size: int) -> bool:
         """Whether a binary message of this size is some of the media that are coming."""
-        return self._upload is not None and self._conversation is not None and self._conversation.takes(size)
+        return self._conversation is not None and self._conversation.takes(size)
 
     def _piece(self, data: bytes) -> None:
         """Bytes of such a message came."""

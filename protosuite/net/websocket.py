@@ -306,11 +306,10 @@ class WebSocket:
         """Bytes have come of a message that is handed on so."""
         if not self._rules.missing:
             self._has_ended = True
-        if not self._gone:
-            try:
-                self._give_piece(data)
-            except Exception:
-                self._has_failed()
+        try:
+            self._give_piece(data)
+        except Exception:
+            self._has_failed()
 
     def _hand_on(self, message: str | bytes) -> None:
         self._has_ended = True

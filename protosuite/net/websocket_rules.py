@@ -204,8 +204,6 @@ class ServerRules(_Rules, ServerProtocol):
             return at
         if size >= _MORE:
             size = int.from_bytes(data[at + 2 : begin])
-            if size < _MORE:
-                return at
         if not 0 < size <= self._largest or not self.takes_pieces(size):
             return at
         self._left, self._mask = size, data[begin:behind]

@@ -6,11 +6,14 @@ import errno
 import json
 from typing import Any
 
+from websockets.frames import Opcode
+
 from protosuite.config import MediaChatConfig
 from protosuite.errors import StorageError, StorageFull
 from protosuite.hours import NEVER, parse
 from protosuite.mediachat.media.folder import FilePart
 from protosuite.test.mediachat_peers import PNG, Fixture, Socket, digest
+from protosuite.test.web_peers import frame
 
 DATA = bytes(range(256)) * 4
 HOSTILE = (
@@ -308,6 +311,27 @@ class MediaTests(Fixture):
         socket = self.client().text("before").begin(3).binary(b"ab").binary(b"cd")
         self.assertEqual(socket.statuses(), [("saved", 1), ("error", "overrun")])
         self.assertEqual((socket.code, self.parts(), self.files()), (4003, [], []))
+
+    def test_overrun_as_it_comes(self) -> None:
+        """R14: so does a frame that is too long, however it is cut: nothing of it is stored."""
+        image = frame(Opcode.BINARY, b"abcd")
+        for cut in range(1, len(image)):
+            socket = self.client().begin(3).send(image[:cut]).send(image[cut:])
+            self.assertEqual(socket.statuses(), [("error", "overrun")])
+        self.assertEqual((self.rows(), self.parts(), self.files()), ([], [], []))
+
+    def test_stop_within_a_frame(self) -> None:
+        """A stop in the middle of a frame ends the upload; the rest of that frame is of no consequence."""
+        socket = self.client().begin(9, upload="u")
+        image = frame(Opcode.BINARY, b"abcdefghi")
+        socket.send(image[:-4])
+        for connection in list(self.service.connections):
+            connection.shut_down()
+        socket.send(image[-4:])
+        socket.heard()
+        self.assertEqual((socket.code, self.rows()), (1001, []))
+        [part] = self.parts()
+        self.assertEqual((self.root / "parts" / part).read_bytes(), b"abcde")
 
     def test_underrun(self) -> None:
         """Fewer bytes, and the connection is gone: no row, and only a part with a name stays."""

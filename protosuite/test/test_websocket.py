@@ -413,6 +413,24 @@ class MessageTests(SynchronousTestCase):
             self.assertTrue(peer.pipe.lost)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
+    def test_failure_that_is_not_read(self) -> None:
+        """A talk that has failed within a message hears no more of it, also when its peer does not read."""
+
+        def then(talk: Recorder, what: str, message: Any) -> None:
+            if what == "piece":
+                talk.socket.send_binary(bytes(CHUNK))
+                talk.socket.send_binary(bytes(CHUNK))
+                raise RuntimeError(what)
+
+        served = Served(self, then=then, make=Piecemeal)
+        peer = served.open()
+        peer.read(False)
+        stream = frame(BINARY, b"going")
+        peer.send(stream[:-3])
+        peer.send(stream[-3:])
+        self.assertEqual((served.talk.pieces, served.talk.messages), ([b"go"], []))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
     def test_lost_between_pieces(self) -> None:
         """A connection that goes within a message, or that the peer ends there, ends the talk."""
 
