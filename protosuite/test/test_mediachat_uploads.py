@@ -156,6 +156,22 @@ class UploadTests(SynchronousTestCase):
         self.work()
         self.assertEqual((len(self.uploads), self.clock.getDelayedCalls()), (0, []))
 
+    def test_small_pieces(self) -> None:
+        """Single bytes are kept as what they are, and not as so many objects; all arrive in their order."""
+        data = bytes(range(256)) * 40
+        upload, sending = self.begin(len(data) + 5000)
+        for at in range(5000):
+            upload.feed(data[at : at + 1])
+        upload.feed(bytes(5000))
+        for at in range(5000, len(data)):
+            upload.feed(data[at : at + 1])
+        self.assertEqual([len(piece) for piece in upload._pieces], [5000, 5000, len(data) - 5000])
+        upload.finish()
+        self.work()
+        assert isinstance(sending.outcome, Stored)
+        stored = self.folder.path(sending.outcome.sha256).read_bytes()
+        self.assertEqual(stored, data[:5000] + bytes(5000) + data[5000:])
+
     def test_failure(self) -> None:
         """Where the disk fails, what waits is dropped, and no timer is left."""
 

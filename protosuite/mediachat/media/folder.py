@@ -51,7 +51,7 @@ class FilePart:
     begin: bytes = b""  # the first bytes, by which the type is found
     begun: int = 0  # up to where the system has been told to write
 
-    def write(self, pieces: Iterable[bytes]) -> None:
+    def write(self, pieces: Iterable[bytes | bytearray]) -> None:
         """Append, and let the disk begin.
 
         In one piece: each call lets go of the interpreter, and waits for it again.

@@ -53,7 +53,7 @@ class Part(Interface):
 
     offset: int  # bytes that are there, and need not come again
 
-    def write(self, pieces: Iterable[bytes]) -> None:
+    def write(self, pieces: Iterable[bytes | bytearray]) -> None:
         """Append."""
 
     def finish(self) -> Stored:

@@ -91,7 +91,7 @@ class S3Part:
             offset += part.size
         return (etags, offset) if offset <= self._head.size else ([], 0)
 
-    def write(self, pieces: Iterable[bytes]) -> None:
+    def write(self, pieces: Iterable[bytes | bytearray]) -> None:
         """Append. Whenever there is enough for a part, it goes to S3, and this waits for that."""
         for piece in pieces:
             rest = memoryview(piece)

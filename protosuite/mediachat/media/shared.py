@@ -45,7 +45,7 @@ class SharedPart(FilePart):
     most_unsynced: int = 0  # bytes
     synced: int = 0
 
-    def write(self, pieces: Iterable[bytes]) -> None:
+    def write(self, pieces: Iterable[bytes | bytearray]) -> None:
         """Append, and sync now and then."""
         super().write(pieces)
         if self.offset - self.synced >= self.most_unsynced:

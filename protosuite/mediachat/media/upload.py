@@ -15,6 +15,7 @@ from protosuite.mediachat.media.interface import MediaStore, Part, Stored
 from protosuite.mediachat.wire import Head
 from protosuite.storage.workers import Calls
 
+_SMALL = 4 << 10  # bytes; less is not kept by itself
 GATHER = 0.05  # seconds for which what has come waits for more, so that both are written with one call
 
 
@@ -70,7 +71,7 @@ class Upload:
         self._clock = clock
         self._allowance = allowance
         self._sender = sender
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | bytearray] = []
         self._gathered = 0  # bytes in those
         self._is_due = False  # whether they have waited long enough
         self._gathering: IDelayedCall | None = None  # runs until then
@@ -86,7 +87,10 @@ class Upload:
     def feed(self, data: bytes) -> None:
         """Bytes came."""
         if self._end is _End.OPEN:
-            self._pieces.append(data)
+            if len(data) >= _SMALL:
+                self._pieces.append(data)
+            else:
+                self._add_small(data)
             self.waiting += len(data)
             self._gathered += len(data)
             if self._is_enough():
@@ -112,6 +116,14 @@ class Upload:
         if self._end is _End.OPEN:
             self._end = end
             self._stir()
+
+    def _add_small(self, data: bytes) -> None:
+        """Put it together with others: an object each would take forty times the memory of one byte."""
+        last = self._pieces[-1] if self._pieces else None
+        if not isinstance(last, bytearray):
+            last = bytearray()
+            self._pieces.append(last)
+        last += data
 
     def _is_enough(self) -> bool:
         """Whether it is time to write, or all is over."""
@@ -170,7 +182,7 @@ class Upload:
         if self.waiting < self._allowance():
             self._sender.upload_relieved()
 
-    def _take(self) -> list[bytes]:
+    def _take(self) -> list[bytes | bytearray]:
         """All that has come and is not being written."""
         if self._gathering is not None:
             self._gathering.cancel()
