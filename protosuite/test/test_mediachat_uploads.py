@@ -54,11 +54,13 @@ class UploadTests(SynchronousTestCase):
         self.answers: deque[tuple[Any, ...]] = deque()
         self.uploads = self.make()
         self.sizes: list[int] = []  # of what each call has written
+        self.pieces: list[int] = []  # of what the last of them has
         write = FilePart.write
 
         def written(part: FilePart, pieces: Iterable[bytes]) -> None:
             kept = list(pieces)
-            self.sizes.append(sum(map(len, kept)))
+            self.pieces = list(map(len, kept))
+            self.sizes.append(sum(self.pieces))
             write(part, kept)
 
         self.patch(FilePart, "write", written)
@@ -165,9 +167,9 @@ class UploadTests(SynchronousTestCase):
         upload.feed(bytes(5000))
         for at in range(5000, len(data)):
             upload.feed(data[at : at + 1])
-        self.assertEqual([len(piece) for piece in upload._pieces], [5000, 5000, len(data) - 5000])
         upload.finish()
         self.work()
+        self.assertEqual(self.pieces, [5000, 5000, len(data) - 5000])
         assert isinstance(sending.outcome, Stored)
         stored = self.folder.path(sending.outcome.sha256).read_bytes()
         self.assertEqual(stored, data[:5000] + bytes(5000) + data[5000:])
@@ -207,7 +209,7 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual((len(self.uploads), self.uploads.allowance), (0, 2 * MIB))
 
     def test_disk_begins(self) -> None:
-        """The disk is told to begin every few MiB, with what it was not told of before."""
+        """The disk is told to begin with each block of 8 MiB that is complete, and of each once."""
         told: list[tuple[int, int]] = []
         self.patch(folder, "_begin_writing", lambda file, begin, end: told.append((begin, end)))
         upload, _ = self.begin()
@@ -219,11 +221,11 @@ class UploadTests(SynchronousTestCase):
         self.work()
 
     def test_disk_begins_behind_what_is_there(self) -> None:
-        """Of an upload that goes on, the disk is told of what comes, and not of what is there."""
+        """Of an upload that goes on the disk is told from the block on in which that is."""
         told: list[tuple[int, int]] = []
         self.patch(folder, "_begin_writing", lambda file, begin, end: told.append((begin, end)))
-        for size in (3, 8 * MIB):
+        for size in (20 * MIB, 3 * MIB, 3 * MIB):
             part = self.folder.begin(1, Head("a", 1 << 30, "file", upload="u"), "1")
             part.write([bytes(size)])
             part.close(keep=True)
-        self.assertEqual(told, [(3, 8 * MIB + 3)])
+        self.assertEqual(told, [(0, 16 * MIB), (16 * MIB, 24 * MIB)])

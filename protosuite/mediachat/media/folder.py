@@ -33,7 +33,7 @@ from protosuite.mediachat.media.interface import (
 )
 from protosuite.mediachat.wire import Head
 
-_AHEAD = 8 << 20  # bytes after which the disk begins to write: it need not wait for the sync at the end
+_AHEAD = 8 << 20  # bytes: the disk begins with each block of a file that is complete, and not at the end
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -49,7 +49,6 @@ class FilePart:
     offset: int = 0  # bytes that are there
     hash: Any = field(factory=sha256, repr=False)  # over those
     begin: bytes = b""  # the first bytes, by which the type is found
-    begun: int = 0  # up to where the system has been told to write
 
     def write(self, pieces: Iterable[bytes | bytearray]) -> None:
         """Append, and let the disk begin.
@@ -57,12 +56,13 @@ class FilePart:
         In one piece: each call lets go of the interpreter, and waits for it again.
         """
         data = b"".join(pieces)
+        begin = self.offset - self.offset % _AHEAD
         self.file.write(data)
         self.see(data)
-        if self.offset - self.begun >= _AHEAD:
+        end = self.offset - self.offset % _AHEAD
+        if begin < end:
             self.file.flush()
-            _begin_writing(self.file.fileno(), self.begun, self.offset)
-            self.begun = self.offset
+            _begin_writing(self.file.fileno(), begin, end)
 
     def see(self, piece: bytes) -> None:
         """These bytes are there."""
@@ -152,7 +152,6 @@ class MediaFolder:
             file.seek(0)
             while block := file.read(BLOCK):
                 part.see(block)
-            part.begun = part.offset
         except BaseException:
             part.close(keep=True)
             raise

@@ -148,31 +148,33 @@ class Upload:
         except Exception as error:
             outcome = error
             self._end = _End.ABANDON
+            self._take()
             self.waiting = 0
             if self.part is not None:
                 may_be_over = isinstance(error, StorageError)  # then it can be gone on with
                 await self._calls.run(self.part.close, may_be_over).addErrback(lambda _: None)
-        self._take()  # which nobody wants any more
         self.closed.callback(None)
         if outcome is not None:
             self._sender.upload_done(self, Failure(outcome) if isinstance(outcome, Exception) else outcome)
 
     async def _write_all(self, chat_id: int, unique: str) -> Stored | TakenOver | None:
         """Write until the end. None if that was before the file was whole, and nobody asks why."""
+        if self.is_abandoned():
+            self._take()
+            return self._why
         run = self._calls.run
+        part = self.part = await run(self._folder.begin, chat_id, self.head, unique)
         if not self.is_abandoned():
-            part = self.part = await run(self._folder.begin, chat_id, self.head, unique)
-            if not self.is_abandoned():
-                self._sender.upload_begun(self, part.offset)
-            while self._pieces or self._end is _End.OPEN:
-                if self._is_enough():
-                    await self._write(part)
-                else:
-                    self._wake = Deferred()
-                    await self._wake
-            if not self.is_abandoned():
-                return await run(part.finish)
-            await run(part.close, True)
+            self._sender.upload_begun(self, part.offset)
+        while self._pieces or self._end is _End.OPEN:
+            if self._is_enough():
+                await self._write(part)
+            else:
+                self._wake = Deferred()
+                await self._wake
+        if not self.is_abandoned():
+            return await run(part.finish)
+        await run(part.close, True)
         return self._why
 
     async def _write(self, part: Part) -> None:
@@ -183,7 +185,7 @@ class Upload:
             self._sender.upload_relieved()
 
     def _take(self) -> list[bytes | bytearray]:
-        """All that has come and is not being written."""
+        """All that has come and is not being written; it does not wait here any more."""
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
