@@ -158,6 +158,16 @@ class UploadTests(SynchronousTestCase):
         self.work()
         self.assertEqual((len(self.uploads), self.clock.getDelayedCalls()), (0, []))
 
+    def test_given_up_behind_another(self) -> None:
+        """One that is given up while it waits for another to be closed writes nothing, and leaves no timer."""
+        first, sending = self.begin()
+        second = self.uploads.begin(1, Head("a", 9, "file"), sending, first)
+        second.feed(b"abc")
+        second.abandon()
+        first.abandon()
+        self.work()
+        self.assertEqual((len(self.uploads), self.sizes, self.clock.getDelayedCalls()), (0, [], []))
+
     def test_small_pieces(self) -> None:
         """Single bytes are kept as what they are, and not as so many objects; all arrive in their order."""
         data = bytes(range(256)) * 40
