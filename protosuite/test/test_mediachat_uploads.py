@@ -159,7 +159,7 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual((len(self.uploads), self.clock.getDelayedCalls()), (0, []))
 
     def test_given_up_behind_another(self) -> None:
-        """One that is given up while it waits for another to be closed writes nothing, and leaves no timer."""
+        """One that is given up while it waits for another writes nothing, and no timer is left."""
         first, sending = self.begin()
         second = self.uploads.begin(1, Head("a", 9, "file"), sending, first)
         second.feed(b"abc")
