@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol as Interface
 
 from twisted.internet.defer import Deferred
@@ -36,6 +36,7 @@ from protosuite.mediachat.telling import Telling
 from protosuite.mediachat.turns import Turn, Turns
 from protosuite.mediachat.wire import Head, Hello, Status, Text, encode, encode_welcome, hello
 from protosuite.net.access import Access
+from protosuite.net.frame_receiver import FrameReceiver
 from protosuite.net.websocket import UNAUTHENTICATED, WebSocket, text_frame
 from protosuite.storage.workers import Calls
 
@@ -72,7 +73,7 @@ class Office(turns.Office, Interface):
 
 
 class ClientTalk:
-    """A :class:`~protosuite.net.websocket.Talk` with one client, for as long as the token of `who` is good.
+    """A :class:`.Talk` with one client, and its :class:`.Pieces`, for as long as the token of `who` is good.
 
     Its messages are stored and answered in the order in which they came. Its media go to the disk one after
     the other, so it has one file open at most.
@@ -105,7 +106,7 @@ class ClientTalk:
 
     def began(self, socket: WebSocket) -> None:
         self.socket = socket
-        socket.take_pieces(self._takes_pieces, self._piece)
+        socket.take_pieces(self)
         self._hold = self._office.access.guard.hold(self._who, self._expel)
         timeout = self._office.config.hello_timeout
         self._silence = self._office.reactor.callLater(timeout, socket.close, NO_HELLO, "no time zone came")
@@ -134,22 +135,6 @@ class ClientTalk:
             now = self._office.now()
             self._do(self._conversation.binary(data, now), now)
 
-    def _takes_pieces(self, size: int) -> bool:
-        """Whether a binary message of this size is some of the media that are coming."""
-        return self._conversation is not None and self._conversation.takes(size)
-
-    def _piece(self, data: bytes) -> None:
-        """Bytes of such a message came."""
-        assert self._conversation is not None
-        if not self.socket.is_open:
-            return
-        if self._upload is not None and self._conversation.goes_on(len(data)):
-            self._upload.feed(data)
-            self._pace()
-        else:
-            now = self._office.now()
-            self._do(self._conversation.binary(data, now), now)
-
     def drained(self) -> None:
         if self._telling is not None:
             self._telling.drained()
@@ -172,6 +157,37 @@ class ClientTalk:
         if self.socket.is_open:
             self._say(Status("error", code=reason.code, detail=reason.message))
             self.socket.close(UNAUTHENTICATED, reason.message)
+
+    # Of Pieces: the media that are coming.
+
+    def takes(self, size: int) -> bool:
+        return self._conversation is not None and self._conversation.takes(size)
+
+    def piece(self, data: bytes) -> None:
+        assert self._conversation is not None
+        if not self.socket.is_open:
+            return
+        if self._upload is not None and self._conversation.goes_on(len(data)):
+            self._upload.feed(data)
+            self._pace()
+        else:
+            now = self._office.now()
+            self._do(self._conversation.binary(data, now), now)
+
+    def most(self) -> int:
+        if self._conversation is None or self._upload is None or not self._upload.has_begun:
+            return 0
+        return self._conversation.coming - 1  # what follows from the last is for us to do
+
+    def receive(self, receiver: FrameReceiver, done: Callable[[], None]) -> None:
+        assert self._upload is not None
+
+        def received() -> None:
+            assert self._conversation is not None
+            self._conversation.kept(receiver.taken)
+            done()
+
+        self._upload.receive(receiver.receive, received)
 
     # The hello.
 

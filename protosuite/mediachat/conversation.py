@@ -143,6 +143,15 @@ class Conversation:
         self._left -= size
         return True
 
+    @property
+    def coming(self) -> int:
+        """Bytes that are to come of the media message, and to be kept."""
+        return self._left if self._state is _Media.STORING else 0
+
+    def kept(self, size: int) -> None:
+        """So many of the bytes that were :attr:`coming` have been kept, and are not all."""
+        self._left -= size
+
     def awaits(self, head: Head) -> bool:
         """Whether the client waits for the answer to this head. It may have thought better of it."""
         return self._state is _Media.WAITING and head is self._head

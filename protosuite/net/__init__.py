@@ -7,8 +7,9 @@ On the server's side
 Endpoints
     ``tls`` and ``certificates``: TLS whose certificates may be renewed; ``proxied``: the PROXY protocol.
 WebSockets
-    ``websocket`` is a connection of either side; ``websocket_rules``, ``early_text`` and ``outbox`` are what
-    it is made of; ``websocket_client`` is the client's handshake, ``handshake`` the server's.
+    ``websocket`` is a connection of either side; ``websocket_rules``, ``early_text``, ``masking`` and
+    ``outbox`` are what it is made of; ``frame_receiver`` has a thread receive large messages.
+    ``websocket_client`` is the client's handshake, ``handshake`` the server's.
 HTTP
     ``web`` is a connection, ``http`` its parser, ``web_service`` the service; ``api``, ``answers``,
     ``ranges`` and ``pages`` are what is served, ``access`` and ``login`` say to whom; ``sendfile`` has the

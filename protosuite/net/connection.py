@@ -24,7 +24,7 @@ from protosuite.net.limits import Rate
 from protosuite.net.unfinished import Unfinished
 
 # Why a connection is not read for now; it is read on when none of these is left.
-RATE, PACE, CHANNEL, TALK = 1, 2, 4, 8
+RATE, PACE, CHANNEL, TALK, LENT = 1, 2, 4, 8, 16
 
 
 class Registry(Interface):

@@ -7,7 +7,8 @@ from collections.abc import Callable, Generator
 
 from websockets.frames import Opcode
 from websockets.streams import StreamReader
-from websockets.utils import apply_mask
+
+from protosuite.net.masking import apply_mask, turned
 
 DecoderState = tuple[bytes, int]
 
@@ -90,9 +91,8 @@ class FrameReader(StreamReader):
         base = len(decoder.getstate()[0])
         while len(self.buffer) < size and not self.eof:
             piece = bytes(self.buffer[at:])
-            turn = at % 4
             if is_masked:
-                piece = apply_mask(piece, self._mask[turn:] + self._mask[:turn])
+                piece = apply_mask(piece, turned(self._mask, at))
             done = base + at - len(decoder.getstate()[0])
             try:
                 decoder.decode(piece)

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.tcp import Port, Server
 
 _HEADER = 14  # bytes of the header of a large frame of a WebSocket from a client
-_USUAL, _MOST = 1 << 16, (1 << 18) + _HEADER  # bytes that are received at once
+USUAL, _MOST = 1 << 16, (1 << 18) + _HEADER  # bytes that are received at once
 
 
 class PromptServer(Server):
@@ -26,7 +26,7 @@ class PromptServer(Server):
     answers that are made of pieces.
     """
 
-    bufferSize = _USUAL
+    bufferSize = USUAL
     repstr = "<a connection>"  # Twisted sets it, if there is a port
     _is_prompt = True
 
@@ -35,7 +35,7 @@ class PromptServer(Server):
         """Whether something waits here for the system to take it."""
         return bool(self._tempDataBuffer or self.dataBuffer)
 
-    def expect(self, size: int) -> None:
+    def expect(self, size: int) -> int:
         """So many bytes are still to come of a message or a body: receive more at once than is usual.
 
         Each time the interpreter is let go of, and taken by a thread that writes: uploads came at 398
@@ -43,9 +43,10 @@ class PromptServer(Server):
         up everybody else for a millisecond. What comes behind those bytes may be thousands of small messages,
         which take longer: of that no more is received than ever, and behind a large message only what says
         how large the next one is. So a frame of 256 KiB comes in one piece: uploads came at 715 MiB/s so, and
-        at 670 where each piece had the end of one and the beginning of another.
+        at 670 where each piece had the end of one and the beginning of another. Gives how many are received.
         """
-        self.bufferSize = max(_USUAL, min(size + _HEADER, _MOST))
+        self.bufferSize = max(USUAL, min(size + _HEADER, _MOST))
+        return self.bufferSize
 
     def write(self, data: bytes) -> None:
         if not self._is_prompt or self._tempDataBuffer or self.dataBuffer or len(data) > self.SEND_LIMIT:
@@ -84,11 +85,10 @@ class PromptServer(Server):
         super().connectionLost(reason)
 
 
-def expect(transport: Any, size: int) -> None:
+def expect(transport: Any, size: int) -> int:
     """:meth:`PromptServer.expect`, if it is one, or speaks TLS over one; others do not need it."""
-    its: Callable[[int], None] | None = getattr(transport, "expect", None)
-    if its is not None:
-        its(size)
+    its: Callable[[int], int] | None = getattr(transport, "expect", None)
+    return USUAL if its is None else its(size)
 
 
 def make_prompt(port: IListeningPort) -> None:

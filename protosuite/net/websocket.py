@@ -19,8 +19,9 @@ from twisted.logger import Logger
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import CONNECTING
 
+from protosuite.net.frame_receiver import LEAST, FrameReceiver
 from protosuite.net.outbox import Outbox
-from protosuite.net.prompt import expect
+from protosuite.net.prompt import USUAL, expect
 from protosuite.net.unfinished import Unfinished
 from protosuite.net.websocket_rules import ClientRules, ServerRules, deflate, text_frame
 
@@ -77,6 +78,25 @@ class Talk(Interface):
         """The connection is gone: what the peer's close said, else what ours said, else 1006."""
 
 
+class Pieces(Interface):
+    """Who takes binary messages as their bytes come."""
+
+    def takes(self, size: int) -> bool:
+        """Whether a message of this size, which begins, is taken so. Others come whole."""
+
+    def piece(self, data: bytes) -> None:
+        """Bytes of such a message came."""
+
+    def most(self) -> int:
+        """How many bytes, of this message and those behind it, a thread may receive; 0 if there is none."""
+
+    def receive(self, receiver: FrameReceiver, done: Callable[[], None]) -> None:
+        """Have a thread call `receiver.receive`, again while that is true, then call `done` here.
+
+        Until then nothing more comes.
+        """
+
+
 class WebSocket:
     """One connection. `finish` closes `transport` cleanly, `spend` counts a message against a rate,
     `gave_up` is told the code and the reason when a silent or slow peer is let go, `is_read` says whether
@@ -124,8 +144,9 @@ class WebSocket:
         self._message: StringIO | BytesIO | None = None  # whose fragments come
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._has_ended = False  # a message, since we looked
-        self._give_piece: Callable[[bytes], None] = talk.binary
+        self._pieces: Pieces | None = None
         self._missing = 0  # bytes of the frame that is coming
+        self._at_once = USUAL  # bytes that the transport receives at once
         self._unfinished: Unfinished | None = None
         if limits.message_timeout is not None:
             self._unfinished = Unfinished(
@@ -203,12 +224,12 @@ class WebSocket:
                 self._transport.resumeProducing()
                 self.read_on()
 
-    def take_pieces(self, takes: Callable[[int], bool], give: Callable[[bytes], None]) -> None:
-        """From now on, on the server's side, hand on a binary message to `give` as its bytes come, if it is a
-        whole frame and `takes` says so of its size, with which it begins. Others are handed on as before.
+    def take_pieces(self, pieces: Pieces) -> None:
+        """From now on, on the server's side, hand on binary messages as their bytes come, if they are whole
+        frames and `pieces` takes them so. What comes faster than it is read may come to a thread.
         """
         if isinstance(self._rules, ServerRules):
-            self._rules.takes_pieces, self._give_piece = takes, give
+            self._rules.takes_pieces, self._pieces = pieces.takes, pieces
 
     # For the owner of the transport.
 
@@ -229,15 +250,45 @@ class WebSocket:
         self._pinged = None
         if not rules.receive(data):
             return  # nothing has been begun, and nothing is to be said: a third of the time of a small text
+        is_fast = self._pieces is not None and len(data) >= self._at_once
+        self._has_come()
+        if is_fast:
+            self._lend()
+
+    def _has_come(self) -> None:
+        """Do what follows from what came."""
+        rules = self._rules
         if rules.missing != self._missing:
             self._missing = rules.missing
-            expect(self._transport, self._missing)
+            self._at_once = expect(self._transport, self._missing)
         if not self._begun and rules.state is not CONNECTING and rules.handshake_exc is None:
             self.begin()
         self._flush()
         if self._unfinished is not None and self.is_open:
             self._unfinished.look(self._has_ended)
             self._has_ended = False
+
+    def _lend(self) -> None:
+        """Have a thread receive what comes next, if that is much, and it may."""
+        rules, pieces = self._rules, self._pieces
+        if isinstance(rules, ServerRules) and pieces is not None and rules.is_open and self._is_read():
+            left, mask = rules.coming
+            most = pieces.most() if left >= LEAST else 0
+            lend = self._transport.lend
+            receiver = lend(left, mask, most, rules.largest) if most >= LEAST else None
+            if receiver is not None:
+                pieces.receive(receiver, lambda: self._take_back(rules, receiver))
+
+    def _take_back(self, rules: ServerRules, receiver: FrameReceiver) -> None:
+        """A thread has received what it could: go on from there."""
+        rules.go_on(receiver.left, receiver.mask)
+        self._transport.take_back(receiver)
+        if self._gone:
+            return
+        self._pinged = None
+        self._has_ended = self._has_ended or receiver.has_ended
+        rules.receive(receiver.rest)
+        self._has_come()
 
     def read_on(self) -> None:
         """The transport is read again after it was not."""
@@ -306,8 +357,9 @@ class WebSocket:
         """Bytes have come of a message that is handed on so."""
         if not self._rules.missing:
             self._has_ended = True
+        assert self._pieces is not None
         try:
-            self._give_piece(data)
+            self._pieces.piece(data)
         except Exception:
             self._has_failed()
 
@@ -424,6 +476,7 @@ __all__ = [
     "OVERRUN",
     "UNAUTHENTICATED",
     "Limits",
+    "Pieces",
     "Talk",
     "WebSocket",
     "deflate",

@@ -16,11 +16,7 @@ from websockets.protocol import CONNECTING, OPEN, Protocol, State
 from websockets.server import ServerProtocol
 
 from protosuite.net.early_text import FrameReader
-
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # not compiled for this machine
-    from websockets.utils import apply_mask
+from protosuite.net.masking import MASK, apply_mask, turned
 
 log = Logger()
 
@@ -31,7 +27,6 @@ _WHOLE_TEXT, _WHOLE_BINARY, _MASKED = 0x81, 0x82, 0x80
 _MORE = 126  # in the place of a length: the length is in the next 2 bytes; one more: in the next 8
 _MOST = (1 << 16) - 1  # that 2 bytes can say
 _LEAST = 6  # bytes of a frame with a mask: a length of 2 bytes is within them, too
-_MASK = 4  # bytes
 _HEAD_16, _HEAD_64 = struct.Struct(">BBH"), struct.Struct(">BBQ")
 
 
@@ -130,8 +125,8 @@ class ServerRules(_Rules, ServerProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.takes_pieces: Callable[[int], bool] = lambda size: False
-        self._largest = self.max_fragment_size or 0
-        self._longest = min(_MOST, self._largest)
+        self.largest = self.max_fragment_size or 0  # bytes of a message
+        self._longest = min(_MOST, self.largest)
         self._left = 0  # bytes that are to come of a binary message whose pieces are handed on
         self._mask = b""  # of the next of them
 
@@ -142,6 +137,15 @@ class ServerRules(_Rules, ServerProtocol):
     @property
     def missing(self) -> int:
         return self._left or super().missing
+
+    @property
+    def coming(self) -> tuple[int, bytes]:
+        """The bytes that are to come of a binary message whose pieces are handed on, and their mask."""
+        return self._left, self._mask
+
+    def go_on(self, left: int, mask: bytes) -> None:
+        """Somebody else has taken of what was :attr:`coming`: this is to come now."""
+        self._left, self._mask = left, mask
 
     def receive(self, data: bytes) -> bool:
         if self._left:
@@ -199,12 +203,12 @@ class ServerRules(_Rules, ServerProtocol):
         size, begin = data[at + 1] - _MASKED, at + 2
         if size >= _MORE:
             begin += 2 if size == _MORE else 8
-        behind = begin + _MASK
+        behind = begin + MASK
         if behind > len(data):
             return at
         if size >= _MORE:
             size = int.from_bytes(data[at + 2 : begin])
-        if not 0 < size <= self._largest or not self.takes_pieces(size):
+        if not 0 < size <= self.largest or not self.takes_pieces(size):
             return at
         self._left, self._mask = size, data[begin:behind]
         return self._pass_piece(data, behind)
@@ -215,8 +219,7 @@ class ServerRules(_Rules, ServerProtocol):
         self._left -= size
         if size and not self.eof_sent:  # which it is when the connection has failed
             piece = apply_mask(memoryview(data)[at : at + size], self._mask)
-            turn = size % _MASK
-            self._mask = self._mask[turn:] + self._mask[:turn]
+            self._mask = turned(self._mask, size)
             self.take_piece(piece)
         return at + size
 

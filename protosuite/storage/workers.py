@@ -90,6 +90,25 @@ class Calls:
         self._worker.do(task)
         return answer
 
+    def repeat(self, call: Callable[..., bool], *arguments: Any) -> Deferred[bool]:
+        """Call it until it is false, each time behind whatever else waits for a thread by then."""
+        answer: Deferred[bool] = Deferred()
+        self.under_way += 1
+
+        def task() -> None:
+            outcome: bool | Failure
+            try:
+                outcome = call(*arguments)
+            except Exception as error:
+                outcome = Failure(error)
+            if outcome is True:
+                self._worker.do(task)
+            else:
+                self._call_in_reactor(self._answer, answer, outcome)
+
+        self._worker.do(task)
+        return answer
+
     def idle(self) -> Deferred[None]:
         """Fires when no call is under way: then :meth:`stop` does not block."""
         idle: Deferred[None] = Deferred()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from protosuite.mediachat.media import folder
 from protosuite.mediachat.media.folder import FilePart, MediaFolder
 from protosuite.mediachat.media.interface import Stored
-from protosuite.mediachat.media.upload import GATHER, Upload
+from protosuite.mediachat.media.upload import GATHER, TakenOver, Upload
 from protosuite.mediachat.media.uploads import Uploads
 from protosuite.mediachat.wire import Head
 from protosuite.storage.workers import Calls
@@ -197,6 +197,74 @@ class UploadTests(SynchronousTestCase):
         self.work()
         self.assertIsInstance(sending.outcome, Failure)
         self.assertEqual((upload.waiting, self.clock.getDelayedCalls()), (0, []))
+
+    def test_received_in_a_thread(self) -> None:
+        """What a thread receives comes behind what has come, and other work gets its turn in between."""
+        data = bytes(range(256)) * 40
+        upload, sending = self.begin(len(data))
+        turns: list[str] = []
+        rest = [data[at : at + 1000] for at in range(5000, 9000, 1000)]
+
+        def receive(give: Callable[[bytes], None]) -> bool:
+            turns.append("received")
+            give(rest.pop(0))
+            return len(rest) > 0
+
+        def other() -> None:
+            turns.append("other")
+
+        upload.feed(data[:5000])
+        upload.receive(receive, lambda: turns.append("done"))
+        self.thread.do(other)
+        self.work()
+        self.assertEqual(turns, ["received", "other", "received", "received", "received", "done"])
+        self.assertEqual((self.sizes, upload.waiting, sending.relieved), ([5000] + [1000] * 4, 0, 1))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        upload.feed(data[9000:])
+        upload.finish()
+        self.work()
+        assert isinstance(sending.outcome, Stored)
+        self.assertEqual(sending.outcome.sha256, sha256(data).hexdigest())
+
+    def test_received_no_longer(self) -> None:
+        """An upload that is given up while a thread receives ends with what that has, and is done then."""
+        upload, sending = self.begin()
+        turns: list[str] = []
+
+        def receive(give: Callable[[bytes], None]) -> bool:
+            give(b"abc")
+            upload.take_over()
+            return True
+
+        upload.receive(receive, lambda: turns.append("done"))
+        self.work()
+        self.assertEqual((self.sizes, turns, len(self.uploads)), ([3], ["done"], 0))
+        assert isinstance(sending.outcome, Failure)
+        self.assertIsInstance(sending.outcome.value, TakenOver)
+
+    def test_received_and_failed(self) -> None:
+        """Whatever fails, whoever lent what is received from has it back before it hears of the failure."""
+
+        def fail(part: FilePart, pieces: Iterable[bytes]) -> None:
+            raise OSError(5, "input/output error")
+
+        self.patch(FilePart, "write", fail)
+        outcomes: list[object] = []
+
+        def receive(give: Callable[[bytes], None]) -> bool:
+            give(b"abc")
+            return True
+
+        upload, sending = self.begin()
+        upload.receive(receive, lambda: outcomes.append(sending.outcome))
+        self.work()
+        self.assertIsInstance(sending.outcome, Failure)
+        upload, other = self.begin()
+        upload.feed(bytes(MIB))  # which is about to fail
+        upload.receive(receive, lambda: outcomes.append(other.outcome))
+        self.work()
+        self.assertIsInstance(other.outcome, Failure)
+        self.assertEqual((outcomes, self.clock.getDelayedCalls()), ([None, None], []))
 
     def test_shares(self) -> None:
         """All uploads together have so much waiting, each at least 64 KiB: the more, the less each has."""

@@ -21,6 +21,7 @@ from zope.interface import directlyProvides
 
 from protosuite.config import ChatLogConfig
 from protosuite.figures import Traffic
+from protosuite.net.frame_receiver import FrameReceiver
 from protosuite.net.handshake import Terms, upgrade, wants_upgrade
 from protosuite.net.web import Website
 from protosuite.net.websocket import GOING_AWAY, Limits, WebSocket
@@ -54,9 +55,10 @@ class Pipe:
         directlyProvides(self, ITCPTransport, IPushProducer, IConsumer)
         protocol.makeConnection(self)
 
-    def expect(self, size: int) -> None:
+    def expect(self, size: int) -> int:
         """How a transport of the suite is told what is coming."""
         self.expected = size
+        return 0  # as much as it has, always: what comes is read as if more were there
 
     # The peer.
 
@@ -230,21 +232,27 @@ class Piecemeal(Recorder):
 
     def began(self, socket: WebSocket) -> None:
         super().began(socket)
-        socket.take_pieces(self._is_taken, self._piece)
+        socket.take_pieces(self)
 
-    def _is_taken(self, size: int) -> bool:
+    def takes(self, size: int) -> bool:
         if not self._takes(size):
             return False
         self._size, self._begun = size, []
         return True
 
-    def _piece(self, data: bytes) -> None:
+    def piece(self, data: bytes) -> None:
         self.pieces.append(data)
         self._begun.append(data)
         if sum(map(len, self._begun)) == self._size:
             self._hear("binary", b"".join(self._begun))
         elif self._then is not None:
             self._then(self, "piece", data)
+
+    def most(self) -> int:
+        return 0
+
+    def receive(self, receiver: FrameReceiver, done: Callable[[], None]) -> None:
+        raise NotImplementedError
 
 
 def echo(talk: Recorder, what: str, message: Any) -> None:
