@@ -175,7 +175,7 @@ class ClientTalk:
             self._do(self._conversation.binary(data, now), now)
 
     def most(self) -> int:
-        if self._conversation is None or self._upload is None or not self._upload.has_begun:
+        if self._conversation is None or self._upload is None:
             return 0
         return self._conversation.coming - 1  # what follows from the last is for us to do
 

@@ -41,7 +41,6 @@ class FrameReceiver:
         self.mask = mask  # for the next byte of the message, and those behind it
         self.taken = 0  # bytes that were handed on
         self.rest = b""  # what was received behind a message, and is none of those
-        self.has_ended = False  # whether a message has
         self.received = 0  # bytes, of headers as well
         self._socket = socket
         self._most = most
@@ -81,7 +80,6 @@ class FrameReceiver:
         self.mask = turned(self.mask, len(data))
         self.left -= len(data)
         self.taken += len(data)
-        self.has_ended = self.has_ended or not self.left
         give(piece)
 
     def _go_on(self) -> None:

@@ -285,8 +285,6 @@ class WebSocket:
         self._transport.take_back(receiver)
         if self._gone:
             return
-        self._pinged = None
-        self._has_ended = self._has_ended or receiver.has_ended
         rules.receive(receiver.rest)
         self._has_come()
 

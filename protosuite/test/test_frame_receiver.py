@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import socket
 from random import Random
+from typing import Any
 
+from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Opcode
 
 from protosuite.errors import StorageFull
 from protosuite.net import frame_receiver
+from protosuite.net.connection import LENT
 from protosuite.net.frame_receiver import LEAST, FrameReceiver
 from protosuite.net.masking import MASK, apply_mask, turned
-from protosuite.test.web_peers import close, frame, text
+from protosuite.net.web import WebConnection
+from protosuite.test.web_peers import Piecemeal, Served, close, frame, text
 
 KIB = 1 << 10
 MOST = 1 << 40
@@ -138,15 +142,27 @@ class FrameReceiverTests(SynchronousTestCase):
             close(1000),
             b"\x82\xff" + b"\xff" * 8 + b"mask",
             frame(Opcode.BINARY, bytes((1 << 20) + 1))[:14],
+            b"\x82\xff" + (LEAST - 1).to_bytes(8, "big") + b"mask",
         ):
             reactor, receiver = self.begin(bytes(9) + behind, 9)
             receiver.receive(reactor.give)
-            self.assertEqual((receiver.left, receiver.taken, receiver.has_ended), (0, 9, True))
+            self.assertEqual((receiver.left, receiver.taken), (0, 9))
             self.assertEqual(receiver.rest, behind[:14])
         reactor, receiver = self.begin(bytes(9) + large, 9)
         receiver.receive(reactor.give)
         self.assertEqual((bytes(reactor.got[9:]), receiver.taken), (bytes(LEAST), 9 + LEAST))
         self.assertEqual(receiver.rest, b"")
+
+    def test_nothing_behind_a_header(self) -> None:
+        """A message whose header is all that has come of it is begun, and its data taken by the next call."""
+        data = bytes(range(256)) * 256
+        image = frame(Opcode.BINARY, data)
+        reactor, receiver = self.begin(bytes(9) + image[:14], 9)
+        self.assertFalse(receiver.receive(reactor.give))
+        self.assertEqual((receiver.left, receiver.mask, receiver.rest), (LEAST, image[10:14], b""))
+        reactor.peer.sendall(image[14:])
+        self.assertFalse(receiver.receive(reactor.give))
+        self.assertEqual((bytes(reactor.got[9:]), receiver.received), (data, 9 + len(image)))
 
     def test_no_more_than_may_be(self) -> None:
         """No byte is received past the most, and a message that is larger than what is left is not begun."""
@@ -177,13 +193,13 @@ class FrameReceiverTests(SynchronousTestCase):
         """What came is handed on; that nothing follows, or all is broken, is another's to notice."""
         reactor, receiver = self.begin(b"some", 1000)
         reactor.peer.close()
-        receiver.receive(reactor.give)
-        receiver.receive(reactor.give)
-        self.assertEqual((receiver.taken, receiver.has_ended), (4, False))
+        self.assertFalse(receiver.receive(reactor.give))
+        self.assertFalse(receiver.receive(reactor.give))
+        self.assertEqual(receiver.taken, 4)
         reactor, receiver = self.begin(b"", 1000)
         reactor.ours.send(b"unread")
         reactor.peer.close()
-        receiver.receive(reactor.give)  # reset by peer
+        self.assertFalse(receiver.receive(reactor.give))  # reset by peer
         self.assertEqual((receiver.taken, receiver.rest), (0, b""))
 
     def test_the_disk_fails(self) -> None:
@@ -197,3 +213,127 @@ class FrameReceiverTests(SynchronousTestCase):
         self.assertRaises(StorageFull, receiver.receive, fail)
         self.assertEqual((receiver.left, receiver.taken, receiver.rest), (0, 9, behind[:14]))
         self.assertEqual(receiver.received, 23)
+
+
+class LentTests(SynchronousTestCase):
+    """A WebSocket that is lent. What a thread receives comes from a socket of its own."""
+
+    def setUp(self) -> None:
+        self.ours, self.peer = socket.socketpair()
+        for end in (self.ours, self.peer):
+            end.setblocking(False)
+            self.addCleanup(end.close)
+        self.patch(WebConnection, "lend", self.lend)
+
+    def lend(self, left: int, mask: bytes, most: int, largest: int) -> FrameReceiver:
+        [connection] = self.served.connections
+        connection.hold_reading(LENT)
+        return FrameReceiver(self.ours.dup(), left, mask, most, largest)
+
+    def begin(self, size: int = 2 * LEAST, spare: int = 1 << 20, **limits: Any) -> tuple[bytes, Any]:
+        """A message has been begun, and it is known how much is missing: what is to come, and its peer."""
+        self.served = Served(self, make=Piecemeal, max_message=1 << 20, **limits)
+        peer = self.served.open()
+        self.talk.spare = spare
+        stream = frame(Opcode.BINARY, bytes(range(256)) * (size // 256))
+        head = len(stream) - size
+        peer.send(stream[: head + 1])
+        return stream[head + 1 :], peer
+
+    @property
+    def talk(self) -> Any:
+        return self.served.talk
+
+    def test_lent(self) -> None:
+        """What a thread leaves is gone on with, and the transport knows how much of it is missing."""
+        rest, peer = self.begin()
+        peer.send(rest[:9])
+        [(receiver, done)] = self.talk.lent
+        self.assertFalse(peer.pipe.reading)
+        self.peer.send(rest[9:-3])
+        receiver.receive(self.talk.piece)
+        done()
+        self.assertEqual((receiver._socket.fileno(), peer.pipe.reading, peer.pipe.expected), (-1, True, 3))
+        peer.send(rest[-3:] + text("behind"))
+        self.assertEqual(self.talk.messages, [bytes(range(256)) * 512, "behind"])
+        self.assertEqual(len(self.talk.lent), 1)
+
+    def test_behind(self) -> None:
+        """What a thread has received behind a message is heard when it is done, in its place."""
+        rest, peer = self.begin()
+        peer.send(rest[:9])
+        [(receiver, done)] = self.talk.lent
+        self.peer.send(rest[9:] + text("hi"))
+        receiver.receive(self.talk.piece)
+        self.assertEqual(len(self.talk.messages), 1)
+        done()
+        self.assertEqual((self.talk.messages[1:], peer.pipe.expected), (["hi"], 0))
+
+    def test_gone(self) -> None:
+        """Nothing is heard when the connection has gone meanwhile; the descriptor is given back."""
+        rest, peer = self.begin()
+        peer.send(rest[:9])
+        [(receiver, done)] = self.talk.lent
+        self.peer.send(rest[9:] + text("hi"))
+        peer.pipe.lose(ConnectionLost())
+        receiver.receive(lambda piece: None)
+        done()
+        self.assertEqual((self.talk.messages, receiver._socket.fileno()), ([], -1))
+
+    def test_not_worth_it(self) -> None:
+        """It is not lent for little, nor while what comes is as fast as it is read."""
+        for size, spare, at_once, count in (
+            (2 * LEAST, LEAST, 9, 1),
+            (2 * LEAST, LEAST, 10, 0),
+            (2 * LEAST, LEAST - 1, 9, 0),
+            (LEAST + 256, LEAST, 9, 1),
+            (LEAST, LEAST, 9, 0),
+        ):
+            self.served = Served(self, make=Piecemeal, max_message=1 << 20)
+            peer = self.served.open()
+            peer.pipe.at_once = at_once
+            self.talk.spare = spare
+            stream = frame(Opcode.BINARY, bytes(size))
+            peer.send(stream[:20])
+            peer.send(stream[20:29])
+            self.assertEqual(len(self.talk.lent), count)
+            for _, done in self.talk.lent:
+                done()
+            self.served.assert_clean()
+
+    def test_not_while_it_is_not_read(self) -> None:
+        """It is not lent while the talk takes nothing, nor when it has closed."""
+        rest, peer = self.begin()
+        self.talk.socket.pause_reading()
+        peer.pipe.reading = True  # what was read already
+        peer.send(rest[:9])
+        self.assertEqual((len(self.talk.pieces), self.talk.lent), (2, []))
+        rest, peer = self.begin()
+        self.talk.socket.close()
+        peer.send(rest[:9])
+        self.assertEqual((len(self.talk.pieces), self.talk.lent), (2, []))
+
+    def test_closed_meanwhile(self) -> None:
+        """A close of ours while a thread receives is answered behind what it has received."""
+        rest, peer = self.begin()
+        peer.send(rest[:9])
+        [(receiver, done)] = self.talk.lent
+        self.talk.socket.close(4001, "enough")
+        self.peer.send(rest[9:] + close(4001))
+        receiver.receive(self.talk.piece)
+        done()
+        peer.see()
+        self.assertEqual((peer.close_code(), self.talk.code), (4001, 4001))
+
+    def test_silence(self) -> None:
+        """However long it is lent, the peer is not asked, nor a message taken for one that does not end."""
+        rest, peer = self.begin(message_timeout=10)
+        peer.send(rest[:9])
+        [(_, done)] = self.talk.lent
+        self.served.advance(100)
+        self.assertEqual((peer.frames(), self.talk.code), ([], None))
+        done()
+        self.served.advance(9)
+        self.assertIsNone(self.talk.code)
+        self.served.advance(1)
+        self.assertEqual(peer.close_code(), 1008)

@@ -162,6 +162,20 @@ class Talk(RuleBasedStateMachine):
             kept = [Data(data)] if data and self.next == "kept" else []
             self.expect(found, *kept, *self.completed())
 
+    @rule(size=st.integers(1, MAX), by_thread=st.booleans())
+    @precondition(lambda self: self.next != "head")
+    def goes_on(self, size: int, by_thread: bool) -> None:
+        """Bytes that are kept, and are not the last: they are only counted, whoever received them."""
+        assert self.conversation.takes(size) == (self.next == "kept" and size <= self.left)
+        if by_thread and size < self.conversation.coming:
+            self.conversation.kept(size)
+            self.left -= size
+        elif self.conversation.goes_on(size):
+            assert self.next == "kept"
+            self.left -= size
+        else:
+            assert self.next != "kept" or size >= self.left
+
     @rule()
     def cancels(self) -> None:
         """The client thinks better of it."""
@@ -200,6 +214,11 @@ class Talk(RuleBasedStateMachine):
         """It says so when, and only when, the client waits."""
         if self.head is not None:
             assert self.conversation.awaits(self.head) == (self.next == "nothing")
+
+    @invariant()
+    def has_coming_what_the_model_has(self) -> None:
+        """Of what is dropped nothing is coming."""
+        assert self.conversation.coming == (self.left if self.next == "kept" else 0)
 
 
 class MachineTests(SynchronousTestCase):

@@ -260,6 +260,33 @@ class ReceivingTests(Fixture):
         self.successResultOf(drained)
         self.assertEqual(len(self.parts()), 1)
 
+    def test_no_descriptor_is_left(self) -> None:
+        """Where no descriptor can be had for a thread, a file comes by the reactor."""
+
+        def dup(socket: object) -> None:
+            raise OSError(errno.EMFILE, "too many open files")
+
+        line = self.line()
+        self.patch(socket.socket, "dup", dup)
+        self.begin(line, len(DATA))
+        line.send(images(DATA))
+        self.assert_saved(self.wait(line), DATA)
+        self.assertEqual(self.receivers, [])
+
+    def test_given_up_before_it_begins(self) -> None:
+        """A connection that breaks before its file is open, and is lent already, leaves nothing."""
+        line = self.line()
+        self.threads.by_hand()
+        self.begin(line, len(DATA))
+        line.send(images(DATA))
+        for _ in range(9):
+            line.turn()
+        self.assertNotIn(line.transport, line.reactor.readers)
+        line.drop()
+        self.threads.by_hand(False)
+        self.settle()
+        self.assertEqual((self.parts(), self.files(), len(self.service.uploads)), ([], [], 0))
+
     def test_a_slow_disk(self) -> None:
         """However long a thread takes, the client is not taken for silent, and nothing is read past it."""
         line = self.line()

@@ -279,6 +279,35 @@ class CallsTests(SynchronousTestCase):
             self.successResultOf(each)
         self.assertEqual(self.calls.under_way, 0)
 
+    def test_again(self) -> None:
+        """A call that is to be repeated goes to the end of the queue, and is under way until it is over."""
+        turns: list[str] = []
+        left = [True, True, False]
+
+        def again() -> bool:
+            turns.append("again")
+            return left.pop(0)
+
+        repeated = self.calls.repeat(again)
+        waiting = self.calls.idle()
+        self.calls.run(turns.append, "other")
+        self.worker.tasks.pop(0)()
+        self.worker.tasks.pop(0)()
+        self.assertNoResult(waiting)
+        self.worker.run()
+        self.assertEqual(
+            (turns, self.successResultOf(repeated)), (["again", "other", "again", "again"], False)
+        )
+        self.successResultOf(waiting)
+
+        def fail() -> bool:
+            raise ValueError("no")
+
+        failing = self.calls.repeat(fail)
+        self.worker.run()
+        self.failureResultOf(failing, ValueError)
+        self.assertEqual(self.calls.under_way, 0)
+
     def test_one_call_after_another(self) -> None:
         """It is not idle between a call and the next that whoever waits for it goes on with."""
 

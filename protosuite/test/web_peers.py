@@ -46,6 +46,7 @@ class Pipe:
         self.aborted = False
         self.reading = True
         self.expected = 0
+        self.at_once = 0  # bytes that it says it receives: whatever comes is as much, and more may be there
         self.producer: Any = None
         self.pieces: list[bytes] = []
         self._blocked = False
@@ -58,7 +59,7 @@ class Pipe:
     def expect(self, size: int) -> int:
         """How a transport of the suite is told what is coming."""
         self.expected = size
-        return 0  # as much as it has, always: what comes is read as if more were there
+        return self.at_once
 
     # The peer.
 
@@ -229,6 +230,8 @@ class Piecemeal(Recorder):
         self._takes = takes
         self._size = 0
         self._begun: list[bytes] = []
+        self.spare = 0  # bytes that a thread may receive
+        self.lent: list[tuple[FrameReceiver, Callable[[], None]]] = []
 
     def began(self, socket: WebSocket) -> None:
         super().began(socket)
@@ -249,10 +252,10 @@ class Piecemeal(Recorder):
             self._then(self, "piece", data)
 
     def most(self) -> int:
-        return 0
+        return self.spare
 
     def receive(self, receiver: FrameReceiver, done: Callable[[], None]) -> None:
-        raise NotImplementedError
+        self.lent.append((receiver, done))
 
 
 def echo(talk: Recorder, what: str, message: Any) -> None:

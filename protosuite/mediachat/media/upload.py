@@ -89,11 +89,6 @@ class Upload:
         """Whether it ends before it is complete."""
         return self._end is _End.ABANDON
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether its file is open."""
-        return self.part is not None
-
     def receive(self, receive: Receive, done: Callable[[], None]) -> None:
         """Call `receive` in a thread, with what takes the bytes behind those that have come.
 
@@ -168,11 +163,11 @@ class Upload:
             self._end = _End.ABANDON
             self._take()
             self.waiting = 0
-            if self._receiving is not None:
-                self._receiving[1]()
+            self._give_back()
             if self.part is not None:
                 may_be_over = isinstance(error, StorageError)  # then it can be gone on with
                 await self._calls.run(self.part.close, may_be_over).addErrback(lambda _: None)
+        self._give_back()
         self.closed.callback(None)
         if outcome is not None:
             self._sender.upload_done(self, Failure(outcome) if isinstance(outcome, Exception) else outcome)
@@ -186,7 +181,7 @@ class Upload:
         part = self.part = await run(self._folder.begin, chat_id, self.head, unique)
         if not self.is_abandoned():
             self._sender.upload_begun(self, part.offset)
-        while self._pieces or self._receiving is not None or self._end is _End.OPEN:
+        while self._pieces or self._end is _End.OPEN:
             if self._receiving is not None:
                 await self._receive(part, *self._receiving)
             elif self._is_enough():
@@ -220,6 +215,13 @@ class Upload:
         finally:
             done()
         self._written(size)
+
+    def _give_back(self) -> None:
+        """Nothing is received any more."""
+        if self._receiving is not None:
+            _, done = self._receiving
+            self._receiving = None
+            done()
 
     def _written(self, size: int) -> None:
         self.waiting -= size
