@@ -283,8 +283,6 @@ class WebSocket:
         """A thread has received what it could: go on from there."""
         rules.go_on(receiver.left, receiver.mask)
         self._transport.take_back(receiver)
-        if self._gone:
-            return
         rules.receive(receiver.rest)
         self._has_come()
 
