@@ -33,6 +33,7 @@ _PATIENCE = LIMIT / 2  # for one thing it waits for: what did not come is told b
 
 READY = "ready; data in"  # in the line that the suite logs when it serves
 SIGNS = ("Traceback", "Unhandled", " critical ")  # of what should not be in a log
+_BEFORE, _BEHIND = 3, 40  # lines that tell more of it
 
 # Lets a program end with the thread that started it, which is the reactor's.
 _SETPRIV = shutil.which("setpriv")
@@ -288,8 +289,10 @@ class Suite:
 
     @property
     def defects(self) -> list[str]:
-        """The lines that speak of a defect."""
-        return [line for line in self.log if any(sign in line for sign in SIGNS)]
+        """The lines that speak of a defect, each with those around it: it may not come again."""
+        log = self.log
+        signs = [place for place, line in enumerate(log) if any(sign in line for sign in SIGNS)]
+        return ["\n".join(log[max(0, place - _BEFORE) : place + _BEHIND]) for place in signs]
 
     async def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
