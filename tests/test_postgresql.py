@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from psycopg import Error, OperationalError
 from psycopg.types.string import StrDumper
 from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -145,6 +147,29 @@ class KilledTests(Fixture):
         node.write(work)
         self.assertEqual(len(runs), 2)
         self.assertEqual(node.read(keys), ["a"])
+
+    def test_among_many_rows(self) -> None:
+        """R34: a connection that cannot be undone is given up without a word, and another one does the work.
+
+        It is so when the server ends a backend that is sent many rows: the driver takes the connection for a
+        good one, and can neither end its pipeline nor send anything else.
+        """
+        node = self.node()
+        pids: list[int] = []
+
+        def work(connection: Connection) -> None:
+            pids.append(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+            put("a")(connection)
+            if len(pids) == 1:
+                driver: Any = connection.connection.driver_connection
+                driver.pgconn.enter_pipeline_mode()
+                driver.pgconn.send_query_params(b"SELECT 1", None)
+                busy = OperationalError("cannot exit pipeline mode while busy")
+                raise DBAPIError.instance("INSERT", [], busy, Error)
+
+        with self.assertNoLogs(level="WARNING"):
+            node.write(work)
+        self.assertEqual((len(set(pids)), node.read(keys)), (2, ["a"]))
 
     def test_in_the_commit(self) -> None:
         """R34: a commit whose answer is lost is found, whether it took place or not, and done once."""

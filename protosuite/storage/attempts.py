@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -134,9 +133,13 @@ class Attempts:
             result = work(connection)
             number = None if self.mark is None else self.mark.put(connection)
         except BaseException as error:
-            with contextlib.suppress(DBAPIError):  # it is undone anyway: nobody has committed it
+            try:
                 transaction.rollback()
                 self._free_locks(connection, error)
+            except DBAPIError as lost:  # it is undone anyway: nobody has committed it
+                # The driver may not know that it is over, as within many rows (psycopg's pipelines): the pool
+                # would ask for it once more, and log how that went.
+                connection.invalidate(lost)
             raise
         try:
             transaction.commit()
