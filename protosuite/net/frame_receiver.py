@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 
 from protosuite.net.masking import MASK, apply_mask, turned
+from protosuite.net.prompt import HEADER, MOST
 
 LEAST = 64 << 10  # bytes of a frame that are to come: for less no thread is called
 _AT_ONCE = 2 << 20  # bytes that one call receives: a thread has others to serve
-_PIECE = 256 << 10  # bytes that are received at once, and lie in the processor's cache until they are written
-_HEADER = 14  # bytes of the header of a frame of more than 64 KiB, with its mask
+_PIECE = MOST - HEADER  # bytes of data that are received at once: they stay in the processor's cache
 _LARGE = b"\x82\xff"  # what that begins with, if the frame is a whole binary message
 
 
@@ -19,7 +19,7 @@ class _Buffers(threading.local):
     """One for each thread."""
 
     def __init__(self) -> None:
-        self.view = memoryview(bytearray(_PIECE + _HEADER))
+        self.view = memoryview(bytearray(MOST))
 
 
 _buffers = _Buffers()
@@ -56,7 +56,7 @@ class FrameReceiver:
         while size := min(self.left, self._most - self.taken, _PIECE):
             if self.taken >= until:
                 return True
-            behind = _HEADER if size == self.left else 0  # of the next message no more than that
+            behind = HEADER if size == self.left else 0  # of the next message no more than that
             try:
                 count = self._socket.recv_into(view, size + behind)
             except OSError:
@@ -84,7 +84,7 @@ class FrameReceiver:
 
     def _go_on(self) -> None:
         """Begin with the next message, if its header is here, and it is a large one."""
-        if len(self.rest) == _HEADER and self.rest.startswith(_LARGE):
+        if len(self.rest) == HEADER and self.rest.startswith(_LARGE):
             size = int.from_bytes(self.rest[len(_LARGE) : -MASK])
             if LEAST <= size <= min(self._most - self.taken, self._largest):
                 self.left, self.mask, self.rest = size, self.rest[-MASK:], b""

@@ -9,8 +9,8 @@ from typing import Any
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.tcp import Port, Server
 
-_HEADER = 14  # bytes of the header of a large frame of a WebSocket from a client
-USUAL, _MOST = 1 << 16, (1 << 18) + _HEADER  # bytes that are received at once
+HEADER = 14  # bytes of the header of a large frame of a WebSocket from a client
+USUAL, MOST = 1 << 16, (1 << 18) + HEADER  # bytes that are received at once
 
 
 class PromptServer(Server):
@@ -45,7 +45,7 @@ class PromptServer(Server):
         how large the next one is. So a frame of 256 KiB comes in one piece: uploads came at 715 MiB/s so, and
         at 670 where each piece had the end of one and the beginning of another. Gives how many are received.
         """
-        self.bufferSize = max(USUAL, min(size + _HEADER, _MOST))
+        self.bufferSize = max(USUAL, min(size + HEADER, MOST))
         return self.bufferSize
 
     def write(self, data: bytes) -> None:

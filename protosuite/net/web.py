@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -15,7 +16,6 @@ from zope.interface import directlyProvides, providedBy
 from protosuite.config import HttpConfig
 from protosuite.errors import PeerFault
 from protosuite.net.connection import CHANNEL, LENT, TALK, Connection, Registry
-from protosuite.net.frame_receiver import FrameReceiver
 from protosuite.net.http import MAX_BODY, BoundedSite, Channel
 from protosuite.net.inflow import Inflow, Intakes, kept
 from protosuite.net.prompt import PromptServer
@@ -180,28 +180,6 @@ class WebConnection(Connection):
         _cancel(self._stuck)
         self._stuck = None
 
-    # For a WebSocket.
-
-    def lend(self, left: int, mask: bytes, most: int, largest: int) -> FrameReceiver | None:
-        """What receives in a thread instead of this, which does not until :meth:`take_back`.
-
-        None where that cannot be, as under TLS.
-        """
-        if not isinstance(self.transport, PromptServer):
-            return None
-        try:
-            own = self.transport.socket.dup()
-        except OSError:  # no descriptor is left for it
-            return None
-        self.hold_reading(LENT)
-        return FrameReceiver(own, left, mask, most, largest)
-
-    def take_back(self, receiver: FrameReceiver) -> None:
-        """It receives nothing more."""
-        receiver.close()
-        self.traffic.received += receiver.received
-        self.release_reading(LENT)
-
     # For a resource.
 
     def file_sender(self, run: Run) -> FileSender | None:
@@ -273,13 +251,25 @@ class _Transport:
         self._traffic.sent += sum(map(len, pieces))
         self._connection.transport.writeSequence(pieces)
 
-    def lend(self, left: int, mask: bytes, most: int, largest: int) -> FrameReceiver | None:
-        """:meth:`WebConnection.lend`."""
-        return self._connection.lend(left, mask, most, largest)
+    def lend(self) -> socket.socket | None:
+        """A descriptor of its own of the socket, for a thread to receive from instead of us.
 
-    def take_back(self, receiver: FrameReceiver) -> None:
-        """:meth:`WebConnection.take_back`."""
-        self._connection.take_back(receiver)
+        Until :meth:`taken_back`, that is. None where that cannot be, as under TLS.
+        """
+        transport = self._connection.transport
+        if not isinstance(transport, PromptServer):
+            return None
+        try:
+            own = transport.socket.dup()
+        except OSError:  # no descriptor is left for it
+            return None
+        self._connection.hold_reading(LENT)
+        return own
+
+    def taken_back(self, received: int) -> None:
+        """So many bytes were received by what was lent, and nothing more is."""
+        self._traffic.received += received
+        self._connection.release_reading(LENT)
 
     def pauseProducing(self) -> None:
         """Read nothing for now."""

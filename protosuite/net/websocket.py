@@ -274,15 +274,16 @@ class WebSocket:
         if isinstance(rules, ServerRules) and pieces is not None and rules.is_open and self._is_read():
             left, mask = rules.coming
             most = pieces.most() if left >= LEAST else 0
-            lend = self._transport.lend
-            receiver = lend(left, mask, most, rules.largest) if most >= LEAST else None
-            if receiver is not None:
+            lent = self._transport.lend() if most >= LEAST else None
+            if lent is not None:
+                receiver = FrameReceiver(lent, left, mask, most, rules.largest)
                 pieces.receive(receiver, lambda: self._take_back(rules, receiver))
 
     def _take_back(self, rules: ServerRules, receiver: FrameReceiver) -> None:
         """A thread has received what it could: go on from there."""
         rules.go_on(receiver.left, receiver.mask)
-        self._transport.take_back(receiver)
+        receiver.close()
+        self._transport.taken_back(receiver.received)
         rules.receive(receiver.rest)
         self._has_come()
 

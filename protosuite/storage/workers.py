@@ -77,6 +77,15 @@ class Calls:
 
     def run(self, call: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Call it. Cancelling the Deferred does not stop what has begun."""
+        return self._begin(call, arguments, lambda outcome: False)
+
+    def repeat(self, call: Callable[..., bool], *arguments: Any) -> Deferred[bool]:
+        """Call it until it is false, each time behind whatever else waits for a thread by then."""
+        return self._begin(call, arguments, lambda outcome: outcome is True)
+
+    def _begin(
+        self, call: Callable[..., T], arguments: tuple[Any, ...], goes_on: Callable[[object], bool]
+    ) -> Deferred[T]:
         answer: Deferred[T] = Deferred()
         self.under_way += 1
 
@@ -85,23 +94,7 @@ class Calls:
                 outcome: Any = call(*arguments)
             except Exception as error:
                 outcome = Failure(error)
-            self._call_in_reactor(self._answer, answer, outcome)
-
-        self._worker.do(task)
-        return answer
-
-    def repeat(self, call: Callable[..., bool], *arguments: Any) -> Deferred[bool]:
-        """Call it until it is false, each time behind whatever else waits for a thread by then."""
-        answer: Deferred[bool] = Deferred()
-        self.under_way += 1
-
-        def task() -> None:
-            outcome: bool | Failure
-            try:
-                outcome = call(*arguments)
-            except Exception as error:
-                outcome = Failure(error)
-            if outcome is True:
+            if goes_on(outcome):
                 self._worker.do(task)
             else:
                 self._call_in_reactor(self._answer, answer, outcome)

@@ -15,7 +15,7 @@ from protosuite.net import frame_receiver
 from protosuite.net.connection import LENT
 from protosuite.net.frame_receiver import LEAST, FrameReceiver
 from protosuite.net.masking import MASK, apply_mask, turned
-from protosuite.net.web import WebConnection
+from protosuite.net.web import _Transport
 from protosuite.test.web_peers import Piecemeal, Served, close, frame, text
 
 KIB = 1 << 10
@@ -223,12 +223,12 @@ class LentTests(SynchronousTestCase):
         for end in (self.ours, self.peer):
             end.setblocking(False)
             self.addCleanup(end.close)
-        self.patch(WebConnection, "lend", self.lend)
+        self.patch(_Transport, "lend", self.lend)
 
-    def lend(self, left: int, mask: bytes, most: int, largest: int) -> FrameReceiver:
+    def lend(self) -> socket.socket:
         [connection] = self.served.connections
         connection.hold_reading(LENT)
-        return FrameReceiver(self.ours.dup(), left, mask, most, largest)
+        return self.ours.dup()
 
     def begin(self, size: int = 2 * LEAST, spare: int = 1 << 20, **limits: Any) -> tuple[bytes, Any]:
         """A message has been begun, and it is known how much is missing: what is to come, and its peer."""
