@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -77,30 +78,30 @@ class Calls:
 
     def run(self, call: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Call it. Cancelling the Deferred does not stop what has begun."""
-        return self._begin(call, arguments, lambda outcome: False)
+        return self._begin(call, arguments, repeats=False)
 
     def repeat(self, call: Callable[..., bool], *arguments: Any) -> Deferred[bool]:
         """Call it until it is false, each time behind whatever else waits for a thread by then."""
-        return self._begin(call, arguments, lambda outcome: outcome is True)
+        return self._begin(call, arguments, repeats=True)
 
-    def _begin(
-        self, call: Callable[..., T], arguments: tuple[Any, ...], goes_on: Callable[[object], bool]
-    ) -> Deferred[T]:
+    def _begin(self, call: Callable[..., T], arguments: tuple[Any, ...], repeats: bool) -> Deferred[T]:
         answer: Deferred[T] = Deferred()
         self.under_way += 1
-
-        def task() -> None:
-            try:
-                outcome: Any = call(*arguments)
-            except Exception as error:
-                outcome = Failure(error)
-            if goes_on(outcome):
-                self._worker.do(task)
-            else:
-                self._call_in_reactor(self._answer, answer, outcome)
-
-        self._worker.do(task)
+        self._worker.do(partial(self._task, answer, call, arguments, repeats))
         return answer
+
+    def _task(
+        self, answer: Deferred[Any], call: Callable[..., Any], arguments: tuple[Any, ...], repeats: bool
+    ) -> None:
+        """In a thread. No function that names itself: what it was given would be there until a collection."""
+        try:
+            outcome = call(*arguments)
+        except Exception as error:
+            outcome = Failure(error)
+        if repeats and outcome is True:
+            self._worker.do(partial(self._task, answer, call, arguments, repeats))
+        else:
+            self._call_in_reactor(self._answer, answer, outcome)
 
     def idle(self) -> Deferred[None]:
         """Fires when no call is under way: then :meth:`stop` does not block."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import shutil
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -307,6 +309,24 @@ class CallsTests(SynchronousTestCase):
         self.worker.run()
         self.failureResultOf(failing, ValueError)
         self.assertEqual(self.calls.under_way, 0)
+
+    def test_nothing_is_kept(self) -> None:
+        """What a call was given, which may be a MiB, goes with its answer, not with the next collection."""
+
+        class Given:
+            pass
+
+        self.addCleanup(gc.enable)
+        gc.disable()
+        for begin in (self.calls.run, self.calls.repeat):
+            left = [True, False]
+            given = Given()
+            kept = weakref.ref(given)
+            answer = begin(lambda _, left=left: left.pop(0), given)
+            del given
+            self.worker.run()
+            self.successResultOf(answer)
+            self.assertIsNone(kept())
 
     def test_one_call_after_another(self) -> None:
         """It is not idle between a call and the next that whoever waits for it goes on with."""
