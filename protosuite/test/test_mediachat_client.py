@@ -614,7 +614,7 @@ class SendTests(ClientCase):
         for content, error in ((bytes(len(self.data)), ServerRefused), (b"short", OSError)):
             path.write_bytes(self.data)
             answer = self.client.send_file(path, "file")
-            while not self.threads.tasks or "_read" not in str(self.threads.tasks[0].__closure__):
+            while not self.threads.tasks or "_read" not in str(self.threads.tasks[0]):
                 self.threads.run()
                 self.line.pump()
                 if self.service.uploads:
