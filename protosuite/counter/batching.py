@@ -17,15 +17,20 @@ from protosuite.net.prompt import PromptServer
 
 Send = Callable[[bytes], int]
 
+_EVERY = 48  # answers from one rest to the next
+
 
 class Batch:
     """One request each of some connections, all received in this turn of the reactor.
 
-    At its end they are added with one look at the ledger, and answered in that order.
+    At its end they are added with one look at the ledger, and answered in that order. Where clients of this
+    machine are among them, `rest` is called after every 48 answers.
     """
 
-    def __init__(self, service: Counting) -> None:
+    def __init__(self, service: Counting, rest: Callable[[], object] | None = None) -> None:
         self._service = service
+        self._rest = rest
+        self._unrested = 0  # answers since the last rest
         self._seconds: Callable[[], float] = service.reactor.seconds
         # Bounded: of each connection there is one.
         self._asked: list[tuple[CounterConnection, Send]] = []
@@ -70,6 +75,17 @@ class Batch:
             self._asked.clear()
             self._increments.clear()
             self._add(asked, increments)
+            if self._rest is not None:
+                self._rest_in_time(self._rest, asked)
+
+    def _rest_in_time(
+        self, rest: Callable[[], object], answered: list[tuple[CounterConnection, Send]]
+    ) -> None:
+        self._unrested += len(answered)
+        if self._unrested >= _EVERY:
+            self._unrested = 0
+            if any(connection.transport.is_near for connection, _ in answered):
+                rest()
 
     def _add(self, asked: list[tuple[CounterConnection, Send]], increments: list[int]) -> None:
         totals, fault = self._service.ledger.apply(increments)
@@ -110,6 +126,8 @@ class BatchedServer(PromptServer):
     def __init__(self, batch: Batch, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._batch = batch
+        # Whether its client is on this machine, and may wait for the processor that we have.
+        self.is_near = self.socket.getsockname()[:1] == self.client[:1]
 
     def doRead(self) -> Any:
         outcome: Any = super().doRead()

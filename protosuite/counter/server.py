@@ -22,7 +22,7 @@ from protosuite.lull import Lull
 from protosuite.net.connection import Connection
 from protosuite.net.listening import ConnectionFactory, ListeningService, Publish, unheard
 from protosuite.net.prompt import PromptServer
-from protosuite.net.turns import at_end
+from protosuite.net.turns import at_end, rest
 
 if TYPE_CHECKING:
     from protosuite.counter.crew import Crew
@@ -51,7 +51,8 @@ class CounterService(ListeningService):
         self.config = config
         self.ledger: Book = Ledger(0)
         self._crew = self._make_crew() if config.workers > 1 else None
-        self.batch = Batch(self)
+        # Where replies wait for a commit, clients have their turn meanwhile.
+        self.batch = Batch(self, None if config.durability == "always" else rest)
         self._batches = at_end(reactor, self.batch.answer)
         self.always = config.durability == "always"
         self.storing_fails = False

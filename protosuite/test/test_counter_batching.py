@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.config import CounterConfig
+from protosuite.counter import server
 from protosuite.counter.server import CounterService
 from protosuite.counter.store import CounterStore
 from protosuite.counter.wire import MAX, ReplyDecoder, encode_request
@@ -301,6 +302,73 @@ class BatchTests(BatchCase):
             client.ask(1)
             self.turn()
         self.assertEqual(client.replies(), [0, 1])
+
+
+class RestTests(BatchCase):
+    """Rests between answers, for clients of this machine."""
+
+    def setUp(self) -> None:
+        self.patch(server, "rest", self.rest)
+        self.rests = 0
+        super().setUp()
+
+    def rest(self) -> None:
+        """What is called for a rest."""
+        self.rests += 1
+
+    def ask(self, clients: list[Client], turns: int) -> None:
+        """Have all be answered in each of so many turns."""
+        for _ in range(turns):
+            for client in clients:
+                client.ask(1)
+            self.turn()
+
+    def test_every_48(self) -> None:
+        """There is a rest behind every 48th answer, and none else."""
+        client = self.client()
+        client.transport.is_near = True
+        found = []
+        for number in range(1, 100):
+            before = self.rests
+            self.ask([client], 1)
+            self.assertEqual(len(client.replies()), number + 1)
+            found += [number] * (self.rests - before)
+        self.assertEqual(found, [48, 96])
+
+    def test_one_is_near(self) -> None:
+        """One client of this machine among those of a turn is enough."""
+        clients = [self.client() for _ in range(5)]
+        clients[3].transport.is_near = True
+        self.ask(clients, 10)
+        self.assertEqual(self.rests, 1)
+
+    def test_nobody_is_near(self) -> None:
+        """For clients of other machines there is none: they have processors of their own."""
+        self.ask([self.client() for _ in range(5)], 40)
+        self.assertEqual(self.rests, 0)
+
+    def test_who_is_near(self) -> None:
+        """Near is who comes from the address that it has come to."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        near = []
+        for address in ("127.0.0.1", "127.0.0.2"):
+            with socket.create_connection(listener.getsockname(), source_address=(address, 0)):
+                accepted, peer = listener.accept()
+                with accepted:
+                    protocol: Any = self.service.factory().buildProtocol(None)
+                    transport = self.service.batch.transport(accepted, protocol, peer, None, 1, self.reactor)
+                    near.append(transport.is_near)
+        self.assertEqual(near, [True, False])
+
+    def test_always(self) -> None:
+        """There is none where replies wait for a commit: clients have their turn meanwhile."""
+        client = self.client(self.make_service(durability="always"))
+        client.transport.is_near = True
+        for _ in range(50):
+            self.ask([client], 1)
+            self.turn(12)
+        self.assertEqual((len(client.replies()), self.rests), (51, 0))
 
 
 class AlwaysTests(BatchCase):

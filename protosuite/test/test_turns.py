@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -12,8 +14,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Server
 from twisted.python import log
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from protosuite.net import turns
 from protosuite.net.turns import at_end, make_brief
 from protosuite.test.turning import own_epoll
 
@@ -32,6 +35,26 @@ class Listener(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.reasons.append(reason)
+
+
+class RestTests(SynchronousTestCase):
+    """A moment's sleep."""
+
+    def test_it_sleeps(self) -> None:
+        """A rest is a sleep, of less than a tick of the system's clock."""
+        told: list[float] = []
+        self.patch(turns, "time", SimpleNamespace(sleep=told.append))
+        turns.rest()
+        (moment,) = told
+        self.assertTrue(0 < moment < 0.001)
+
+    def test_it_lasts_as_long_as_it_is_told(self) -> None:
+        """The system adds a microsecond at most, not the 50 in which it gathers what to wake by default."""
+        slack = Path("/proc/self/timerslack_ns")
+        if not slack.exists():
+            raise SkipTest("this system has no /proc/self/timerslack_ns")
+        turns.rest()
+        self.assertLessEqual(int(slack.read_text()), 1000)
 
 
 class TurnTests(SynchronousTestCase):
