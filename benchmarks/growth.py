@@ -14,7 +14,8 @@ from benchmarks.comparing import Goal, excuse
 class Growth:
     """`work` at each of `sizes` of what `by` names; `measure` gives the figures as they come.
 
-    A quick run goes as far as `quick_sizes`. What `beside` names is published with each figure.
+    A quick run goes as far as `quick_sizes`. What `beside` names, of what is told besides, is published with
+    each figure, and a goal may be about it, too.
     """
 
     name: str
@@ -52,21 +53,29 @@ class GrowthResult:
 
     def verdicts(self) -> Iterator[tuple[Goal, bool]]:
         """The goals, and whether they are met."""
-        values = [figures.value for figures in self.points.values()]
+        points = self.points.values()
+        values = [figures.value for figures in points]
         if values:
             measures = {
                 WORST: min(values) / max(values),
                 STEEPEST: max(values) / values[0],
                 LAST: values[-1] / values[0],
             }
+            for name in self.row.beside:
+                if all(name in figures.more for figures in points):
+                    told = [figures.more[name] for figures in points]
+                    measures[LEAST.format(name)] = min(told)
+                    measures[f"{WORST}, {name}"] = min(told) / max(told)
             for goal in self.row.goals:
-                yield goal, goal.is_met(measures[goal.of])
+                if goal.of in measures:
+                    yield goal, goal.is_met(measures[goal.of])
 
 
 # What a goal can be about, where more is better and where less is.
 WORST = "worst ÷ best"
 STEEPEST = "most ÷ first"
 LAST = "last ÷ first"
+LEAST = "least {}"  # of what stands beside
 
 
 def each(

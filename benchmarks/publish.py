@@ -125,7 +125,7 @@ def _grown(row: Told, folder: str) -> Iterator[str]:
     yield from _table(
         (row["by"], row["value"], *beside),
         (
-            (f"{point['size']:,}", short(point["value"]), *(short(point["more"][name]) for name in beside))
+            (f"{point['size']:,}", short(point["value"]), *(_told(point["more"], name) for name in beside))
             for point in points
         ),
     )
@@ -160,6 +160,10 @@ def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
     for row in (head, *rows):
         for number, cell in enumerate(row):
             yield f"   {'* -' if not number else '  -'} {cell}".rstrip()
+
+
+def _told(more: Told, name: str) -> str:
+    return short(more[name]) if name in more else _ABSENT
 
 
 _CPU = "server CPU µs each"

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from benchmarks import publish, report
 from benchmarks.bench import Bench, Figures, Missing, NotYet
 from benchmarks.comparing import Goal, Result, Row, Side, Spread
-from benchmarks.growth import STEEPEST, WORST, Growth, GrowthResult, each
+from benchmarks.growth import LEAST, STEEPEST, WORST, Growth, GrowthResult, each
 from benchmarks.loading import Load
 from benchmarks.loads.echo import message
 from benchmarks.loads.measuring import WrongAnswer, histogram, quantile
@@ -416,6 +416,20 @@ class FigureTests(SynchronousTestCase):
         self.assertEqual([is_met for _, is_met in result.verdicts()], [False, False])
         even = GrowthResult(growth, {1: Figures(2), 2: Figures(2), 3: Figures(3)})
         self.assertEqual([is_met for _, is_met in even.verdicts()], [True, True])
+
+    def test_growth_beside_another(self) -> None:
+        """What stands beside is judged, too, if it was measured at every size."""
+        goals = Goal(LEAST.format("of Go"), at_least=0.8), Goal(f"{WORST}, of Go", at_least=0.6)
+
+        def measured(least: float) -> Growth:
+            take = each(lambda bench, size: Figures(size, {"of Go": least} if size == 2 else {"of Go": 1}))
+            return Growth("row", "work", "/s", "n", (1, 2, 3), (1,), take, goals, ("of Go",))
+
+        for least, met in ((0.9, [True, True]), (0.7, [False, True]), (0.5, [False, False])):
+            result = measured(least).run(self.bench())
+            self.assertEqual(list(result.verdicts()), list(zip(goals, met, strict=True)))
+        result.points[3] = Figures(3)
+        self.assertEqual(list(result.verdicts()), [])
 
     def test_quantiles(self) -> None:
         """Latencies of several loads are added up, and a quantile is right to within a fiftieth."""

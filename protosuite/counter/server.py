@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 # Seconds from one look whether another process has taken the counter to the next, where that can be.
 _LOOK = 1.0
+# Connections from which on there are rests: the answers of fewer are not enough for anybody to go on without
+# waiting, and with twelve it would be a tenth fewer.
+_MANY = 24
 _TAKEN = PeerFault("storage", "another process has the counter")
 
 
@@ -52,7 +55,7 @@ class CounterService(ListeningService):
         self.ledger: Book = Ledger(0)
         self._crew = self._make_crew() if config.workers > 1 else None
         # Where replies wait for a commit, clients have their turn meanwhile.
-        self.batch = Batch(self, None if config.durability == "always" else rest)
+        self.batch = Batch(self, None if config.durability == "always" else self._rest)
         self._batches = at_end(reactor, self.batch.answer)
         self.always = config.durability == "always"
         self.storing_fails = False
@@ -128,6 +131,10 @@ class CounterService(ListeningService):
         if not self._committing:
             self._committing = True
             self._lull.over().addCallback(self._commit)
+
+    def _rest(self) -> None:
+        if len(self.connections) >= _MANY:
+            rest()
 
     def refused(self, connection: CounterConnection, fault: PeerFault) -> None:
         """Count a frame that was not applied, and say why."""

@@ -316,6 +316,10 @@ class RestTests(BatchCase):
         """What is called for a rest."""
         self.rests += 1
 
+    def many(self, count: int) -> Client:
+        """One client, after so many others that say nothing more."""
+        return [self.client() for _ in range(count + 1)][-1]
+
     def ask(self, clients: list[Client], turns: int) -> None:
         """Have all be answered in each of so many turns."""
         for _ in range(turns):
@@ -325,7 +329,7 @@ class RestTests(BatchCase):
 
     def test_every_48(self) -> None:
         """There is a rest behind every 48th answer, and none else."""
-        client = self.client()
+        client = self.many(23)
         client.transport.is_near = True
         found = []
         for number in range(1, 100):
@@ -337,13 +341,22 @@ class RestTests(BatchCase):
 
     def test_one_is_near(self) -> None:
         """One client of this machine among those of a turn is enough."""
+        self.many(19)
         clients = [self.client() for _ in range(5)]
         clients[3].transport.is_near = True
         self.ask(clients, 10)
         self.assertEqual(self.rests, 1)
 
+    def test_few(self) -> None:
+        """There is none among fewer than 24 connections."""
+        client = self.many(22)
+        client.transport.is_near = True
+        self.ask([client], 100)
+        self.assertEqual(self.rests, 0)
+
     def test_nobody_is_near(self) -> None:
         """For clients of other machines there is none: they have processors of their own."""
+        self.many(19)
         self.ask([self.client() for _ in range(5)], 40)
         self.assertEqual(self.rests, 0)
 
@@ -363,7 +376,8 @@ class RestTests(BatchCase):
 
     def test_always(self) -> None:
         """There is none where replies wait for a commit: clients have their turn meanwhile."""
-        client = self.client(self.make_service(durability="always"))
+        self.service = self.make_service(durability="always")
+        client = self.many(23)
         client.transport.is_near = True
         for _ in range(50):
             self.ask([client], 1)

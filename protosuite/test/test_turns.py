@@ -108,6 +108,21 @@ class TurnTests(SynchronousTestCase):
             self.reactor.doIteration(0)
             self.assertEqual(seen, [b"x", b"end", b"end"])
 
+    def test_many_events(self) -> None:
+        """A turn is of so many events at most; who was not in it is in the next, also when all ask again."""
+        self.patch(turns, "_MOST", 8)
+        seen: list[bytes] = []
+        clients = {b"%02d" % number: self.connect(Listener(seen.append))[1] for number in range(11)}
+        for word, peer in clients.items():
+            peer.send(word)
+        self.reactor.doIteration(0)
+        first = seen[:]
+        for word in first:
+            clients[word].send(word)
+        self.reactor.doIteration(0)
+        self.assertEqual((len(first), len(seen)), (8, 16))
+        self.assertEqual(set(seen), clients.keys())
+
     def test_read(self) -> None:
         """What comes is read, and what is waited for is written."""
         listener = Listener()
