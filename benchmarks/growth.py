@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from attrs import Factory, define, frozen
 
 from benchmarks.bench import Bench, Figures, Missing
-from benchmarks.comparing import Goal, excuse
+from benchmarks.comparing import Goal, excuse, ratio
 
 
 @frozen
@@ -65,7 +65,7 @@ class GrowthResult:
                 if all(name in figures.more for figures in points):
                     told = [figures.more[name] for figures in points]
                     measures[LEAST.format(name)] = min(told)
-                    measures[f"{WORST}, {name}"] = min(told) / max(told)
+                    measures[f"{WORST}, {name}"] = ratio(min(told), max(told))
             for goal in self.row.goals:
                 if goal.of in measures:
                     yield goal, goal.is_met(measures[goal.of])

@@ -418,7 +418,7 @@ class FigureTests(SynchronousTestCase):
         self.assertEqual([is_met for _, is_met in even.verdicts()], [True, True])
 
     def test_growth_beside_another(self) -> None:
-        """What stands beside is judged, too, if it was measured at every size."""
+        """What stands beside is judged, too, if it was measured at every size, and may be nothing."""
         goals = Goal(LEAST.format("of Go"), at_least=0.8), Goal(f"{WORST}, of Go", at_least=0.6)
 
         def measured(least: float) -> Growth:
@@ -430,6 +430,8 @@ class FigureTests(SynchronousTestCase):
             self.assertEqual(list(result.verdicts()), list(zip(goals, met, strict=True)))
         result.points[3] = Figures(3)
         self.assertEqual(list(result.verdicts()), [])
+        result.points = dict.fromkeys((1, 2, 3), Figures(1, {"of Go": 0.0}))
+        self.assertEqual([is_met for goal, is_met in result.verdicts() if goal == goals[0]], [False])
 
     def test_quantiles(self) -> None:
         """Latencies of several loads are added up, and a quantile is right to within a fiftieth."""
