@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, evolve, frozen
 
 from benchmarks.bench import Bench, Figures, Missing
 from benchmarks.comparing import Goal, excuse, ratio
+
+
+@frozen
+class Peer:
+    """Who does the same work at each size: `measure` gives its figures, `name` is what they stand under."""
+
+    name: str
+    measure: Callable[[Bench, int], Figures]
+
+    def beside(self, bench: Bench, size: int, ours: Figures) -> Figures:
+        """`ours`, and the peer's value and our share of it."""
+        theirs = self.measure(bench, size).value
+        return evolve(
+            ours, more={**ours.more, self.name: theirs, f"of {self.name}": ratio(ours.value, theirs)}
+        )
 
 
 @frozen
@@ -15,7 +30,7 @@ class Growth:
     """`work` at each of `sizes` of what `by` names; `measure` gives the figures as they come.
 
     A quick run goes as far as `quick_sizes`. What `beside` names, of what is told besides, is published with
-    each figure, and a goal may be about it, too.
+    each figure, and a goal may be about it, too. Without the `peer`, if there is one, ours is measured alone.
     """
 
     name: str
@@ -27,18 +42,28 @@ class Growth:
     measure: Callable[[Bench, Sequence[int]], Iterator[tuple[int, Figures]]]
     goals: tuple[Goal, ...] = ()
     beside: tuple[str, ...] = ()
+    peer: Peer | None = None
 
     def run(self, bench: Bench) -> GrowthResult:
         """Measure it."""
         result = GrowthResult(self)
         try:
             for size, figures in self.measure(bench, bench.choose(self.sizes, self.quick_sizes)):
-                result.points[size] = figures
+                result.points[size] = self._beside(bench, size, figures, result)
                 result.commands[str(size)] = bench.said()
         except Missing as reason:
             excuse(reason)
             result.note = str(reason)
         return result
+
+    def _beside(self, bench: Bench, size: int, ours: Figures, result: GrowthResult) -> Figures:
+        if self.peer is not None and not result.note:
+            try:
+                return self.peer.beside(bench, size, ours)
+            except Missing as reason:
+                excuse(reason)
+                result.note = str(reason)
+        return ours
 
 
 @define

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from benchmarks import publish, report
 from benchmarks.bench import Bench, Figures, Missing, NotYet
 from benchmarks.comparing import Goal, Result, Row, Side, Spread
-from benchmarks.growth import LEAST, STEEPEST, WORST, Growth, GrowthResult, each
+from benchmarks.growth import LEAST, STEEPEST, WORST, Growth, GrowthResult, Peer, each
 from benchmarks.loading import Load
 from benchmarks.loads.echo import message
 from benchmarks.loads.measuring import WrongAnswer, histogram, quantile
@@ -432,6 +432,26 @@ class FigureTests(SynchronousTestCase):
         self.assertEqual(list(result.verdicts()), [])
         result.points = dict.fromkeys((1, 2, 3), Figures(1, {"of Go": 0.0}))
         self.assertEqual([is_met for goal, is_met in result.verdicts() if goal == goals[0]], [False])
+
+    def test_growth_without_the_other(self) -> None:
+        """Who is not on the machine is named, and ours is measured; who is stands beside it."""
+
+        def missing(bench: Bench, size: int) -> Figures:
+            asked.append(size)
+            raise Missing("counter-go", "apt-get install golang-go")
+
+        asked: list[int] = []
+        take = each(lambda bench, size: Figures(size))
+        for peer, shares in (
+            (Peer("Go", missing), [None, None]),
+            (Peer("Go", lambda bench, size: Figures(4 * size)), [0.25, 0.25]),
+        ):
+            row = Growth("row", "work", "/s", "n", (1, 2), (1,), take, (), ("Go", "of Go"), peer)
+            result = row.run(self.bench())
+            self.assertEqual([each.value for each in result.points.values()], [1, 2])
+            self.assertEqual([each.more.get("of Go") for each in result.points.values()], shares)
+            self.assertEqual("golang-go" in result.note, shares == [None, None])
+        self.assertEqual(asked, [1])
 
     def test_quantiles(self) -> None:
         """Latencies of several loads are added up, and a quantile is right to within a fiftieth."""
