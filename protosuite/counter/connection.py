@@ -15,8 +15,12 @@ from protosuite.net.connection import PacedConnection, Registry
 class Batching(Protocol):
     """What has requests wait for the end of a turn of the reactor."""
 
-    def answer(self) -> None:
-        """Add those that wait, and answer them."""
+    @property
+    def heard(self) -> float:
+        """When one came last."""
+
+    def leave(self) -> None:
+        """Have what has been read answered, and leave the rest to the connection."""
 
 
 class Counting(Registry, Protocol):
@@ -126,6 +130,14 @@ class CounterConnection(PacedConnection):
         is_open = bool(self.heard) and not (self._leaving or self.finishing)
         return is_open and self._rate is None and not self._decoder.is_within_frame
 
+    def last_heard(self) -> float:
+        return super().last_heard() if self.batch is None else max(self.heard, self.batch.heard)
+
+    def left_batch(self, heard: float) -> None:
+        """It reads requests itself again; one came last at the time `heard`."""
+        self.batch = None
+        self.heard = max(self.heard, heard)
+
     def finish(self) -> None:
         self._end_batching()
         super().finish()
@@ -133,8 +145,7 @@ class CounterConnection(PacedConnection):
     def _end_batching(self) -> None:
         """Nothing more is added that is read in our place; what has been read is answered."""
         if self.batch is not None:
-            batch, self.batch = self.batch, None
-            batch.answer()
+            self.batch.leave()
 
     def _leave(self) -> None:
         """Close after every reply that is owed."""

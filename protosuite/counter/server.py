@@ -22,16 +22,12 @@ from protosuite.lull import Lull
 from protosuite.net.connection import Connection
 from protosuite.net.listening import ConnectionFactory, ListeningService, Publish, unheard
 from protosuite.net.prompt import PromptServer
-from protosuite.net.turns import at_end, rest
 
 if TYPE_CHECKING:
     from protosuite.counter.crew import Crew
 
 # Seconds from one look whether another process has taken the counter to the next, where that can be.
 _LOOK = 1.0
-# Connections from which on there are rests: the answers of fewer are not enough for anybody to go on without
-# waiting, and with twelve it would be a tenth fewer.
-_MANY = 24
 _TAKEN = PeerFault("storage", "another process has the counter")
 
 
@@ -54,10 +50,8 @@ class CounterService(ListeningService):
         self.config = config
         self.ledger: Book = Ledger(0)
         self._crew = self._make_crew() if config.workers > 1 else None
-        # Where replies wait for a commit, clients have their turn meanwhile.
-        self.batch = Batch(self, None if config.durability == "always" else self._rest)
-        self._batches = at_end(reactor, self.batch.answer)
         self.always = config.durability == "always"
+        self.batch = Batch(self, pauses=not self.always)  # at a commit clients have their turn anyway
         self.storing_fails = False
         self.is_taken = False  # by another process
         self._publish = publish
@@ -97,7 +91,7 @@ class CounterService(ListeningService):
         super()._opened(port, endpoint)
         if self._crew is not None and self._crew.takes(endpoint):
             port.transport = self._crew.transport
-        elif self._batches and getattr(port, "transport", None) is PromptServer:
+        elif self.batch.is_possible and getattr(port, "transport", None) is PromptServer:
             port.transport = self.batch.transport
 
     def startService(self) -> None:
@@ -131,10 +125,6 @@ class CounterService(ListeningService):
         if not self._committing:
             self._committing = True
             self._lull.over().addCallback(self._commit)
-
-    def _rest(self) -> None:
-        if len(self.connections) >= _MANY:
-            rest()
 
     def refused(self, connection: CounterConnection, fault: PeerFault) -> None:
         """Count a frame that was not applied, and say why."""

@@ -26,7 +26,7 @@ from protosuite.figures import Traffic
 from protosuite.net.channel import Channel
 from protosuite.net.connection import Connection
 from protosuite.net.prompt import PromptServer
-from protosuite.net.turns import at_end, make_brief
+from protosuite.net.turns import make_brief
 
 _CHANNEL, _MEMORY = 3, 4
 _TELLING = 0.2  # seconds from one time that the figures are told, if they have changed, to the next
@@ -44,7 +44,7 @@ class Serving:
         self.traffic = Traffic()
         self.config = CounterConfig()
         self.batch = Batch(self)
-        self._transport = self.batch.transport if at_end(reactor, self.batch.answer) else PromptServer
+        self._transport = self.batch.transport if self.batch.is_possible else PromptServer
         self._told = Traffic()
         self._numbers: dict[Connection, int] = {}
         self._connections: dict[int, CounterConnection] = {}

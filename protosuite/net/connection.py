@@ -109,6 +109,10 @@ class Connection(Protocol):
         """Whether the peer may be silent because it waits for us."""
         return False
 
+    def last_heard(self) -> float:
+        """When something came last."""
+        return self.heard
+
     def watch(self) -> None:
         """Begin to hold the peer against the clock. By default: one first message, then no long silence."""
         self._watch = self.clock.callLater(self._limits.handshake_timeout, self._first_overdue)
@@ -198,7 +202,7 @@ class Connection(Protocol):
 
     def _look_for_silence(self) -> None:
         seconds = self._limits.idle_timeout
-        rest = self.heard + seconds - self.clock.seconds()
+        rest = self.last_heard() + seconds - self.clock.seconds()
         if rest > 0 or self._holds or self.is_owed():
             self._watch = self.clock.callLater(rest if rest > 0 else seconds, self._look_for_silence)
         else:

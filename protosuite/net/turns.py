@@ -18,6 +18,8 @@ from twisted.python import log
 _READABLE = getattr(select, "EPOLLIN", 0)
 _MOST = 1024  # events of one turn
 _MOMENT = 5e-6  # seconds; where timers are slow it is 24 µs
+_GLANCE = 30e-6  # seconds: as long as it takes to be woken
+_SOON = 100e-6  # seconds from one glance to the next turn's end that are a sign of more to come
 _SLACK = "1000"  # nanoseconds; without it a sleep may be 50 µs longer than it is told to be
 
 
@@ -52,6 +54,19 @@ def at_end(reactor: Any, call: Callable[[], object]) -> bool:
     return False
 
 
+def direct_readers(reactor: Any) -> list[Callable[[int], Any] | None] | None:
+    """By the number of a descriptor, what is to read it; None if the reactor is not brief, and has no such.
+
+    Such a reader is called with that number where only reading is to be done, in the place of ``doRead`` of
+    the selectable, and what it returns means the same. It is for who has thousands of connections: each of
+    them is in some twenty places of the memory, which are in no cache of the processor when it asks again.
+    With 4,000 clients of the counter who ask again and again that is an eighth of the time. Who puts one
+    there makes the list as long as it has to be, and takes it out when reading stops.
+    """
+    turn = getattr(reactor, "doIteration", None)
+    return turn.readers if isinstance(turn, _Turn) else None
+
+
 def rest() -> None:
     """Have the reactor's thread sleep for a moment, so that clients of this machine take turns.
 
@@ -64,6 +79,30 @@ def rest() -> None:
     """
     _sleep_as_told()
     time.sleep(_MOMENT)
+
+
+class Lookout:
+    """Looks for something new for a moment, for a reactor that would have to be woken soon after it sleeps.
+
+    To be woken takes up to 50 µs, and the processor of who wakes it; ten clients of the counter got 103,000
+    answers a second, and 128,000 of one that looks. That takes a processor while it waits, so it looks only
+    where the last time was a moment ago, and never on a machine that has only one.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._poll = reactor._poller.poll
+        self._last = 0.0
+        self._is_possible = len(os.sched_getaffinity(0)) > 1
+
+    def look(self) -> None:
+        """At the end of a turn: return when something has come, or after 30 µs."""
+        clock = time.perf_counter
+        now = clock()
+        if now - self._last < _SOON and self._is_possible:
+            end = now + _GLANCE
+            while not self._poll(0, 1) and now < end:  # what is found here, the reactor finds again
+                now = clock()
+        self._last = now
 
 
 @cache
@@ -81,6 +120,7 @@ class _Turn:
         self._read_or_write = reactor._doReadOrWrite
         self._disconnect = reactor._disconnectSelectable
         self.ending: list[Callable[[], object]] = []
+        self.readers: list[Callable[[int], Any] | None] = []
 
     def __call__(self, timeout: float | None) -> None:
         selectables = self._selectables
@@ -90,7 +130,18 @@ class _Turn:
             if error.errno == errno.EINTR:
                 return
             raise
+        readers = self.readers
+        known = len(readers)
         for number, event in events:
+            if event == _READABLE and number < known and (read := readers[number]) is not None:
+                try:
+                    why = read(number)
+                except BaseException:
+                    self._failed_at(number)
+                    continue
+                if why:
+                    self._end_at(number, why)
+                continue
             selectable = selectables.get(number)
             if selectable is None:  # what came before in this turn has closed it
                 continue
@@ -106,6 +157,18 @@ class _Turn:
                 log.callWithLogger(selectable, self._read_or_write, selectable, number, event)
         for call in self.ending:
             call()
+
+    def _failed_at(self, number: int) -> None:
+        selectable = self._selectables.get(number)
+        if selectable is None:  # it has been closed on the way
+            log.err()
+        else:
+            log.callWithLogger(selectable, self._failed, selectable)
+
+    def _end_at(self, number: int, why: Any) -> None:
+        selectable = self._selectables.get(number)
+        if selectable is not None:
+            log.callWithLogger(selectable, self._end, selectable, why)
 
     def _failed(self, selectable: Any) -> None:
         log.err()

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from protosuite.config import CounterConfig
-from protosuite.counter import server
+from protosuite.counter import batching
 from protosuite.counter.server import CounterService
 from protosuite.counter.store import CounterStore
 from protosuite.counter.wire import MAX, ReplyDecoder, encode_request
@@ -25,7 +25,7 @@ from protosuite.testing import HandWorker, database, decoded
 class Client:
     """The other end of a connection of the service."""
 
-    def __init__(self, service: CounterService) -> None:
+    def __init__(self, service: CounterService, is_near: bool = False) -> None:
         accepted, self.socket = socket.socketpair()
         accepted.setblocking(False)
         self.socket.setblocking(False)
@@ -34,6 +34,7 @@ class Client:
         self.transport: Any = service.batch.transport(
             accepted, self.protocol, ("127.0.0.1", 1), None, 1, service.reactor
         )
+        self.transport.is_near = is_near
         self.protocol.makeConnection(self.transport)
         self._received = b""
 
@@ -73,9 +74,9 @@ class BatchCase(SynchronousTestCase):
         """One on this reactor."""
         return CounterService(evolve(CounterConfig(), **changes), CounterStore(self.database), self.reactor)
 
-    def client(self, service: CounterService | None = None) -> Client:
+    def client(self, service: CounterService | None = None, is_near: bool = False) -> Client:
         """One whose requests are batched from now on, for it has sent one: to add 0."""
-        client = Client(service or self.service)
+        client = Client(service or self.service, is_near)
         self.clients.append(client)
         client.ask(0)
         self.turn()
@@ -277,7 +278,7 @@ class BatchTests(BatchCase):
         self.assertIsNone(client.protocol.batch)
         client.ask(0)
         self.turn()
-        self.assertIs(client.protocol.batch, self.service.batch)
+        self.assertIs(client.protocol.batch, client.transport)
 
     def test_one_that_is_cut_off(self) -> None:
         """Nothing is added for who has been cut off."""
@@ -290,10 +291,65 @@ class BatchTests(BatchCase):
     def test_silence(self) -> None:
         """A client is heard when it asks, not only when it asked first."""
         client = self.client()
-        client.protocol.heard = 1.0
+        before = client.protocol.last_heard()
         client.ask(1)
         self.turn()
-        self.assertGreater(client.protocol.heard, 1.0)
+        heard = client.protocol.last_heard()
+        self.assertGreater(heard, before)
+        client.transport.leave()
+        self.assertEqual((client.protocol.batch, client.protocol.last_heard()), (None, heard))
+
+    def test_one_that_is_not_read(self) -> None:
+        """Whom the reactor does not read, the batch does not either, until the reactor does again."""
+        holding, client = self.client(), self.client()
+        client.ask(3)
+        holding.ask(1)
+        client.transport.pauseProducing()
+        self.turn()
+        self.assertEqual((holding.replies(), client.replies()), ([0, 1], [0]))
+        client.transport.resumeProducing()
+        self.turn()
+        self.assertEqual((client.replies(), client.protocol.batch), ([0, 4], client.transport))
+
+    def test_one_that_is_not_read_any_more(self) -> None:
+        """Whom another one's request in the same turn has had paused is not read in that turn."""
+        clients = [self.client() for _ in range(2)]
+        refuse = self.service.refused
+
+        def refused(connection: Any, fault: Any) -> None:
+            refuse(connection, fault)
+            for client in clients:
+                if client.protocol is not connection:
+                    client.transport.pauseProducing()
+
+        self.patch(self.service, "refused", refused)
+        for client in clients:
+            client.socket.send(bytes(16))
+        self.turn()
+        self.assertEqual(self.service.ledger.refused, 1)
+
+    def test_a_descriptor_that_is_another_ones(self) -> None:
+        """Who asks and is lost in one turn is answered by then: its descriptor may be another client's."""
+        lost = self.client().ask(5)
+        number = lost.transport.fileno()
+        lost.transport.doRead()
+        lost.transport.connectionLost(Failure(ConnectionDone()))
+        other = Client(self.service)
+        self.clients.append(other)
+        self.assertEqual(other.transport.fileno(), number)
+        self.turn()
+        self.assertEqual((other.replies(), lost.replies()), ([], [0, 5, "end"]))
+        other.ask(1)
+        self.turn()
+        self.assertEqual((other.replies(), other.protocol.batch), ([6], other.transport))
+
+    def test_nobody_is_kept(self) -> None:
+        """Of a client that is gone nothing is kept."""
+        for _ in range(3):
+            client = self.client().ask(5)
+            client.transport.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual((self.service.batch._transports, self.service.ledger.total), ({}, 0))
+        self.assertFalse(any(self.reactor.doIteration.readers))
 
     def test_a_rate(self) -> None:
         """R20: who may send only so many a second is not batched."""
@@ -304,21 +360,28 @@ class BatchTests(BatchCase):
         self.assertEqual(client.replies(), [0, 1])
 
 
-class RestTests(BatchCase):
-    """Rests between answers, for clients of this machine."""
+class PauseTests(BatchCase):
+    """Rests between answers, and looks for what comes next, for clients of this machine."""
 
     def setUp(self) -> None:
-        self.patch(server, "rest", self.rest)
-        self.rests = 0
+        self.patch(batching, "rest", self.rest)
+        self.patch(batching, "Lookout", lambda reactor: self)
+        self.rests = self.looks = 0
         super().setUp()
 
     def rest(self) -> None:
         """What is called for a rest."""
         self.rests += 1
 
-    def many(self, count: int) -> Client:
-        """One client, after so many others that say nothing more."""
-        return [self.client() for _ in range(count + 1)][-1]
+    def look(self) -> None:
+        """What is called for a look."""
+        self.looks += 1
+
+    def many(self, near: int = 0, far: int = 0) -> list[Client]:
+        """So many clients, and neither a rest nor a look so far."""
+        clients = [self.client(is_near=number < near) for number in range(near + far)]
+        self.rests = self.looks = 0
+        return clients
 
     def ask(self, clients: list[Client], turns: int) -> None:
         """Have all be answered in each of so many turns."""
@@ -329,8 +392,8 @@ class RestTests(BatchCase):
 
     def test_every_48(self) -> None:
         """There is a rest behind every 48th answer, and none else."""
-        client = self.many(23)
-        client.transport.is_near = True
+        client = self.many(near=24)[0]
+        self.service.batch._unrested = 0
         found = []
         for number in range(1, 100):
             before = self.rests
@@ -338,27 +401,41 @@ class RestTests(BatchCase):
             self.assertEqual(len(client.replies()), number + 1)
             found += [number] * (self.rests - before)
         self.assertEqual(found, [48, 96])
+        self.assertEqual(self.looks, 0)
 
     def test_one_is_near(self) -> None:
         """One client of this machine among those of a turn is enough."""
-        self.many(19)
-        clients = [self.client() for _ in range(5)]
-        clients[3].transport.is_near = True
-        self.ask(clients, 10)
+        clients = self.many(near=24, far=5)
+        self.service.batch._unrested = 0
+        self.ask(clients[23:], 8)
         self.assertEqual(self.rests, 1)
 
     def test_few(self) -> None:
-        """There is none among fewer than 24 connections."""
-        client = self.many(22)
-        client.transport.is_near = True
-        self.ask([client], 100)
-        self.assertEqual(self.rests, 0)
+        """Among fewer than 24 clients of this machine there is none, but a look at the end of each turn."""
+        clients = self.many(near=23, far=5)
+        self.ask(clients, 10)
+        self.assertEqual((self.rests, self.looks), (0, 10))
+        self.turn(3)
+        self.assertEqual(self.looks, 10)
+
+    def test_who_has_gone(self) -> None:
+        """Clients that have gone are not counted."""
+        clients = self.many(near=25)
+        for client in clients[:2]:
+            client.transport.connectionLost(Failure(ConnectionDone()))
+        self.ask(clients[2:], 5)
+        self.assertEqual((self.rests, self.looks), (0, 5))
+
+    def test_those_that_are_near_say_nothing(self) -> None:
+        """Behind answers to others there is none."""
+        clients = self.many(near=24, far=5)
+        self.ask(clients[24:], 40)
+        self.assertEqual((self.rests, self.looks), (0, 0))
 
     def test_nobody_is_near(self) -> None:
-        """For clients of other machines there is none: they have processors of their own."""
-        self.many(19)
-        self.ask([self.client() for _ in range(5)], 40)
-        self.assertEqual(self.rests, 0)
+        """For clients of other machines there is neither: they have processors of their own."""
+        self.ask(self.many(far=25), 8)
+        self.assertEqual((self.rests, self.looks), (0, 0))
 
     def test_who_is_near(self) -> None:
         """Near is who comes from the address that it has come to."""
@@ -375,14 +452,14 @@ class RestTests(BatchCase):
         self.assertEqual(near, [True, False])
 
     def test_always(self) -> None:
-        """There is none where replies wait for a commit: clients have their turn meanwhile."""
+        """There is neither where replies wait for a commit: clients have their turn meanwhile."""
         self.service = self.make_service(durability="always")
-        client = self.many(23)
-        client.transport.is_near = True
-        for _ in range(50):
-            self.ask([client], 1)
-            self.turn(12)
-        self.assertEqual((len(client.replies()), self.rests), (51, 0))
+        for count in (2, 24):
+            client = self.many(near=count)[0]
+            for _ in range(50):
+                self.ask([client], 1)
+                self.turn(12)
+            self.assertEqual((len(client.replies()), self.rests, self.looks), (51, 0, 0))
 
 
 class AlwaysTests(BatchCase):

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from protosuite.net import turns
-from protosuite.net.turns import at_end, make_brief
+from protosuite.net.turns import Lookout, at_end, direct_readers, make_brief
 from protosuite.test.turning import own_epoll
 
 
@@ -57,6 +57,64 @@ class RestTests(SynchronousTestCase):
         self.assertLessEqual(int(slack.read_text()), 1000)
 
 
+class LookoutTests(SynchronousTestCase):
+    """A look for something new at the end of a turn. Each look at the clock takes a microsecond."""
+
+    def setUp(self) -> None:
+        self.now = 1.0
+        self.polls: list[float] = []
+        self.comes_at = 0.0
+        self.patch(turns, "time", SimpleNamespace(perf_counter=self.clock))
+        self.patch(os, "sched_getaffinity", lambda pid: {0, 1})
+
+    def clock(self) -> float:
+        """It goes on by itself."""
+        self.now += 1e-6
+        return self.now
+
+    def lookout(self) -> Lookout:
+        """One that has looked once, which it does not remember."""
+
+        def poll(timeout: float, most: int) -> list[int]:
+            self.assertEqual((timeout, most), (0, 1))
+            self.polls.append(self.now)
+            return [7] if self.comes_at and self.now >= self.comes_at else []
+
+        lookout = Lookout(SimpleNamespace(_poller=SimpleNamespace(poll=poll)))
+        lookout.look()
+        return lookout
+
+    def test_at_rest(self) -> None:
+        """Where the last turn was long ago, none looks."""
+        lookout = self.lookout()
+        for _ in range(3):
+            self.now += 0.001
+            lookout.look()
+        self.assertEqual(self.polls, [])
+
+    def test_nothing_comes(self) -> None:
+        """Where there was one a moment ago, it looks again and again, and not for long."""
+        lookout = self.lookout()
+        self.now += 50e-6
+        before = self.now
+        lookout.look()
+        self.assertGreater(len(self.polls), 10)
+        self.assertLess(self.now - before, 40e-6)
+
+    def test_something_comes(self) -> None:
+        """When something has come it goes back to the reactor, which finds it."""
+        lookout = self.lookout()
+        self.comes_at = self.now + 10e-6
+        lookout.look()
+        self.assertLess(self.now - self.comes_at, 3e-6)
+
+    def test_one_processor(self) -> None:
+        """Where there is but one processor, none looks: who asks needs it."""
+        self.patch(os, "sched_getaffinity", lambda pid: {0})
+        self.lookout().look()
+        self.assertEqual(self.polls, [])
+
+
 class TurnTests(SynchronousTestCase):
     """Turns of a reactor of its own, with real sockets."""
 
@@ -88,12 +146,64 @@ class TurnTests(SynchronousTestCase):
         """What the lines that speak of failures say of where they are from."""
         return [event["system"] for event in self.events if event["isError"]]
 
+    def test_who_is_read_directly(self) -> None:
+        """What is in the table of readers is called in the place of the selectable, with its descriptor."""
+        found: list[int] = []
+        listener, other = Listener(), Listener()
+        transport, peer = self.connect(listener)
+        _, another = self.connect(other)
+        number = transport.fileno()
+        readers = direct_readers(self.reactor)
+        assert readers is not None
+        readers.extend([None] * (number + 1 - len(readers)))
+        readers[number] = found.append
+        for each in (peer, another):
+            each.send(b"x")
+        self.reactor.doIteration(0)
+        self.assertEqual((found, listener.received, other.received), ([number], b"", b"x"))
+        readers[number] = None
+        self.reactor.doIteration(0)
+        self.assertEqual((found, listener.received), ([number], b"x"))
+
+    def test_a_direct_reader_that_ends_or_fails(self) -> None:
+        """What it returns ends the connection, what it raises, too, and is logged; others go on."""
+
+        def fails(number: int) -> None:
+            raise LookupError("of no use")
+
+        def closes(number: int) -> None:
+            transport.connectionLost(Failure(ConnectionDone()))
+            fails(number)
+
+        end = ConnectionDone()
+        for read, expected, errors in (
+            (lambda number: end, ConnectionDone, 0),
+            (fails, LookupError, 1),
+            (closes, ConnectionDone, 1),
+        ):
+            listener, good = Listener(), Listener()
+            transport, peer = self.connect(listener)
+            _, other = self.connect(good)
+            readers = direct_readers(self.reactor)
+            assert readers is not None
+            number = transport.fileno()
+            readers.extend([None] * (number + 1 - len(readers)))
+            readers[number] = read
+            for each in (peer, other):
+                each.send(b"x")
+            self.reactor.doIteration(0)
+            readers[number] = None
+            self.assertEqual([reason.type for reason in listener.reasons], [expected])
+            self.assertEqual(len(self.flushLoggedErrors(LookupError)), errors)
+            self.assertEqual((good.received, transport.connected), (b"x", 0))
+
     def test_it_is_another(self) -> None:
         """An epoll reactor gets another turn, and what is none is left alone."""
         self.assertNotEqual(self.reactor.doIteration, self.before)
         other = object()
         make_brief(other)
         self.assertFalse(at_end(other, int))
+        self.assertIsNone(direct_readers(other))
 
     def test_the_end_of_a_turn(self) -> None:
         """What is for the end of a turn is called behind all that the turn brings, in both kinds of turn."""
