@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -236,6 +238,23 @@ class Liar(Protocol):
             self.transport.loseConnection()
 
 
+class Slow(Protocol):
+    """Gives these answers, one to whatever comes, and a byte each time that the reactor has a turn."""
+
+    transport: Any
+
+    def __init__(self, answers: Sequence[bytes]) -> None:
+        self._answers = iter(answers)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._send(next(self._answers))
+
+    def _send(self, rest: bytes) -> None:
+        self.transport.write(rest[:1])
+        if rest[1:]:
+            reactor.callLater(0.001, self._send, rest[1:])
+
+
 def frame(text: bytes) -> bytes:
     """A text message as a server sends it."""
     return b"\x81%c%s" % (len(text), text)
@@ -288,6 +307,25 @@ class LieTests(TestCase):
         """Whatever a server answers wrongly, each load says what was wrong and exits with 1."""
         for name, options, answer, said in LIES:
             self.assertIn(said, await self.told(name, options, answer), (name, answer))
+
+    async def test_pieces(self) -> None:
+        """An answer that comes in pieces is one answer."""
+        for name, answers in (
+            ("increments", [number.to_bytes(8, "big") for number in range(1, 1000)]),
+            ("redis-incrby", [b":%d\r\n" % number for number in range(1, 1000)]),
+        ):
+            factory = Factory.forProtocol(partial(Slow, answers))
+            factory.noisy = False
+            port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+            self.addCleanup(port.stopListening)
+            options = {"port": port.getHost().port, "seconds": 0.1, "connections": 2, "depth": 1, "first": 0}
+            load = Program(
+                self, sys.executable, "-m", "benchmarks.loads", name, json.dumps(options), folder=ROOT
+            )
+            self.assertEqual(await load.exit(), 0, load.story())
+            told = json.loads(load.output[0])
+            self.assertEqual(told["total"], told["more"]["sum"])
+            self.assertGreater(told["total"], 2)
 
     async def test_download(self) -> None:
         """A file that comes back with one byte changed is no download."""

@@ -16,12 +16,15 @@ from typing import Protocol as Interface
 
 from benchmarks.loads.asking import Asking, Conversation
 from benchmarks.loads.chats import Appends, SharedAppends, Texts
-from benchmarks.loads.counter import Increments
+from benchmarks.loads.counter import Increments, frame
+from benchmarks.loads.counter import total as counter_total
 from benchmarks.loads.echo import Echoes
 from benchmarks.loads.files import Transfers, download, upload
 from benchmarks.loads.idling import Idling
 from benchmarks.loads.measuring import Report, WrongAnswer
-from benchmarks.loads.redis import IncrBy, XAdd
+from benchmarks.loads.redis import IncrBy, XAdd, command
+from benchmarks.loads.redis import total as redis_total
+from benchmarks.loads.singles import Singles
 from benchmarks.loads.spreading import Spread, Spreading
 from benchmarks.loads.streams import Streams
 
@@ -38,6 +41,13 @@ CONVERSATIONS: dict[str, type[Conversation]] = {
 }
 
 
+# One at a time, what is asked, how the total is found in an answer, and whose it is.
+SINGLES = {
+    "increments": (frame(1), counter_total, "the counter"),
+    "redis-incrby": (command(b"INCRBY", b"c", b"1"), redis_total, "Redis"),
+}
+
+
 class Load(Interface):
     """It has connected, and begins when it is run."""
 
@@ -46,6 +56,8 @@ class Load(Interface):
 
 
 def _asking(name: str, options: Options) -> Load:
+    if options["depth"] == 1 and name in SINGLES:
+        return Singles(options["port"], options["connections"], options["seconds"], *SINGLES[name])
     numbers = range(options["first"], options["first"] + options["connections"])
     conversations = [CONVERSATIONS[name](options, number) for number in numbers]
     return Asking(options["port"], conversations, options["seconds"])

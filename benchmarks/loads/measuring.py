@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import resource
 import time
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableSequence
 from typing import Any
 
 from attrs import define, field
@@ -70,31 +71,35 @@ class Window:
 
     def __init__(self, seconds: float) -> None:
         self._watch = Stopwatch()
-        self._began = time.monotonic() + seconds * _WARM_UP
-        self._end = self._began + seconds
+        self.began = time.monotonic() + seconds * _WARM_UP
+        self.end = self.began + seconds
         self._last = 0.0
         self._total = 0
-        self._waits: list[float] = []
+        self._waits: MutableSequence[float] = array("d")
 
     def is_over(self, now: float) -> bool:
         """Whether nothing more is to be asked."""
-        return now >= self._end
+        return now >= self.end
 
     def has_begun(self, now: float) -> bool:
         """Whether what comes now counts, unless it is over."""
-        return now >= self._began
+        return now >= self.began
 
     def add(self, now: float, *begun: float) -> None:
         """What was begun at these times has come to its end."""
         self._total += len(begun)
-        if self._began <= now and (now < self._end or not self._waits):
-            self._waits += [now - each for each in begun]
+        if self.began <= now and (now < self.end or not self._waits):
+            self._waits.extend(now - each for each in begun)
             self._last = now
+
+    def add_all(self, total: int, waits: MutableSequence[float], last: float) -> None:
+        """The same at once, for who looks at the time itself: `waits` are those that count, until `last`."""
+        self._total, self._waits, self._last = total, waits, last
 
     def report(self, answers_each: int, more: Mapping[str, float]) -> Report:
         """All of it; each that was added stands for so many answers."""
         busy = self._watch.busy()
-        seconds = max(self._end, self._last) - self._began
+        seconds = max(self.end, self._last) - self.began
         answers, total = answers_each * len(self._waits), answers_each * self._total
         return Report(answers, seconds, busy, total, histogram(self._waits), more)
 

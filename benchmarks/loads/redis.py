@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from benchmarks.loads.asking import Conversation
@@ -57,6 +58,16 @@ class IncrBy(_Lines):
 
     def more(self) -> dict[str, float]:
         return {"sum": self._turns * self.depth}
+
+
+def total(data: bytes) -> int | None:
+    """The total in one answer to ``INCRBY``, for :class:`~.singles.Singles`."""
+    if not data.endswith(b"\r\n"):
+        return None
+    if data[:1] == b":":
+        with suppress(ValueError):
+            return int(data[1:])
+    raise WrongAnswer(f"to INCRBY came {data!r}")
 
 
 class XAdd(_Lines):
