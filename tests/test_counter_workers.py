@@ -6,13 +6,14 @@ import contextlib
 import os
 import signal
 import struct
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 
 from protosuite.counter.wire import MAX, encode_request
 from tests import test_counter_faults as one_process
@@ -43,6 +44,12 @@ def is_alive(pid: int) -> bool:
     return False
 
 
+def sockets(pid: int) -> int:
+    """How many connections a worker has."""
+    files = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir() if file.is_symlink()]
+    return sum(name.startswith("socket:") for name in files) - 1  # its channel
+
+
 def crowd(scope: Any, **settings: object) -> Suite:
     """A suite with several workers."""
     return Suite(scope, counter={"workers": WORKERS, **settings})
@@ -53,12 +60,24 @@ class WorkersCase(CounterCase):
 
     timeout = 4 * LIMIT
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.processors = os.sched_getaffinity(0)
+        self._next = cycle(self.processors)
+        self.addCleanup(os.sched_setaffinity, 0, self.processors)
+
+    def move(self) -> None:
+        """Go to another processor: which worker gets a connection depends on where its client runs."""
+        os.sched_setaffinity(0, {next(self._next)})
+
     async def spread(self, suite: Suite, count: int) -> list[Peer]:
-        """So many connections, each with a worker that answers it."""
+        """So many connections, each with a worker that answers it, in turn from each processor."""
         peers = await together(connect(self, suite.counter) for _ in range(count))
         for peer in peers:
+            self.move()
             peer.send(encode_request(0))
             await peer.total()
+        os.sched_setaffinity(0, self.processors)  # what is started has them all
         return peers
 
 
@@ -82,6 +101,9 @@ class KillTests(WorkersCase):
             chance = Random(number)
             suite, check = crowd(self), CounterCheck()
             await suite.start()
+            moving = LoopingCall(self.move)
+            moving.start(MOMENT)
+            self.addCleanup(moving.stop)
             load = CounterLoad("kills", suite.counter, chance, check, (1, 1, 1, 1, 1, 1, 8, 8, 64, 64))
             self.addCleanup(load.leave)
             await load.begin()
@@ -106,9 +128,11 @@ class KillTests(WorkersCase):
         await suite.start()
         peers = await self.spread(suite, 3 * WORKERS)
         victim, *others = workers(suite)
+        its = sockets(victim)
+        self.assertGreater(its, 0)
         os.kill(victim, signal.SIGKILL)
-        await poll(lambda: sum(peer.lost for peer in peers) == 3, "its connections are closed")
-        await suite.program.says("its 3 connections are lost")
+        await poll(lambda: sum(peer.lost for peer in peers) == its, "its connections are closed")
+        await suite.program.says(f"its {its} connections are lost")
         await poll(lambda: len(set(workers(suite)) - {victim}) == WORKERS, "another is there")
         self.assertLess(set(others), set(workers(suite)))
         for peer in peers:
@@ -116,7 +140,7 @@ class KillTests(WorkersCase):
                 peer.send(encode_request(1))
                 await peer.total()
         new = await self.spread(suite, 3)
-        self.assertEqual(await add(self, suite), 2 * WORKERS)
+        self.assertEqual(await add(self, suite), 3 * WORKERS - its)
         self.assertFalse(any(peer.lost for peer in new))
 
     async def test_nobody_is_left(self) -> None:
@@ -138,7 +162,7 @@ class OneCounterTests(WorkersCase):
     """What is one, however many serve it."""
 
     async def test_all_of_them(self) -> None:
-        """Connections are spread evenly, and all see what the others add, also over other endpoints."""
+        """Connections are spread over all workers; all see what others add, also over other endpoints."""
         suite = crowd(self)
         path = os.path.relpath(suite.folder / "s")  # of any length, while a socket's path has 107 bytes
         suite.write(counter={"listen": f"tcp:{suite.counter}:interface=127.0.0.1\n  unix:s"})
@@ -150,9 +174,23 @@ class OneCounterTests(WorkersCase):
         for total, peer in enumerate(peers, 1):
             peer.send(encode_request(1))
             self.assertEqual(await peer.total(), total)
-        for pid in workers(suite):
-            sockets = [os.readlink(f) for f in Path(f"/proc/{pid}/fd").iterdir() if f.is_symlink()]
-            self.assertEqual(sum(name.startswith("socket:") for name in sockets), 2 + 1)  # and its channel
+        served = [sockets(pid) for pid in workers(suite)]
+        self.assertEqual(sum(served), 2 * WORKERS)
+        self.assertTrue(all(served), served)
+
+    async def test_one_that_is_silent(self) -> None:
+        """Who has not said anything is the suite's own; it is closed at a stop, or when it is time."""
+        suite = crowd(self)
+        await suite.start()
+        silent = await together(connect(self, suite.counter) for _ in range(3))
+        await self.has(suite, 3)
+        self.assertEqual([sockets(pid) for pid in workers(suite)], [0] * WORKERS)
+        await silent[0].abort()
+        await self.has(suite, 2)
+        self.assertEqual(await suite.terminate(), 0)
+        for peer in silent[1:]:
+            self.assertEqual(await peer.everything(), b"")
+        self.assertEqual(suite.defects, [])
 
     async def test_overflow(self) -> None:
         """As many additions as fit are answered, whoever is asked; what does not fit changes nothing."""
@@ -212,8 +250,7 @@ class OneCounterTests(WorkersCase):
             for peer in await self.spread(suite, 2 * WORKERS):
                 peer.finish()
                 await peer.gone()
-            while 'protosuite_connections{service="counter"} 0.0\n' not in await self.metrics(suite):
-                pass  # a worker tells that one has left when it has
+            await self.has(suite, 0)  # a worker tells that one has left when it has
             os.kill(workers(suite)[0], signal.SIGKILL)
             await suite.program.until(
                 lambda: sum("its 0 connections are lost" in line for line in suite.log) == times  # noqa: B023
@@ -227,6 +264,11 @@ class OneCounterTests(WorkersCase):
             ("sent_bytes_total", 4 * WORKERS * 8),
         ):
             self.assertIn(f'protosuite_{name}{{service="counter"}} {float(value)}\n', text)
+
+    async def has(self, suite: Suite, count: int) -> None:
+        """Wait until it has so many connections."""
+        while f'protosuite_connections{{service="counter"}} {count:.1f}\n' not in await self.metrics(suite):
+            pass
 
     async def metrics(self, suite: Suite) -> str:
         """What it tells of itself."""

@@ -1,8 +1,8 @@
 """The processes that serve the counter's connections with ``workers`` above 1, as the suite sees them.
 
-That one listens, lets connections in by their limits, and hands each to the worker with the fewest.
-Everything that is known of a connection stays known here: what it counts for, that it has ended, that it
-has to.
+That one listens, lets connections in by their limits, and hands each to a worker as soon as something has
+come over it. Everything that is known of a connection stays known here: what it counts for, that it has
+ended, that it has to.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -19,10 +19,11 @@ import attrs
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReadDescriptor
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from protosuite.config import CounterConfig
 from protosuite.errors import PeerFault
@@ -33,6 +34,8 @@ from protosuite.net.tls import innermost
 
 # Seconds from one start of a worker to the next: one that cannot live does not take the machine with it.
 _PAUSE = 1.0
+# Connections that a worker may have more than twice as many as another one has.
+_MORE = 32
 # Seconds that a worker has to end when there is nothing left for it to do.
 _PATIENCE = 5.0
 
@@ -53,15 +56,44 @@ class Keeper(Registry, Protocol):
         """Count a frame that was not applied, and say why. Of the connection only `peer` is looked at."""
 
 
+@implementer(IReadDescriptor)
 class Passage:
     """A transport of a connection that will be handed over: nothing is read, and nothing is sent."""
 
     def __init__(
-        self, accepted: socket.socket, protocol: HandedConnection, client: Any, *of_no_use: object
+        self,
+        accepted: socket.socket,
+        protocol: HandedConnection,
+        client: Any,
+        server: object,
+        number: int,
+        reactor: Any,
     ) -> None:
         self.socket: socket.socket | None = accepted
         self.client = client
         self._protocol = protocol
+        self._reactor = reactor
+
+    def wait(self) -> None:
+        """Tell the protocol when there is something to read."""
+        self._reactor.addReader(self)
+
+    def fileno(self) -> int:
+        """For the reactor, while it waits."""
+        return -1 if self.socket is None else self.socket.fileno()
+
+    def doRead(self) -> None:
+        """There is something to read, perhaps the end of it."""
+        self._reactor.removeReader(self)
+        self._protocol.speaks()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor has found that it is gone while it waited."""
+        self.loseConnection()
+
+    def logPrefix(self) -> str:
+        """For the reactor's log."""
+        return "counter"
 
     def getPeer(self) -> IAddress:
         """Where it comes from."""
@@ -83,6 +115,7 @@ class Passage:
     def close(self) -> None:
         """It is not ours any more."""
         if self.socket is not None:
+            self._reactor.removeReader(self)
             self.socket.close()
             self.socket = None
 
@@ -94,31 +127,46 @@ class HandedConnection(Connection):
 
     def __init__(self, keeper: Keeper, crew: Crew) -> None:
         super().__init__(keeper, keeper.reactor, keeper.config)
+        self._keeper = keeper
         self._crew = crew
         self._worker: Worker | None = None
         self.number = 0
 
-    def watch(self) -> None:
-        """The worker does."""
-
     def opened(self) -> None:
-        self._worker = self._crew.least_busy()
+        self.transport.wait()
+
+    def speaks(self) -> None:
+        """Something has come: a worker is to read it."""
+        assert self.transport.socket is not None, "nobody else has it"
+        self._stop_watching()
+        self._worker = self._crew.worker_for(self.transport.socket)
         if self._worker is None:
             self.refuse(PeerFault("overloaded", "no worker runs; try again later"))
         else:
             self._worker.take(self, self.transport)
+
+    def refuse(self, fault: PeerFault) -> None:
+        if fault.code == self.overdue_code:
+            self._keeper.refused(self, fault)
+            self.finish()
+        else:
+            super().refuse(fault)
 
     def finish(self) -> None:
         self.finishing = True
         self.transport.loseConnection()
 
     def shut_down(self) -> None:
-        if self._worker is not None:
+        if self._worker is None:
+            self.finish()
+        else:
             self._worker.tell("shut down", self.number)
 
     def cut_off(self) -> None:
         """Cut it off, wherever it is."""
-        if self._worker is not None:
+        if self._worker is None:
+            self.finish()
+        else:
             self._worker.tell("abort", self.number)
 
 
@@ -265,10 +313,21 @@ class Crew:
         for _ in range(self._keeper.config.workers):
             self._start_one()
 
-    def least_busy(self) -> Worker | None:
-        """The worker with the fewest connections; None if there is none."""
+    def worker_for(self, accepted: socket.socket) -> Worker | None:
+        """Who is to serve it; None if there is nobody.
+
+        A client of this machine asks over all its connections from the processor that it runs on. Where they
+        are one worker's, the two wake each other there, and nothing goes through the caches of another
+        processor: two workers gave two loads 285,000 answers a second so, and 170,000 where each had
+        connections of both. So a worker has those that come in on its share of the processors, unless it
+        has many more than another.
+        """
         living = [worker for worker in self.workers if not worker.is_lost]
-        return min(living, key=lambda worker: len(worker.connections), default=None)
+        if not living:
+            return None
+        fewest = min(living, key=_load)
+        nearest = min(_nearest(accepted, living), key=_load, default=fewest)
+        return nearest if _load(nearest) <= 2 * _load(fewest) + _MORE else fewest
 
     def stop(self) -> Deferred[None]:
         """End them. Their connections have been drained before."""
@@ -308,3 +367,24 @@ class _Stranger:
 def _settings(config: CounterConfig) -> dict[str, object]:
     """What a worker needs of the settings: who is let in, and where, is not its business."""
     return attrs.asdict(config, filter=lambda setting, _: setting.name not in ("listen", "allow"))
+
+
+def _load(worker: Worker) -> int:
+    return len(worker.connections)
+
+
+def _nearest(accepted: socket.socket, workers: Sequence[Worker]) -> list[Worker]:
+    """Those whose share of the processors has that on which something has come in last; none if none has."""
+    option = getattr(socket, "SO_INCOMING_CPU", None)  # Linux
+    if option is None:
+        return []
+    incoming = accepted.getsockopt(socket.SOL_SOCKET, option)
+    processors, count = sorted(os.sched_getaffinity(0)), len(workers)
+    if incoming not in processors:
+        return []
+    at, size = processors.index(incoming), len(processors)
+    return [
+        worker
+        for place, worker in enumerate(workers)
+        if place * size < (at + 1) * count and at * count < (place + 1) * size
+    ]
