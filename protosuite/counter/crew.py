@@ -84,7 +84,6 @@ class Passage:
 
     def doRead(self) -> None:
         """There is something to read, perhaps the end of it."""
-        self._reactor.removeReader(self)
         self._protocol.speaks()
 
     def connectionLost(self, reason: Failure) -> None:

@@ -310,6 +310,7 @@ class BatchTests(BatchCase):
         client.transport.resumeProducing()
         self.turn()
         self.assertEqual((client.replies(), client.protocol.batch), ([0, 4], client.transport))
+        self.assertIsNotNone(self.reactor.doIteration.readers[client.transport.fileno()])
 
     def test_one_that_is_not_read_any_more(self) -> None:
         """Whom another one's request in the same turn has had paused is not read in that turn."""
@@ -477,6 +478,15 @@ class AlwaysTests(BatchCase):
         self.assertEqual([client.replies() for client in clients], [[0]] * 3)
         self.writer.run()
         self.assertEqual(sorted(client.replies()[1] for client in clients), [1, 2, 3])
+
+    def test_silence(self) -> None:
+        """A client is heard when it asks, not only when it asked first."""
+        self.service = self.make_service(durability="always")
+        client = self.client()
+        before = client.protocol.last_heard()
+        client.ask(1)
+        self.turn()
+        self.assertGreater(client.protocol.last_heard(), before)
 
     def test_a_stop_while_replies_wait(self) -> None:
         """A stop answers what was asked before it, once that is stored, and adds nothing behind it."""

@@ -75,6 +75,28 @@ class CrewTests(SynchronousTestCase):
         self.assertEqual((self.service.ledger.refused, self.service.connections), (1, set()))
         self.assertEqual(self.service.refusals, {"handshake-timeout": 1})
 
+    def test_who_has_spoken(self) -> None:
+        """Who has said something is a worker's, which is told of a stop; the suite gives nobody a time."""
+        told: list[tuple[object, ...]] = []
+
+        def take(connection: HandedConnection, passage: Passage) -> None:
+            connection.number = 5
+            passage.close()
+
+        worker: Any = SimpleNamespace(
+            is_lost=False, connections={}, take=take, tell=lambda *word: told.append(word)
+        )
+        crew: Any = self.service._crew
+        crew.workers.append(worker)
+        connection, _ = self.accept()
+        self.speak()
+        self.assertEqual(self.reactor.getReaders(), [])
+        self.reactor.advance(self.service.config.handshake_timeout)
+        self.assertEqual((self.service.refusals, self.reactor.getDelayedCalls()), ({}, []))
+        connection.shut_down()
+        connection.transport.abortConnection()
+        self.assertEqual(told, [("shut down", 5), ("abort", 5)])
+
     def test_a_stop(self) -> None:
         """At a stop, who has said nothing is closed."""
         for end in ("shut_down", "cut_off"):
@@ -107,8 +129,8 @@ class NearestTests(SynchronousTestCase):
 
     def test_as_many_as_processors(self) -> None:
         """Each processor has its worker, whatever the numbers of those that there are."""
-        crew = self.crew(3, 2, 1)
-        self.assertEqual([self.place(crew, number, {4, 6, 9}) for number in (4, 6, 9)], [0, 1, 2])
+        for crew in (self.crew(3, 2, 1), self.crew(1, 2, 3)):
+            self.assertEqual([self.place(crew, number, {4, 6, 9}) for number in (4, 6, 9)], [0, 1, 2])
 
     def test_fewer(self) -> None:
         """A worker has several processors next to each other."""

@@ -165,6 +165,21 @@ class TurnTests(SynchronousTestCase):
         self.reactor.doIteration(0)
         self.assertEqual((found, listener.received), ([number], b"x"))
 
+    def test_what_is_not_only_to_be_read(self) -> None:
+        """Where there is something to write, too, the reactor does both itself."""
+        listener = Listener()
+        transport, peer = self.connect(listener)
+        number = transport.fileno()
+        readers = direct_readers(self.reactor)
+        assert readers is not None
+        readers.extend([None] * (number + 1 - len(readers)))
+        readers[number] = self.fail
+        transport.write(b"answer")
+        peer.send(b"x")
+        self.reactor.doIteration(0)
+        self.assertEqual((listener.received, peer.recv(100)), (b"x", b"answer"))
+        readers[number] = None
+
     def test_a_direct_reader_that_ends_or_fails(self) -> None:
         """What it returns ends the connection, what it raises, too, and is logged; others go on."""
 
