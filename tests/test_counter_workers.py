@@ -179,7 +179,7 @@ class OneCounterTests(WorkersCase):
         self.assertTrue(all(served), served)
 
     async def test_one_that_is_silent(self) -> None:
-        """Who has not said anything is the suite's own; it is closed at a stop, or when it is time."""
+        """Who has not said anything is the suite's own, which closes it at a stop."""
         suite = crowd(self)
         await suite.start()
         silent = await together(connect(self, suite.counter) for _ in range(3))

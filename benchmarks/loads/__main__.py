@@ -22,7 +22,7 @@ from benchmarks.loads.echo import Echoes
 from benchmarks.loads.files import Transfers, download, upload
 from benchmarks.loads.idling import Idling
 from benchmarks.loads.measuring import Report, WrongAnswer
-from benchmarks.loads.redis import IncrBy, XAdd, command
+from benchmarks.loads.redis import XAdd, command
 from benchmarks.loads.redis import total as redis_total
 from benchmarks.loads.singles import Singles
 from benchmarks.loads.spreading import Spread, Spreading
@@ -34,14 +34,13 @@ CONVERSATIONS: dict[str, type[Conversation]] = {
     "appends": Appends,
     "echoes": Echoes,
     "increments": Increments,
-    "redis-incrby": IncrBy,
     "redis-xadd": XAdd,
     "shared-appends": SharedAppends,
     "texts": Texts,
 }
 
 
-# One at a time, what is asked, how the total is found in an answer, and whose it is.
+# Of loads of one request at a time, what is asked, how the total is found in an answer, and whose it is.
 SINGLES = {
     "increments": (frame(1), counter_total, "the counter"),
     "redis-incrby": (command(b"INCRBY", b"c", b"1"), redis_total, "Redis"),
@@ -56,11 +55,17 @@ class Load(Interface):
 
 
 def _asking(name: str, options: Options) -> Load:
-    if options["depth"] == 1 and name in SINGLES:
-        return Singles(options["port"], options["connections"], options["seconds"], *SINGLES[name])
     numbers = range(options["first"], options["first"] + options["connections"])
     conversations = [CONVERSATIONS[name](options, number) for number in numbers]
     return Asking(options["port"], conversations, options["seconds"])
+
+
+def _singles(name: str, options: Options) -> Load:
+    return Singles(options["port"], options["connections"], options["seconds"], *SINGLES[name])
+
+
+def _increments(name: str, options: Options) -> Load:
+    return (_singles if options["depth"] == 1 else _asking)(name, options)
 
 
 def _spreading(name: str, options: Options) -> Load:
@@ -104,6 +109,8 @@ def _idling(_: str, options: Options) -> Load:
 
 LOADS: dict[str, Callable[[str, Options], Load]] = {
     **dict.fromkeys(CONVERSATIONS, _asking),
+    "increments": _increments,
+    "redis-incrby": _singles,
     **dict.fromkeys(("channel", "room", "topic"), _spreading),
     "following": _following,
     "uploads": _uploads,

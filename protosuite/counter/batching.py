@@ -18,7 +18,7 @@ from twisted.internet.main import CONNECTION_LOST
 from protosuite.counter.connection import CounterConnection, Counting
 from protosuite.counter.wire import REPLY_SIZE, REQUEST_SIZE, decode_request, encode_each
 from protosuite.net.prompt import USUAL, PromptServer
-from protosuite.net.turns import Lookout, at_end, direct_readers, rest
+from protosuite.net.turns import DirectReaders, Lookout, at_end, direct_readers, rest
 
 _EVERY = 48  # answers from one rest to the next
 # Connections of this machine from which on there are rests: the answers of fewer are not enough for anybody
@@ -49,7 +49,7 @@ class Batch:
         self._read = self._reader()
         readers = direct_readers(service.reactor)
         self.is_possible = readers is not None and at_end(service.reactor, self.answer)
-        self._readers = [] if readers is None else readers
+        self._readers = DirectReaders() if readers is None else readers
         self._lookout = Lookout(service.reactor) if pauses and self.is_possible else None
         self._nearby = 0  # connections of this machine
         self._unrested = 0  # answers since the last rest
@@ -63,7 +63,7 @@ class Batch:
         lacking = max(0, number + 1 - len(self._heard))
         self._heard.extend(repeat(0.0, lacking))
         self._near.extend(bytes(lacking))
-        self._readers.extend(repeat(None, number + 1 - len(self._readers)))
+        self._heard[number] = 0.0  # it may have been another one's
         self._transports[number] = transport
         self._near[number] = transport.is_near
         self._nearby += transport.is_near
@@ -77,18 +77,18 @@ class Batch:
 
     def hold(self, number: int) -> None:
         """Do not read a descriptor, for the reactor does not."""
-        self._readers[number] = None
+        self._readers.put(number, None)
 
     def go_on(self, number: int) -> None:
         """Read it again."""
-        self._readers[number] = self._read
+        self._readers.put(number, self._read)
 
     def read(self, number: int) -> Any:
         """Read one now, as its transport would."""
         return self._read(number)
 
     def heard(self, number: int) -> float:
-        """When one asked last."""
+        """When one asked last; 0 if it has not since it is read here."""
         return self._heard[number]
 
     def answer(self) -> None:

@@ -140,16 +140,14 @@ class HandedConnection(Connection):
         self._stop_watching()
         self._worker = self._crew.worker_for(self.transport.socket)
         if self._worker is None:
-            self.refuse(PeerFault("overloaded", "no worker runs; try again later"))
+            super().refuse(PeerFault("overloaded", "no worker runs; try again later"))
         else:
             self._worker.take(self, self.transport)
 
     def refuse(self, fault: PeerFault) -> None:
-        if fault.code == self.overdue_code:
-            self._keeper.refused(self, fault)
-            self.finish()
-        else:
-            super().refuse(fault)
+        """There was no whole frame in time: that is one more that was not applied."""
+        self._keeper.refused(self, fault)
+        self.finish()
 
     def finish(self) -> None:
         self.finishing = True

@@ -334,6 +334,7 @@ class BatchTests(BatchCase):
         lost = self.client().ask(5)
         number = lost.transport.fileno()
         lost.transport.doRead()
+        self.service.batch._seconds = lambda: 1e12  # as a clock that is set back later
         lost.transport.connectionLost(Failure(ConnectionDone()))
         other = Client(self.service)
         self.clients.append(other)
@@ -343,6 +344,7 @@ class BatchTests(BatchCase):
         other.ask(1)
         self.turn()
         self.assertEqual((other.replies(), other.protocol.batch), ([6], other.transport))
+        self.assertLess(other.protocol.last_heard(), 1e12)
 
     def test_nobody_is_kept(self) -> None:
         """Of a client that is gone nothing is kept."""

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from protosuite.net import turns
-from protosuite.net.turns import Lookout, at_end, direct_readers, make_brief
+from protosuite.net.turns import DirectReaders, Lookout, at_end, direct_readers, make_brief
 from protosuite.test.turning import own_epoll
 
 
@@ -142,6 +142,13 @@ class TurnTests(SynchronousTestCase):
         self.addCleanup(close)
         return transport, peer
 
+    def read_by(self, transport: Any, read: Callable[[int], Any] | None) -> DirectReaders:
+        """Have a transport's descriptor be read so."""
+        readers = direct_readers(self.reactor)
+        assert readers is not None
+        readers.put(transport.fileno(), read)
+        return readers
+
     def systems(self) -> list[Any]:
         """What the lines that speak of failures say of where they are from."""
         return [event["system"] for event in self.events if event["isError"]]
@@ -152,16 +159,13 @@ class TurnTests(SynchronousTestCase):
         listener, other = Listener(), Listener()
         transport, peer = self.connect(listener)
         _, another = self.connect(other)
+        self.read_by(transport, found.append)
         number = transport.fileno()
-        readers = direct_readers(self.reactor)
-        assert readers is not None
-        readers.extend([None] * (number + 1 - len(readers)))
-        readers[number] = found.append
         for each in (peer, another):
             each.send(b"x")
         self.reactor.doIteration(0)
         self.assertEqual((found, listener.received, other.received), ([number], b"", b"x"))
-        readers[number] = None
+        self.read_by(transport, None)
         self.reactor.doIteration(0)
         self.assertEqual((found, listener.received), ([number], b"x"))
 
@@ -169,16 +173,11 @@ class TurnTests(SynchronousTestCase):
         """Where there is something to write, too, the reactor does both itself."""
         listener = Listener()
         transport, peer = self.connect(listener)
-        number = transport.fileno()
-        readers = direct_readers(self.reactor)
-        assert readers is not None
-        readers.extend([None] * (number + 1 - len(readers)))
-        readers[number] = self.fail
+        self.read_by(transport, self.fail)
         transport.write(b"answer")
         peer.send(b"x")
         self.reactor.doIteration(0)
         self.assertEqual((listener.received, peer.recv(100)), (b"x", b"answer"))
-        readers[number] = None
 
     def test_a_direct_reader_that_ends_or_fails(self) -> None:
         """What it returns ends the connection, what it raises, too, and is logged; others go on."""
@@ -199,15 +198,11 @@ class TurnTests(SynchronousTestCase):
             listener, good = Listener(), Listener()
             transport, peer = self.connect(listener)
             _, other = self.connect(good)
-            readers = direct_readers(self.reactor)
-            assert readers is not None
-            number = transport.fileno()
-            readers.extend([None] * (number + 1 - len(readers)))
-            readers[number] = read
+            readers, number = self.read_by(transport, read), transport.fileno()
             for each in (peer, other):
                 each.send(b"x")
             self.reactor.doIteration(0)
-            readers[number] = None
+            readers.put(number, None)
             self.assertEqual([reason.type for reason in listener.reasons], [expected])
             self.assertEqual(len(self.flushLoggedErrors(LookupError)), errors)
             self.assertEqual((good.received, transport.connected), (b"x", 0))
