@@ -10,16 +10,26 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import repeat
 from typing import Any
 
 from twisted.internet.main import CONNECTION_LOST
 
 from protosuite.counter.connection import CounterConnection, Counting
-from protosuite.counter.wire import REPLY_SIZE, REQUEST_SIZE, decode_request, encode_each
+from protosuite.counter.wire import (
+    REPLY_SIZE,
+    REQUEST_SIZE,
+    decode_request,
+    decode_requests,
+    encode_each,
+    encode_replies,
+)
+from protosuite.errors import PeerFault
 from protosuite.net.prompt import USUAL, PromptServer
 from protosuite.net.turns import DirectReaders, Lookout, at_end, direct_readers, rest
 
+_FEW = 464  # bytes received first, 29 requests: more would be memory that the interpreter has to ask for
 _EVERY = 48  # answers from one rest to the next
 # Connections of this machine from which on there are rests: the answers of fewer are not enough for anybody
 # to go on without waiting, and with twelve it would be a tenth fewer.
@@ -71,7 +81,7 @@ class Batch:
 
     def leave(self, number: int) -> None:
         """Answer what was asked for, and leave a descriptor to its transport."""
-        self.answer()
+        self._settle()
         self.hold(number)
         self._nearby -= self._transports.pop(number).is_near
 
@@ -93,13 +103,17 @@ class Batch:
 
     def answer(self) -> None:
         """Add what has been asked for, and answer. At the end of each turn."""
-        if self._asked:
-            asked, increments = self._asked[:], self._increments[:]
+        answered = self._settle()
+        if answered and self._lookout is not None and self._nearby:
+            self._pause(self._lookout, answered)
+
+    def _settle(self) -> list[int]:
+        asked, increments = self._asked[:], self._increments[:]
+        if asked:
             self._asked.clear()
             self._increments.clear()
             self._add(asked, increments)
-            if self._lookout is not None and self._nearby:
-                self._pause(self._lookout, asked)
+        return asked
 
     def _reader(self) -> Callable[[int], Any]:
         """Reads a descriptor for as long as whole requests come one at a time; else gives that up.
@@ -107,13 +121,12 @@ class Batch:
         What it uses is in the cells of a function, the same for all: to look all of it up in objects, and to
         pass through the methods that any protocol has, made two workers a sixth slower.
         """
-        receive = os.read
+        receive, run = os.read, self._run
         asks, increments = self._asked.append, self._increments.append
-        transports = self._transports
 
         def read(number: int) -> Any:
             try:
-                data = receive(number, USUAL)
+                data = receive(number, _FEW)
             except BlockingIOError:
                 return None
             except OSError:
@@ -124,9 +137,27 @@ class Batch:
                     asks(number)
                     increments(increment)
                     return None
-            return transports[number].read_otherwise(data)
+            return run(number, data)
 
         return read
+
+    def _run(self, number: int, data: bytes) -> Any:
+        """Add a run of whole requests, and answer it at once; what is none is for the transport."""
+        if len(data) == _FEW:
+            with suppress(OSError):  # there is no more, or the reactor will come upon it
+                data += os.read(number, USUAL)
+        requests, rest = divmod(len(data), REQUEST_SIZE)
+        if requests and not rest:
+            increments = decode_requests(data)
+            if len(increments) == requests:
+                self._settle()  # it may have asked in this turn before
+                totals, fault = self._apply(increments)
+                self._heard[number] = self._seconds()
+                self._send(number, encode_replies(totals))
+                if fault is not None:
+                    self._transports[number].connection.refuse(fault)
+                return None
+        return self._transports[number].read_otherwise(data)
 
     def _pause(self, lookout: Lookout, answered: list[int]) -> None:
         if self._nearby < _MANY:
@@ -139,8 +170,7 @@ class Batch:
                 rest()
 
     def _add(self, asked: list[int], increments: list[int]) -> None:
-        totals, fault = self._service.ledger.apply(increments)
-        self._count(len(totals) + (fault is not None))
+        totals, fault = self._apply(increments)
         if self._service.always:
             self._have_wait(asked, totals)
         else:
@@ -150,10 +180,32 @@ class Batch:
             for place in range(len(totals) + 1, len(asked)):  # each by itself: it may yet be added
                 self._add(asked[place : place + 1], increments[place : place + 1])
 
-    def _count(self, requests: int) -> None:
+    def _apply(self, increments: list[int]) -> tuple[list[int], PeerFault | None]:
+        totals, fault = self._service.ledger.apply(increments)
+        requests = len(totals) + (fault is not None)
         traffic = self._service.traffic
         traffic.messages += requests
         traffic.received += requests * REQUEST_SIZE
+        return totals, fault
+
+    def _send(self, number: int, replies: bytes) -> None:
+        """Send what is known, or have it wait for its commit."""
+        if self._service.always:
+            self._transports[number].connection.answer(replies)
+            return
+        self._service.traffic.sent += len(replies)
+        try:
+            sent = os.write(number, replies)
+        except OSError:  # that it would block, or what the reactor will come upon
+            sent = 0
+        if sent < len(replies):
+            self._send_otherwise(number, replies[sent:])
+
+    def _send_otherwise(self, number: int, rest: bytes) -> None:
+        """Have the transport send what the system did not take: the next reply must wait behind it."""
+        transport = self._transports[number]
+        transport.leave()
+        transport.write(rest)
 
     def _reply(self, asked: list[int], totals: list[int]) -> None:
         now, heard, send = self._seconds(), self._heard, os.write
@@ -165,9 +217,7 @@ class Batch:
             except OSError:  # that it would block, or what the reactor will come upon
                 sent = 0
             if sent < REPLY_SIZE:
-                transport = self._transports[number]
-                transport.leave()  # the next reply must wait behind this one
-                transport.write(reply[sent:])
+                self._send_otherwise(number, reply[sent:])
 
     def _have_wait(self, asked: list[int], totals: list[int]) -> None:
         now, heard = self._seconds(), self._heard

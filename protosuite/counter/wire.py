@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 
 from xxhash import xxh64_intdigest
 
@@ -39,6 +40,16 @@ def decode_request(request: bytes) -> int:
     return increment if xxh64_intdigest(b"%d" % increment) == digest else -1
 
 
+def decode_requests(requests: bytes) -> list[int]:
+    """The increments of whole requests, as far as the first whose hash is not that of its increment."""
+    pairs = _REQUEST.iter_unpack(requests)
+    increments = [increment for increment, digest in pairs if xxh64_intdigest(b"%d" % increment) == digest]
+    if len(increments) * REQUEST_SIZE == len(requests):
+        return increments
+    pieces = (requests[at : at + REQUEST_SIZE] for at in range(0, len(requests), REQUEST_SIZE))
+    return list(takewhile(lambda increment: increment >= 0, map(decode_request, pieces)))
+
+
 class RequestDecoder:
     """Bytes in, increments out, however the bytes are cut. Keeps at most 15 bytes."""
 
@@ -60,16 +71,12 @@ class RequestDecoder:
             data = self._rest + data
         whole = len(data) & -REQUEST_SIZE
         self._rest = data[whole:]
-        increments: list[int] = []
-        for increment, digest in _REQUEST.iter_unpack(data[:whole]):
-            if xxh64_intdigest(b"%d" % increment) != digest:
-                if increments:
-                    yield increments
-                self._rest = b""
-                raise PeerFault("bad-hash", "a frame's hash is not that of its increment")
-            increments.append(increment)
+        increments = decode_requests(data[:whole])
         if increments:
             yield increments
+        if len(increments) * REQUEST_SIZE < whole:
+            self._rest = b""
+            raise PeerFault("bad-hash", "a frame's hash is not that of its increment")
 
 
 class ReplyDecoder:
