@@ -62,6 +62,7 @@ class Batch:
         self._readers = DirectReaders() if readers is None else readers
         self._lookout = Lookout(service.reactor) if pauses and self.is_possible else None
         self._nearby = 0  # connections of this machine
+        self._has_run = False  # in this turn
         self._unrested = 0  # answers since the last rest
 
     def transport(self, *arguments: Any) -> BatchedServer:
@@ -104,7 +105,8 @@ class Batch:
     def answer(self) -> None:
         """Add what has been asked for, and answer. At the end of each turn."""
         answered = self._settle()
-        if answered and self._lookout is not None and self._nearby:
+        if (answered or self._has_run) and self._lookout is not None and self._nearby:
+            self._has_run = False
             self._pause(self._lookout, answered)
 
     def _settle(self) -> list[int]:
@@ -150,6 +152,7 @@ class Batch:
         if requests and not rest:
             increments = decode_requests(data)
             if len(increments) == requests:
+                self._has_run = True
                 self._settle()  # it may have asked in this turn before
                 totals, fault = self._apply(increments)
                 self._heard[number] = self._seconds()
