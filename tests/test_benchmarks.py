@@ -38,7 +38,8 @@ FAMILIES = {
     "mediachat": "mediachat-text mediachat-upload mediachat-download",
     "bus": "bus-echo-1 bus-echo-16 bus-echo-16-gathered bus-fanout",
     "many": "numbers-streams idle idle-mediachat start",
-    "growth": "growth-rooms growth-memory growth-connections growth-history-chatlog growth-history-mediachat",
+    "growth": "growth-rooms growth-memory growth-history-chatlog growth-history-mediachat",
+    "connections": "growth-connections growth-connections-16",
     "nodes": "nodes-append-one-room nodes-share-one-room nodes-append",
     "more-nodes": "nodes-fanout nodes-counter nodes-numbers",
 }

@@ -98,6 +98,5 @@ ROWS = (
         (Goal(STEEPEST, at_most=1.2),),
     ),
     _growth_of_connections("growth-connections", "one increment", 1),
-    _growth_of_connections("growth-connections-4", "4 increments", 4),
     _growth_of_connections("growth-connections-16", "16 increments", 16),
 )

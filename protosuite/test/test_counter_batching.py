@@ -363,6 +363,107 @@ class BatchTests(BatchCase):
         self.assertEqual(client.replies(), [0, 1])
 
 
+class RunTests(BatchCase):
+    """Several requests that come in one piece."""
+
+    def read(self, client: Client) -> list[int | str]:
+        """Read it now; what it has got before the end of the turn, without its first reply."""
+        client.transport.doRead()
+        return client.replies()[1:]
+
+    def test_a_run(self) -> None:
+        """It is answered as soon as it is read, and the next is read in the same way."""
+        client = self.client()
+        for amounts, totals in (((1, 2, 3), [1, 3, 6]), ((4, 5), [1, 3, 6, 10, 15])):
+            self.assertEqual(self.read(client.ask(*amounts)), totals)
+            self.assertIs(client.protocol.batch, client.transport)
+        traffic = self.service.traffic
+        self.assertEqual((traffic.messages, traffic.received, traffic.sent), (6, 6 * 16, 6 * 8))
+
+    def test_of_any_length(self) -> None:
+        """Requests that are more than are received at first are a run all the same."""
+        client = self.client()
+        lengths = 2, 28, 29, 30, 58, 59, 1000
+        for length in lengths:
+            client.ask(*[1] * length)
+            self.turn()
+            self.assertIs(client.protocol.batch, client.transport, length)
+        self.assertEqual(client.replies(), [0, *range(1, sum(lengths) + 1)])
+
+    def test_behind_others(self) -> None:
+        """It is added behind what was asked before it in the same turn, and that is answered once."""
+        single, client = self.client().ask(1), self.client()
+        single.transport.doRead()
+        self.assertEqual(self.read(client.ask(2, 3)), [3, 6])
+        self.turn()
+        self.assertEqual((single.replies(), self.service.ledger.total), ([0, 1], 6))
+
+    def test_a_bad_one(self) -> None:
+        """Requests before one that is wrong are answered, and the connection is closed behind them."""
+        client = self.client()
+        good = encode_request(1)
+        client.socket.send(good + good + bytes(16) + good)
+        self.turn(2)
+        self.assertEqual((client.replies(), self.service.ledger.total), ([0, 1, 2, "end"], 2))
+        self.assertEqual(dict(self.service.refusals), {"bad-hash": 1})
+
+    def test_beyond_the_end(self) -> None:
+        """Requests before one that would pass the end are answered, and none behind it is added."""
+        client = self.client()
+        self.service.ledger.total = MAX - 2
+        client.ask(1, 1, 1, 0)
+        self.turn(2)
+        self.assertEqual(client.replies(), [0, MAX - 1, MAX, "end"])
+        self.assertEqual(dict(self.service.refusals), {"overflow": 1})
+
+    def test_with_a_part_of_the_next(self) -> None:
+        """What is no whole request waits for its rest."""
+        client = self.client()
+        image = encode_request(1) + encode_request(2)
+        client.socket.send(image[:20])
+        self.turn()
+        client.socket.send(image[20:] + encode_request(3) * 2)
+        self.turn()
+        self.assertEqual(client.replies(), [0, 1, 3, 6, 9])
+        self.turn()
+        self.assertIs(client.protocol.batch, client.transport)
+
+    def test_replies_that_the_system_does_not_take(self) -> None:
+        """They wait, and those to the next run behind them."""
+        client = self.client()
+        client.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        image = encode_request(1) * 500
+        sent = 0
+        while client.protocol.batch is not None:  # until the system takes a part
+            sent += client.socket.send(image)
+            self.turn()
+            self.assertLess(sent, 1 << 24, "the system takes all")
+        for _ in range(3):
+            sent += client.socket.send(image)
+        for _ in range(sent // len(image) + 10):
+            self.turn()
+            client.replies()
+        self.assertEqual(client.replies(), [0, *range(1, sent // 16 + 1)])
+
+    def test_a_client_that_leaves(self) -> None:
+        """Who closes behind a run has it added, and nothing is logged."""
+        for length in (3, 29, 40):
+            client, before = self.client(), self.service.ledger.total
+            client.ask(*[1] * length)
+            client.socket.close()
+            self.turn(3)
+            self.assertEqual(self.service.ledger.total, before + length)
+            self.assertFalse(client.transport.connected)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_silence(self) -> None:
+        """A client is heard when it asks for several."""
+        client = self.client()
+        before = client.protocol.last_heard()
+        self.read(client.ask(1, 2))
+        self.assertGreater(client.protocol.last_heard(), before)
+
+
 class PauseTests(BatchCase):
     """Rests between answers, and looks for what comes next, for clients of this machine."""
 
@@ -420,6 +521,21 @@ class PauseTests(BatchCase):
         self.assertEqual((self.rests, self.looks), (0, 10))
         self.turn(3)
         self.assertEqual(self.looks, 10)
+
+    def test_runs(self) -> None:
+        """Behind several requests in one piece there is a look, too, but never a rest."""
+        client = self.many(near=23)[0]
+        for looks in (1, 2):
+            client.ask(*[1] * 60)
+            self.turn()
+            self.assertEqual((self.rests, self.looks), (0, looks))
+        self.turn(3)
+        self.assertEqual(self.looks, 2)
+        client = self.many(near=1)[0]
+        for _ in range(60):
+            client.ask(1, 1)
+            self.turn()
+        self.assertEqual((self.rests, self.looks), (0, 0))
 
     def test_who_has_gone(self) -> None:
         """Clients that have gone are not counted."""
@@ -480,6 +596,18 @@ class AlwaysTests(BatchCase):
         self.assertEqual([client.replies() for client in clients], [[0]] * 3)
         self.writer.run()
         self.assertEqual(sorted(client.replies()[1] for client in clients), [1, 2, 3])
+
+    def test_a_run(self) -> None:
+        """Replies to several requests in one piece wait for the commit, too."""
+        self.service = self.make_service(durability="always")
+        client = self.client()
+        self.turn(4)
+        self.writer.at_once = False
+        client.ask(1, 2)
+        self.turn(12)
+        self.assertEqual((client.replies(), client.protocol.batch), ([0], client.transport))
+        self.writer.run()
+        self.assertEqual(client.replies(), [0, 1, 3])
 
     def test_silence(self) -> None:
         """A client is heard when it asks, not only when it asked first."""
