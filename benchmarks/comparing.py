@@ -13,8 +13,7 @@ from benchmarks.bench import Bench, Figures, Missing, NotYet
 # What CI installs: there, a row that lacks one of these fails. See .ci/run.
 IN_CI = frozenset({"redis-server", "redis-benchmark", "nginx", "dd", "matplotlib", "postgresql"})
 
-
-_ALONE = 3  # runs where there is nobody to take turns with: a figure of ours alone is compared with nothing
+ALONE = 3  # runs where there is nobody to take turns with: a figure of ours alone is compared with nothing
 
 
 @frozen
@@ -83,7 +82,7 @@ class Row:
 
     def _take_turns(self, bench: Bench, result: Result) -> None:
         theirs = self.theirs
-        for _ in range(bench.pairs if theirs is not None else min(bench.pairs, _ALONE)):
+        for _ in range(bench.pairs if theirs is not None else min(bench.pairs, ALONE)):
             result.ours.append(self.ours.run(bench))
             result.commands.setdefault("ours", bench.said())
             if theirs is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
 
 from attrs import Factory, define, evolve, frozen
 
 from benchmarks.bench import Bench, Figures, Missing
-from benchmarks.comparing import Goal, excuse, ratio
+from benchmarks.comparing import Goal, Spread, excuse, ratio, short
 
 
 @frozen
@@ -49,8 +50,9 @@ class Growth:
         result = GrowthResult(self)
         try:
             for size, figures in self.measure(bench, bench.choose(self.sizes, self.quick_sizes)):
-                result.points[size] = self._beside(bench, size, figures, result)
-                result.commands[str(size)] = bench.said()
+                runs = result.runs.setdefault(size, [])
+                runs.append(self._beside(bench, size, figures, result))
+                result.commands.setdefault(str(size), bench.said())
         except Missing as reason:
             excuse(reason)
             result.note = str(reason)
@@ -71,10 +73,15 @@ class GrowthResult:
     """What each size gave."""
 
     row: Growth
-    points: dict[int, Figures] = Factory(dict)
+    runs: dict[int, list[Figures]] = Factory(dict)
     commands: dict[str, list[str]] = Factory(dict)
     note: str = ""
     took: float = 0.0  # seconds, all of it
+
+    @property
+    def points(self) -> dict[int, Figures]:
+        """Of each size the median of its runs, and of what is told beside; and :data:`SPREAD` of several."""
+        return {size: _middle(runs) for size, runs in self.runs.items()}
 
     def verdicts(self) -> Iterator[tuple[Goal, bool]]:
         """The goals, and whether they are met."""
@@ -96,20 +103,39 @@ class GrowthResult:
                     yield goal, goal.is_met(measures[goal.of])
 
 
+def in_words(value: float, more: Mapping[str, float]) -> str:
+    """A point's figure, and how far its runs were from it if there were several."""
+    least, most = map(more.get, SPREAD)
+    return short(value) if least is None or most is None else str(Spread(value, least, most))
+
+
 # What a goal can be about, where more is better and where less is.
 WORST = "worst ÷ best"
 STEEPEST = "most ÷ first"
 LAST = "last ÷ first"
 LEAST = "least {}"  # of what stands beside
 
+SPREAD = "least", "most"  # of several runs: their names beside the median
+
 
 def each(
-    measure: Callable[[Bench, int], Figures],
+    measure: Callable[[Bench, int], Figures], runs: int = 1
 ) -> Callable[[Bench, Sequence[int]], Iterator[tuple[int, Figures]]]:
-    """Sizes that are measured independently."""
+    """Sizes that are measured independently, each in so many runs, but not in more than a row has pairs."""
 
     def measured(bench: Bench, sizes: Sequence[int]) -> Iterator[tuple[int, Figures]]:
         for size in sizes:
-            yield size, measure(bench, size)
+            for _ in range(min(bench.pairs, runs)):
+                yield size, measure(bench, size)
 
     return measured
+
+
+def _middle(runs: Sequence[Figures]) -> Figures:
+    if len(runs) == 1:
+        return runs[0]
+    spread = Spread.of([run.value for run in runs])
+    names = [name for name in runs[0].more if all(name in run.more for run in runs)]
+    beside = {name: median(run.more[name] for run in runs) for name in names}
+    least, most = SPREAD
+    return Figures(spread.median, {least: spread.least, most: spread.most, **beside})

@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.bench import ROOT
 from benchmarks.comparing import Spread, short
+from benchmarks.growth import in_words
 from benchmarks.report import OF_A_ROW
 
 FOLDER = ROOT / "docs" / "explanation" / "performance"
@@ -125,7 +126,11 @@ def _grown(row: Told, folder: str) -> Iterator[str]:
     yield from _table(
         (row["by"], row["value"], *beside),
         (
-            (f"{point['size']:,}", short(point["value"]), *(_told(point["more"], name) for name in beside))
+            (
+                f"{point['size']:,}",
+                in_words(point["value"], point["more"]),
+                *(_told(point["more"], name) for name in beside),
+            )
             for point in points
         ),
     )

@@ -11,7 +11,7 @@ from attrs import asdict
 
 from benchmarks.bench import Figures
 from benchmarks.comparing import Result, Spread, short
-from benchmarks.growth import GrowthResult
+from benchmarks.growth import SPREAD, GrowthResult, in_words
 from benchmarks.rows import ROWS
 
 AnyResult = Result | GrowthResult
@@ -53,7 +53,7 @@ def _compared(result: Result) -> Iterator[str]:
 
 
 def _beside(runs: Sequence[Figures]) -> str:
-    names = [name for name in runs[0].more if all(name in each.more for each in runs)]
+    names = [name for name in runs[0].more if all(name in each.more for each in runs) and name not in SPREAD]
     return "".join(
         f"; {name} {short(Spread.of([each.more[name] for each in runs]).median)}" for name in names
     )
@@ -62,7 +62,7 @@ def _beside(runs: Sequence[Figures]) -> str:
 def _grown(result: GrowthResult) -> Iterator[str]:
     yield f"  {result.row.by:>12}  {result.row.value}"
     for size, figures in result.points.items():
-        yield f"  {size:>12,}  {short(figures.value)}{_beside([figures])}"
+        yield f"  {size:>12,}  {in_words(figures.value, figures.more)}{_beside([figures])}"
 
 
 def fields(result: AnyResult) -> dict[str, Any]:

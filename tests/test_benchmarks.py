@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from benchmarks import publish, report
 from benchmarks.bench import Bench, Figures, Missing, NotYet
 from benchmarks.comparing import Goal, Result, Row, Side, Spread
-from benchmarks.growth import LEAST, STEEPEST, WORST, Growth, GrowthResult, Peer, each
+from benchmarks.growth import LEAST, STEEPEST, WORST, Growth, GrowthResult, Peer, each, in_words
 from benchmarks.loading import Load
 from benchmarks.loads.echo import message
 from benchmarks.loads.measuring import WrongAnswer, histogram, quantile
@@ -102,6 +102,10 @@ class QuickTests(TestCase):
     async def test_growth(self) -> None:
         """The rows of growth run."""
         await self.see("growth")
+
+    async def test_connections(self) -> None:
+        """How the counter's cost grows with connections."""
+        await self.see("connections")
 
     async def test_nodes(self) -> None:
         """The rows of several nodes run, and say what these ask of PostgreSQL and Redis."""
@@ -453,8 +457,20 @@ class FigureTests(SynchronousTestCase):
         result = growth.run(self.bench())
         self.assertEqual([figures.value for figures in result.points.values()], [1, 2, 3])
         self.assertEqual([is_met for _, is_met in result.verdicts()], [False, False])
-        even = GrowthResult(growth, {1: Figures(2), 2: Figures(2), 3: Figures(3)})
+        even = GrowthResult(growth, {1: [Figures(2)], 2: [Figures(2)], 3: [Figures(3)]})
         self.assertEqual([is_met for _, is_met in even.verdicts()], [True, True])
+
+    def test_growth_in_several_runs(self) -> None:
+        """Each size is measured as often as it says, and judged by the median, what stands beside as well."""
+        values = iter((5.0, 1.0, 2.0))
+        take = each(lambda bench, size: Figures(next(values), {"p99 ms": 7}), 3)
+        peer = Peer("Go", lambda bench, size: Figures(2))
+        row = Growth("row", "work", "/s", "n", (1,), (1,), take, (), ("Go", "of Go"), peer)
+        point = row.run(self.bench()).points[1]
+        beside = {"least": 1, "most": 5, "p99 ms": 7, "Go": 2, "of Go": 1}
+        self.assertEqual((point.value, point.more), (2, beside))
+        self.assertEqual(in_words(point.value, point.more), "2 (1 … 5)")
+        self.assertEqual(in_words(1234.5, {}), "1,234")
 
     def test_growth_beside_another(self) -> None:
         """What stands beside is judged, too, if it was measured at every size, and may be nothing."""
@@ -467,9 +483,9 @@ class FigureTests(SynchronousTestCase):
         for least, met in ((0.9, [True, True]), (0.7, [False, True]), (0.5, [False, False])):
             result = measured(least).run(self.bench())
             self.assertEqual(list(result.verdicts()), list(zip(goals, met, strict=True)))
-        result.points[3] = Figures(3)
+        result.runs[3] = [Figures(3)]
         self.assertEqual(list(result.verdicts()), [])
-        result.points = dict.fromkeys((1, 2, 3), Figures(1, {"of Go": 0.0}))
+        result.runs = {size: [Figures(1, {"of Go": 0.0})] for size in (1, 2, 3)}
         self.assertEqual([is_met for goal, is_met in result.verdicts() if goal == goals[0]], [False])
 
     def test_growth_without_the_other(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.bench import Bench, Figures
-from benchmarks.comparing import Goal
+from benchmarks.comparing import ALONE, Goal
 from benchmarks.growth import LEAST, STEEPEST, WORST, Growth, Peer, each
 from benchmarks.loading import Load, put
 from benchmarks.peers import go
@@ -66,7 +66,7 @@ def _growth_of_connections(name: str, in_flight: str, depth: int) -> Growth:
         "connections",
         (10, 100, 1000, 10_000),
         (10, 100),
-        each(_connections(depth)),
+        each(_connections(depth), ALONE),
         (
             Goal(WORST, at_least=0.7),
             Goal(f"{WORST}, {_OF_GO}", at_least=0.7),
@@ -85,7 +85,7 @@ ROWS = (
         "rooms",
         (1, 10, 100, 1000),
         (1, 10),
-        each(_rooms),
+        each(_rooms, ALONE),
     ),
     Growth(
         "growth-memory",
