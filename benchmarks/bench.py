@@ -12,6 +12,7 @@ from typing import TypeVar
 from attrs import define, field, frozen
 
 ROOT = Path(__file__).parent.parent
+OUT = ROOT / "build" / "bench"  # where results go, if nothing else is said
 
 T = TypeVar("T")
 
@@ -68,7 +69,10 @@ class Bench:
         """Note a command, as one would type it in the root of the project."""
         words = [f"{name}={value}" for name, value in (settings or {}).items()]
         words += [Path(command[0]).name, *map(str, command[1:])]
-        self.commands.append(shlex.join(words).replace(f"{ROOT}/", ""))
+        line = shlex.join(words).replace(
+            f"{self.out}/", f"{OUT}/"
+        )  # whoever wrote elsewhere need not say where
+        self.commands.append(line.replace(f"{ROOT}/", ""))
 
     def said(self) -> list[str]:
         """The commands since the last time, each once."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import ROOT
+from benchmarks.bench import OUT, ROOT
 from benchmarks.comparing import Spread, short
 from benchmarks.growth import in_words
 from benchmarks.report import OF_A_ROW
@@ -30,7 +30,7 @@ Told = Mapping[str, Any]
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.publish", description=__doc__)
-    parser.add_argument("--source", type=Path, default=ROOT / "build" / "bench", help="where a run wrote to")
+    parser.add_argument("--source", type=Path, default=OUT, help="where a run wrote to")
     parser.add_argument("--target", type=Path, default=FOLDER, help="where the page looks")
     arguments = parser.parse_args()
     told = json.loads((arguments.source / "results.json").read_text("utf-8"))

@@ -396,6 +396,13 @@ class FigureTests(SynchronousTestCase):
         """Three pairs of a second."""
         return Bench(False, 1.0, 3, Path(self.mktemp()))
 
+    def test_commands(self) -> None:
+        """A command names no folder of whoever measured."""
+        bench = Bench(False, 1.0, 3, Path("/somewhere/else"))
+        bench.says([ROOT / "build" / "peers" / "go"], {"DATA": "/somewhere/else/run-1"})
+        bench.says(["python", ROOT / "build" / "peers" / "x"])
+        self.assertEqual(bench.said(), ["DATA=build/bench/run-1 go", "python build/peers/x"])
+
     def test_turns(self) -> None:
         """Ours and theirs take turns, and the ratio is the median of those of each pair, with its spread."""
         turns: list[str] = []
