@@ -1,7 +1,7 @@
 """counter/1: one unsigned 64-bit counter for everybody.
 
 ``wire`` has the frames, ``ledger`` the arithmetic, ``store`` the total, ``server`` (with ``connection``) and
-``client`` the two ends, ``batching`` what answers requests that come one at a time, ``load`` a load on any
+``client`` the two ends, ``batching`` what answers whole requests, ``load`` a load on any
 counter/1 server, ``cli`` the program ``protosuite-counter``.
 With several workers the server has a ``crew`` of processes, each a ``worker``, and the ledger is ``shared``.
 

@@ -2,8 +2,8 @@
 
 In turns with the version before, on two processors which loads had, too: 140,000 increments a second of one
 reactor became 156,000, and 116,000 of two workers 148,000. Since nothing of a connection is touched but its
-socket and what tables have under its descriptor, 4,000 connections get 141,000 instead of 120,000; and 40 with
-16 requests in flight each 1,544,000 instead of 1,263,000.
+socket and what tables have under its descriptor, 4,000 connections get 141,000 instead of 120,000; and 40
+with 16 requests in flight each 1,544,000 instead of 1,263,000.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _MANY = 24
 class Batch:
     """One request each of some connections, all received in this turn of the reactor.
 
-    At its end they are added with one look at the ledger, and answered in that order. Several that come in one
-    piece need not wait for it: one look is enough for them. A descriptor in `_asked` is open, and its
+    At its end they are added with one look at the ledger, and answered in that order. Several that come in
+    one piece need not wait for it: one look is enough for them. A descriptor in `_asked` is open, and its
     connection's: whoever stops reading one in this way answers first.
 
     With `pauses` there is a rest after every 48 answers where clients of this machine are among them; and
