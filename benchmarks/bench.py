@@ -69,9 +69,7 @@ class Bench:
         """Note a command, as one would type it in the root of the project."""
         words = [f"{name}={value}" for name, value in (settings or {}).items()]
         words += [Path(command[0]).name, *map(str, command[1:])]
-        line = shlex.join(words).replace(
-            f"{self.out}/", f"{OUT}/"
-        )  # whoever wrote elsewhere need not say where
+        line = shlex.join(words).replace(f"{self.out}/", f"{OUT}/")  # wherever that was
         self.commands.append(line.replace(f"{ROOT}/", ""))
 
     def said(self) -> list[str]:
