@@ -112,11 +112,12 @@ class Batch:
             self._pause(self._lookout, answered)
 
     def _settle(self) -> list[int]:
+        if not self._asked:
+            return []
         asked, increments = self._asked[:], self._increments[:]
-        if asked:
-            self._asked.clear()
-            self._increments.clear()
-            self._add(asked, increments)
+        self._asked.clear()
+        self._increments.clear()
+        self._add(asked, increments)
         return asked
 
     def _reader(self) -> Callable[[int], Any]:
@@ -147,22 +148,23 @@ class Batch:
 
     def _run(self, number: int, data: bytes) -> Any:
         """Add a run of whole requests, and answer it at once; what is none is for the transport."""
+        transport = self._transports[number]
         if len(data) == _FEW:
             with suppress(OSError):  # there is no more, or the reactor will come upon it
                 data += os.read(number, USUAL)
         requests, rest = divmod(len(data), REQUEST_SIZE)
         if requests and not rest:
+            self._settle()  # it may have asked in this turn before, and what came of that had it leave
             increments = decode_requests(data)
-            if len(increments) == requests:
+            if len(increments) == requests and number in self._transports:
                 self._has_run = True
-                self._settle()  # it may have asked in this turn before
                 totals, fault = self._apply(increments)
                 self._heard[number] = self._seconds()
                 self._send(number, encode_replies(totals))
                 if fault is not None:
-                    self._transports[number].connection.refuse(fault)
+                    transport.connection.refuse(fault)
                 return None
-        return self._transports[number].read_otherwise(data)
+        return transport.read_otherwise(data)
 
     def _pause(self, lookout: Lookout, answered: list[int]) -> None:
         if self._nearby < _MANY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any
 
@@ -258,6 +259,32 @@ class BatchTests(BatchCase):
             client.ask(*amounts)
             client.transport.doRead()
         self.turn()
+        self.assertEqual(client.replies(), [0, 1, 3, 6])
+
+    def test_read_behind_one_that_is_refused(self) -> None:
+        """Several requests behind one of the same turn that cannot be added are not added, nor answered."""
+        client = self.client()
+        self.service.ledger.total = MAX - 1
+        for amounts in ((2,), (0, 1)):
+            client.ask(*amounts)
+            client.transport.doRead()
+        self.turn(2)
+        self.assertEqual((client.replies(), self.service.ledger.total), ([0, "end"], MAX - 1))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_read_behind_one_whose_reply_waits(self) -> None:
+        """Replies to several are behind one of the same turn that the system did not take."""
+        client = self.client()
+        filling = self.fill(client)
+        client.ask(1)
+        client.transport.doRead()
+        while filling:
+            filling -= len(client.socket.recv(filling))
+        patched = self.patch(os, "write", lambda number, data: 0)  # the system takes nothing, for a moment
+        client.ask(2, 3)
+        client.transport.doRead()
+        patched.restore()
+        self.turn(3)
         self.assertEqual(client.replies(), [0, 1, 3, 6])
 
     def test_behind_half_a_request(self) -> None:
