@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from benchmarks.bench import Bench, Figures
 from benchmarks.comparing import ALONE, Goal
@@ -33,22 +34,15 @@ def _memory(bench: Bench, counts: Sequence[int]) -> Iterator[tuple[int, Figures]
             yield count, Figures(server.resident_bytes() / _MIB, {"appended": total})
 
 
-def _connections(depth: int) -> Callable[[Bench, int], Figures]:
-    def measure(bench: Bench, connections: int) -> Figures:
-        with serving(bench, "counter", {"max_connections": 20_000}) as server:
-            return put(bench, server, _increments(bench, connections, depth)).figures()
-
-    return measure
+def _connections(bench: Bench, connections: int, depth: int) -> Figures:
+    with serving(bench, "counter", {"max_connections": 20_000}) as server:
+        return put(bench, server, _increments(bench, connections, depth)).figures()
 
 
-def _go_connections(depth: int) -> Callable[[Bench, int], Figures]:
+def _go_connections(bench: Bench, connections: int, depth: int) -> Figures:
     """How much of the growth is the system's own shows there."""
-
-    def measure(bench: Bench, connections: int) -> Figures:
-        with go.serving(bench, "counter-go") as server:
-            return put(bench, server, _increments(bench, connections, depth)).figures()
-
-    return measure
+    with go.serving(bench, "counter-go") as server:
+        return put(bench, server, _increments(bench, connections, depth)).figures()
 
 
 def _increments(bench: Bench, connections: int, depth: int) -> Load:
@@ -66,14 +60,14 @@ def _growth_of_connections(name: str, in_flight: str, depth: int) -> Growth:
         "connections",
         (10, 100, 1000, 10_000),
         (10, 100),
-        each(_connections(depth), ALONE),
+        each(partial(_connections, depth=depth), ALONE),
         (
             Goal(WORST, at_least=0.7),
             Goal(f"{WORST}, {_OF_GO}", at_least=0.7),
             Goal(LEAST.format(_OF_GO), at_least=0.8),
         ),
         ("Go", _OF_GO),
-        Peer("Go", _go_connections(depth)),
+        Peer("Go", partial(_go_connections, depth=depth)),
     )
 
 
